@@ -1,0 +1,159 @@
+package sqltext
+
+import "strings"
+
+// Classify reads query by the rules of d. It takes time in proportion to the length of query, allocates nothing for the
+// statements that programs repeat, and does not panic whatever query holds.
+func Classify(d Dialect, query string) Statement {
+	s := newScanner(d, query)
+	first := s.tok.start
+
+	var (
+		count   int // of statements
+		class   Class
+		effects effect
+		session bool
+		control int  // how many of the statements are Control
+		tail    = -1 // behind the first semicolon
+		opaque  bool
+	)
+	for s.tok.kind != end {
+		if s.tok.kind == ';' {
+			if tail < 0 {
+				tail = s.tok.stop
+			}
+			s.advance()
+			continue
+		}
+		s.begin()
+		class = s.statement()
+		count++
+		effects |= s.effects
+		session = session || class == Session
+		opaque = opaque || s.mute
+		if class == Control {
+			control++
+		}
+	}
+
+	switch {
+	case session:
+		class = Session
+	case s.torn && !opaque:
+		// The semicolons may not be where they seemed to be.
+		from := 0
+		if s.tornAt >= first {
+			if from = strings.IndexByte(query, ';') + 1; from == 0 {
+				from = len(query)
+			}
+		}
+		class = suspect(d, query, from, control > 0)
+	case control > 0:
+		class = Control
+	case count != 1 || s.odd || tail >= 0 && !isBlank(query[tail:]):
+		class = Unknown
+	}
+	return Statement{
+		Class:     class,
+		Write:     class != Read || effects&writes != 0,
+		Returning: s.returning,
+		Schema:    !(class == Batch || class == Read || class == Control && control == count && !s.odd),
+	}
+}
+
+func isBlank(s string) bool {
+	for i := range len(s) {
+		if charClass[s[i]]&blank == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// statement classifies the statement that begins with tok, and leaves tok behind it.
+func (s *scanner) statement() Class {
+	class := s.classify()
+	s.rest()
+	switch {
+	case s.sticky, s.effects&sticks != 0:
+		return Session
+	case s.control && class != Session:
+		return Control
+	case class == Batch && (s.unbalanced || s.noBatch || s.effects&bound != 0):
+		return Unknown
+	case class == Read && (s.unbalanced || s.noRead):
+		return Unknown
+	}
+	return class
+}
+
+// classify classifies the statement by its first words. Where that is not enough it reads on.
+func (s *scanner) classify() Class {
+	if class, ok := s.dialect.binds(s.tok.kw); ok {
+		return class
+	}
+	switch verb := s.tok.kw; verb {
+	case kwWith:
+		return s.with()
+	case kwInsert, kwUpdate, kwDelete, kwReplace, kwMerge, kwSelect, kwValues:
+		return s.plain(verb)
+	case kwCreate:
+		return s.create()
+	case kwAlter:
+		if s.dialect == Generic {
+			if s.peek.kw == kwSession {
+				return Session
+			}
+			return s.create()
+		}
+	case kwPrepare:
+		switch {
+		case s.dialect == SQLite:
+		case s.peek.kw == kwTransaction:
+			return Control
+		default:
+			return Session
+		}
+	case kwLoad:
+		switch s.peek.kw {
+		case kwData, kwXml, kwIndex: // MySQL
+		default:
+			if s.dialect != SQLite {
+				return Session
+			}
+		}
+	case kwPragma:
+		if s.dialect != Postgres {
+			return s.pragma()
+		}
+	case kwExplain:
+		if s.dialect == SQLite {
+			return s.explain()
+		}
+	}
+	return Unknown
+}
+
+// plain is the class of a statement by its main verb.
+func (s *scanner) plain(verb keyword) Class {
+	switch verb {
+	case kwUpdate:
+		if s.peek.kw == kwStatistics && s.dialect == Generic {
+			return Unknown // SQL Server
+		}
+		return Batch
+	case kwInsert, kwDelete:
+		return Batch
+	case kwReplace:
+		if s.dialect != Postgres {
+			return Batch
+		}
+	case kwMerge:
+		if s.dialect != SQLite {
+			return Batch
+		}
+	case kwSelect, kwValues:
+		return Read
+	}
+	return Unknown
+}

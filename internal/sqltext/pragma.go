@@ -1,0 +1,158 @@
+package sqltext
+
+import "strings"
+
+// explain reads SQLite's EXPLAIN [QUERY PLAN], which does not run what it explains; except that some PRAGMAs already run
+// when they are compiled.
+func (s *scanner) explain() Class {
+	s.advance()
+	if s.tok.kw == kwQuery && s.peek.kw == kwPlan {
+		s.advance()
+		s.advance()
+	}
+	switch {
+	case s.done():
+		return Unknown
+	case s.tok.kw == kwPragma:
+		return s.pragma()
+	case s.tok.kw == kwCreate:
+		s.create()
+	}
+	s.rest()
+	s.effects, s.noRead, s.sticky = 0, false, false
+	return Read
+}
+
+// pragma reads SQLite's PRAGMA [schema.]name [= value | (value)].
+func (s *scanner) pragma() Class {
+	s.advance()
+	schema, name := "", strings.ToLower(s.name())
+	if s.peek.kind == '.' {
+		s.advance()
+		s.advance()
+		schema, name = name, strings.ToLower(s.name())
+	}
+	if name == "" {
+		return Session
+	}
+	kind := pragmas[name]
+	s.advance()
+	if s.done() {
+		switch kind {
+		case reader, setting, persistent:
+			return Read
+		}
+		return Unknown
+	}
+
+	closing := false
+	switch s.tok.kind {
+	case '=':
+		s.advance()
+	case '(':
+		s.advance()
+		closing = true
+	default:
+		return Session
+	}
+	if s.tok.kind == '-' || s.tok.kind == '+' {
+		s.advance()
+	}
+	value := s.name()
+	s.advance()
+	if closing {
+		if s.tok.kind != ')' {
+			return Session
+		}
+		s.advance()
+	}
+	switch {
+	case !s.done():
+		return Session
+	case kind == reader:
+		return Read
+	case schema == "temp":
+		return Session
+	case kind == persistent, kind == action:
+		return Unknown
+	case name == "journal_mode" && (strings.EqualFold(value, "wal") || strings.EqualFold(value, "delete")):
+		return Unknown
+	}
+	return Session
+}
+
+// pragmaKind tells what a PRAGMA does without a value, and with one.
+type pragmaKind uint8
+
+const (
+	strange    pragmaKind = iota // not known; with a value, the session's
+	reader                       // only reads, whatever its argument
+	setting                      // reads; with a value, sets it for the session
+	persistent                   // reads; with a value, sets it in the file
+	action                       // does something to the file
+)
+
+var pragmas = map[string]pragmaKind{
+	"collation_list":    reader,
+	"compile_options":   reader,
+	"data_version":      reader,
+	"database_list":     reader,
+	"foreign_key_check": reader,
+	"foreign_key_list":  reader,
+	"freelist_count":    reader,
+	"function_list":     reader,
+	"index_info":        reader,
+	"index_list":        reader,
+	"index_xinfo":       reader,
+	"integrity_check":   reader,
+	"module_list":       reader,
+	"page_count":        reader,
+	"pragma_list":       reader,
+	"quick_check":       reader,
+	"table_info":        reader,
+	"table_list":        reader,
+	"table_xinfo":       reader,
+
+	"analysis_limit":            setting,
+	"automatic_index":           setting,
+	"busy_timeout":              setting,
+	"cache_size":                setting,
+	"cache_spill":               setting,
+	"cell_size_check":           setting,
+	"checkpoint_fullfsync":      setting,
+	"default_cache_size":        setting,
+	"defer_foreign_keys":        setting,
+	"foreign_keys":              setting,
+	"fullfsync":                 setting,
+	"hard_heap_limit":           setting,
+	"ignore_check_constraints":  setting,
+	"journal_mode":              setting, // but WAL and DELETE are set in the file
+	"journal_size_limit":        setting,
+	"legacy_alter_table":        setting,
+	"locking_mode":              setting,
+	"max_page_count":            setting,
+	"mmap_size":                 setting,
+	"query_only":                setting,
+	"read_uncommitted":          setting,
+	"recursive_triggers":        setting,
+	"reverse_unordered_selects": setting,
+	"schema_version":            setting,
+	"secure_delete":             setting,
+	"soft_heap_limit":           setting,
+	"synchronous":               setting,
+	"temp_store":                setting,
+	"threads":                   setting,
+	"trusted_schema":            setting,
+	"wal_autocheckpoint":        setting,
+	"writable_schema":           setting,
+
+	"application_id": persistent,
+	"auto_vacuum":    persistent,
+	"encoding":       persistent,
+	"page_size":      persistent,
+	"user_version":   persistent,
+
+	"incremental_vacuum": action,
+	"optimize":           action,
+	"wal_checkpoint":     action,
+}

@@ -1,0 +1,80 @@
+// Package sqltext decides, from the text of a query alone, how it may be run: in a transaction that it shares with
+// strangers, on any connection, or only on a connection that stays its own.
+//
+// It is a lexer and a little grammar, not a parser: it knows where statements begin and end and what their first
+// words mean. Its answers are one-sided. A text is [Batch] or [Read] only if every token of it was understood; when the
+// tokens themselves are in doubt (a backslash in a string, say, which ends the string in one database and not in
+// another), the text is searched for whatever could be a BEGIN or a SET under any reading.
+//
+// What a text cannot show, it does not see: triggers and functions that change the session or end the transaction.
+package sqltext
+
+// Dialect says by whose rules a text is read.
+type Dialect uint8
+
+const (
+	// Generic is any database. Where databases disagree on what a text means, it is not batchable.
+	Generic Dialect = iota
+	SQLite
+	Postgres
+)
+
+func (d Dialect) String() string {
+	switch d {
+	case Generic:
+		return "generic"
+	case SQLite:
+		return "sqlite"
+	case Postgres:
+		return "postgres"
+	}
+	return "invalid dialect"
+}
+
+// Class says what may be done with a text.
+type Class uint8
+
+const (
+	// Unknown is whatever is not recognised, and what is recognised as standing alone: DDL, CALL, VACUUM, several
+	// statements in one text. It needs a connection, but leaves nothing on it.
+	Unknown Class = iota
+	// Batch is exactly one INSERT, UPDATE, DELETE, REPLACE, MERGE, or WITH that ends in one of these, and calls nothing
+	// whose answer or effect depends on the connection or on the extent of the transaction.
+	Batch
+	// Read is exactly one statement that only reads and takes no write lock.
+	Read
+	// Control begins, ends or divides a transaction, perhaps among other statements. The connection must be kept while
+	// the transaction is open.
+	Control
+	// Session changes the connection itself, perhaps among other statements, Control ones too. The connection must be
+	// kept for good.
+	Session
+)
+
+func (c Class) String() string {
+	switch c {
+	case Unknown:
+		return "Unknown"
+	case Batch:
+		return "Batch"
+	case Read:
+		return "Read"
+	case Control:
+		return "Control"
+	case Session:
+		return "Session"
+	}
+	return "invalid class"
+}
+
+// Statement is what Classify found out about a text.
+type Statement struct {
+	Class Class
+	// Write is false only for a Read that calls no function known to write.
+	Write bool
+	// Returning says that the word RETURNING stands in the text, outside quotes and comments.
+	Returning bool
+	// Schema says that the text may change what a prepared statement means. It is true for all that is not Batch, not
+	// Read and not purely transaction control.
+	Schema bool
+}
