@@ -1,0 +1,28 @@
+// Package durable names the states of a promise, as the durable promise specification has them.
+package durable
+
+import "fmt"
+
+// State is where a promise stands. A promise begins PENDING and takes one of the other four states, once.
+type State uint8
+
+const (
+	Pending          State = iota // no outcome yet
+	Resolved                      // executed; there is a result
+	Rejected                      // executed or refused; there is an error
+	RejectedCanceled              // taken back before it was executed
+	RejectedTimedout              // its deadline passed before it was executed
+)
+
+var names = [...]string{"PENDING", "RESOLVED", "REJECTED", "REJECTED_CANCELED", "REJECTED_TIMEDOUT"}
+
+// String returns the specification's name of the state.
+func (s State) String() string {
+	if int(s) < len(names) {
+		return names[s]
+	}
+	return fmt.Sprintf("State(%d)", uint8(s))
+}
+
+// Done reports that the state is one of the four that never change.
+func (s State) Done() bool { return s != Pending }
