@@ -1,0 +1,61 @@
+package groupcommit
+
+import (
+	"context"
+	"database/sql/driver"
+	"time"
+)
+
+// anyDriver is the engine for a driver that nobody knows. A group is BEGIN, the calls, COMMIT, by the driver's own
+// calls. The first error ends it, because what an error does to a transaction differs from database to database.
+type anyDriver struct{}
+
+func (anyDriver) Open(_ context.Context, conn driver.Conn, _ string) (Session, error) {
+	return anySession{conn}, nil
+}
+
+type anySession struct{ conn driver.Conn }
+
+func (s anySession) Traits() Traits { return Traits{Dialect: GenericSQL} }
+func (s anySession) Idle() bool     { return false }
+func (s anySession) Close()         {}
+
+func (s anySession) Alone(c *Call) (driver.Result, error) {
+	return ExecOn(c.Context(), s.conn, c)
+}
+
+// ExecOn runs one call on a connection as database/sql would run it there, with everything that it does for a driver
+// that lacks an interface. It is for a [Session].
+func ExecOn(ctx context.Context, conn driver.Conn, c *Call) (driver.Result, error) {
+	if !c.Prepared {
+		return execOn(ctx, conn, c.Query, c.Args)
+	}
+	st, err := prepareOn(ctx, conn, c.Query)
+	if err != nil {
+		return nil, err
+	}
+	defer st.Close()
+	return execStmtOn(ctx, conn, st, c.Args)
+}
+
+func (s anySession) Group(ctx context.Context, calls []*Call) Outcome {
+	tx, err := beginOn(ctx, s.conn, driver.TxOptions{})
+	if err != nil {
+		return Outcome{Verdict: Refused, Err: err}
+	}
+	for i, c := range calls {
+		ok := c.Try(func(c *Call) (driver.Result, error) { return ExecOn(ctx, s.conn, c) })
+		if !ok || c.Err() != nil {
+			if err := tx.Rollback(); err != nil {
+				// No COMMIT was sent: closing the connection is a rollback, too.
+				return Outcome{Verdict: RolledBack, Culprit: i, Broken: true}
+			}
+			return Outcome{Verdict: RolledBack, Culprit: i}
+		}
+	}
+	start := time.Now()
+	if err := tx.Commit(); err != nil {
+		return Outcome{Verdict: Unknown, Err: err, Broken: true}
+	}
+	return Outcome{Commit: time.Since(start)}
+}

@@ -1,0 +1,411 @@
+package groupcommit
+
+import (
+	"context"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A batcher turns calls from many goroutines into groups.
+//
+// There is no goroutine of its own and no timer. The first caller that finds nobody leading leads: it takes a turn on
+// the writer, claims what is queued, has it run, answers everybody and hands the lead to the caller that has waited
+// longest. While one group commits, the next one fills. So a lone caller never waits, and a group of one is run by
+// its own caller, as the plain driver's call.
+//
+//	call:  new → [backlog →] queued → [leading →] claimed, and answered
+//	                 └─────────┴→ withdrawn (by its ctx, before any group claimed it: certainly not executed)
+//
+// Invariants, under mu:
+//   - if a call is queued, somebody leads, or has been told to;
+//   - the backlog is empty unless the queue is full;
+//   - a claimed call is answered by the leader that claimed it, whatever happens to it.
+//
+// Rejected: a goroutine that owns the connection and receives calls over a channel. It costs two more switches of
+// goroutine a group, keeps one goroutine a database alive for ever, runs a lone call away from its caller, and its
+// panic is nobody's. Rejected too: a timer that closes groups. Callers in a closed loop wait for it in vain, and a
+// lone one always.
+type batcher struct {
+	env    environment
+	limits limits
+
+	mu      sync.Mutex
+	queue   callList
+	backlog callList // waiting for room in the queue
+	bytes   int      // of the queued calls
+	leading bool
+	closed  bool
+	active  sync.WaitGroup // calls accepted and not yet answered
+	calls   sync.Pool      // of *Call
+	stats   Stats
+
+	waiting atomic.Int32  // calls in the queue, for the leader to watch without the lock
+	filled  chan struct{} // cap 1: the queue holds a full group; only for a leader who lingers
+	linger  bool          // a leader watches filled
+
+	// The leader's alone; handing over the lead hands these over.
+	failures int
+	pace     pace
+}
+
+// environment is the batcher's world: the writer and the engine. It is all that the batcher knows of a database.
+type environment interface {
+	// enter takes a turn on the writer, for a call that has waited since then. An error is that call's alone.
+	enter(ctx context.Context, since time.Time) error
+	// leave ends the turn.
+	leave()
+	// alone runs one call as the plain driver does, and answers it, also if it panics.
+	alone(c *Call)
+	// commit runs at least two calls as one group.
+	commit(calls []*Call) Outcome
+}
+
+func newBatcher(env environment, l limits) *batcher {
+	return &batcher{env: env, limits: l, filled: make(chan struct{}, 1)}
+}
+
+// call returns a Call for a blocking Exec, which free takes back. What the caller keeps is a copy of the result, a fraction
+// of a Call: with a thousand callers, what is allocated for each decides how often the collector walks their stacks.
+// The pool is the batcher's own, because a channel made in one bubble of testing/synctest must not be used in another.
+func (b *batcher) call() *Call {
+	if c, ok := b.calls.Get().(*Call); ok {
+		return c
+	}
+	return &Call{wake: make(chan struct{}, 1)}
+}
+
+// free takes c back when nobody else knows it any more: it is answered, or withdrawn, or was never queued.
+func (b *batcher) free(c *Call) {
+	*c = Call{wake: c.wake}
+	b.calls.Put(c)
+}
+
+// do runs c and returns when it has its outcome, or was withdrawn because its context ended. An error that do returns
+// means that c was not executed; otherwise the outcome is c's.
+func (b *batcher) do(c *Call) error {
+	if err := c.ctx.Err(); err != nil {
+		return err
+	}
+	lead, err := b.admit(c)
+	if err != nil {
+		return err
+	}
+	defer b.active.Done()
+	if !lead && !b.await(c) {
+		return c.ctx.Err()
+	}
+	if lead || c.state == callLeading {
+		b.lead(c)
+	}
+	if c.state == callWithdrawn {
+		return c.out.err
+	}
+	return nil
+}
+
+// await waits until c is answered or leads. False if c was withdrawn.
+func (b *batcher) await(c *Call) bool {
+	done := c.ctx.Done()
+	if done == nil {
+		<-c.wake
+		return true
+	}
+	select {
+	case <-c.wake:
+	case <-done:
+		if b.withdraw(c) {
+			return false
+		}
+		<-c.wake
+	}
+	return true
+}
+
+// admit queues c, or puts it in the backlog if the queue is full. lead says that the caller must lead.
+func (b *batcher) admit(c *Call) (lead bool, err error) {
+	c.since = time.Now()
+	c.bytes = size(c.Query, c.Args)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return false, ErrClosed
+	}
+	b.active.Add(1)
+	b.stats.Calls++
+	if b.queue.n >= b.limits.maxQueue {
+		c.state = callBacklog
+		b.backlog.push(c)
+		return false, nil
+	}
+	b.enqueue(c)
+	if b.leading {
+		return false, nil
+	}
+	b.leading = true
+	c.state = callLeading
+	return true, nil
+}
+
+func (b *batcher) enqueue(c *Call) {
+	c.state = callQueued
+	b.queue.push(c)
+	b.waiting.Store(int32(b.queue.n))
+	b.bytes += c.bytes
+	if b.linger && b.full() {
+		select {
+		case b.filled <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (b *batcher) full() bool { return b.queue.n >= b.limits.maxLen || b.bytes >= b.limits.maxBytes }
+
+// dequeue takes c out of the queue; whoever is longest in the backlog gets the room.
+func (b *batcher) dequeue(c *Call) {
+	b.queue.remove(c)
+	b.bytes -= c.bytes
+	if next := b.backlog.first; next != nil {
+		b.backlog.remove(next)
+		b.enqueue(next)
+		if next.promise != nil {
+			next.wake <- struct{}{} // Go waits for room, not for the outcome
+		}
+	}
+	b.waiting.Store(int32(b.queue.n))
+}
+
+// withdraw takes c back if no group has claimed it and its goroutine has not been told to lead.
+func (b *batcher) withdraw(c *Call) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch c.state {
+	case callBacklog:
+		b.backlog.remove(c)
+	case callQueued:
+		b.dequeue(c)
+	default:
+		return false
+	}
+	b.withdrawn(c, c.ctx.Err())
+	return true
+}
+
+func (b *batcher) withdrawn(c *Call, err error) {
+	c.state = callWithdrawn
+	c.out = outcome{err: err}
+	b.stats.Withdrawn++
+}
+
+// lead runs one group, with own at its head, and hands the lead on. own is answered or withdrawn when it returns.
+func (b *batcher) lead(own *Call) {
+	var claimed []*Call
+	defer func() { b.conclude(own, claimed) }()
+	err := own.ctx.Err()
+	if err == nil {
+		if b.limits.maxDelay > 0 {
+			b.lingerFor(own)
+		} else {
+			b.anticipate()
+		}
+		err = b.env.enter(own.ctx, own.since)
+	}
+	if err != nil {
+		b.mu.Lock()
+		b.dequeue(own)
+		b.withdrawn(own, err)
+		b.mu.Unlock()
+		return
+	}
+	defer b.env.leave()
+	start := time.Now()
+	var reason Reason
+	claimed, reason = b.claim()
+	b.failures = 0
+	b.attempt(claimed)
+	b.account(claimed, reason, start)
+}
+
+// claim takes the next group off the queue. The leader's own call is its first: it was the oldest when it was told to
+// lead, and the oldest stays where it is.
+func (b *batcher) claim() ([]*Call, Reason) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	group, bytes, reason := (*spares.Get().(*[]*Call))[:0], 0, Drained
+	// The backlog moves up as the queue empties; a group is still what had been queued when it was claimed.
+	for n := min(b.queue.n, b.pace.share()); n > 0; n-- {
+		c := b.queue.first
+		if len(group) == b.limits.maxLen {
+			reason = Full
+			break
+		}
+		if bytes += c.bytes; bytes > b.limits.maxBytes && len(group) > 0 {
+			reason = FullBytes
+			break
+		}
+		b.dequeue(c)
+		c.state = callClaimed
+		c.out.err = errUnanswered
+		group = append(group, c)
+	}
+	return group, reason
+}
+
+// maxRedo is how many times a group may come back for a culprit's sake. After that the rest runs one by one: each time
+// costs what had been executed so far.
+const maxRedo = 3
+
+// attempt runs calls as one group and, where the engine had to roll back, again in the same order: what was before
+// the culprit, the culprit alone, what was after it.
+func (b *batcher) attempt(calls []*Call) {
+	switch len(calls) {
+	case 0:
+		return
+	case 1:
+		b.env.alone(calls[0])
+		return
+	}
+	switch out := b.commit(calls); out.Verdict {
+	case Committed:
+		b.pace.committed(out.Commit)
+	case RolledBack:
+		b.failures++
+		if out.Culprit < 0 || b.failures > maxRedo {
+			for _, c := range calls {
+				b.env.alone(c)
+			}
+			return
+		}
+		b.attempt(calls[:out.Culprit])
+		b.env.alone(calls[out.Culprit])
+		b.attempt(calls[out.Culprit+1:])
+	case Refused:
+		answerAll(calls, out.Err)
+	case Unknown:
+		answerAll(calls, &OutcomeUnknownError{Cause: out.Err})
+	}
+}
+
+// commit is the environment's, with an engine's own panic made into everybody's error: what became of the
+// transaction is then not known.
+func (b *batcher) commit(calls []*Call) (out Outcome) {
+	returned := false
+	defer func() {
+		if !returned {
+			out = Outcome{Verdict: Unknown, Err: &PanicError{Value: recover(), Stack: debug.Stack()}}
+		}
+	}()
+	out = b.env.commit(calls)
+	returned = true
+	return out
+}
+
+func answerAll(calls []*Call, err error) {
+	for _, c := range calls {
+		c.Answer(nil, err)
+	}
+}
+
+// account notes what a group was, and tells who wants to know. It runs after the commit and before the answers.
+func (b *batcher) account(calls []*Call, reason Reason, start time.Time) {
+	took := time.Since(start)
+	oldest := start.Sub(calls[0].since)
+	b.mu.Lock()
+	b.stats.observe(calls, reason, b.failures, oldest, took)
+	b.mu.Unlock()
+	if b.limits.onGroup != nil {
+		b.limits.onGroup(GroupInfo{Calls: calls, Reason: reason, Reruns: b.failures, Waited: oldest, Took: took})
+	}
+}
+
+// conclude hands on the lead and answers the group's calls, the one beside the other: the next group may run while
+// this one's callers are woken. It is deferred: it happens whatever became of the group.
+func (b *batcher) conclude(own *Call, group []*Call) {
+	b.pace.concluded(len(group), int(b.waiting.Load()))
+	b.handOn()
+	for i, c := range group {
+		group[i] = nil
+		b.settle(c, own)
+	}
+	if group != nil {
+		spares.Put(&group)
+	}
+}
+
+// spares keeps the slices that groups were in.
+var spares = sync.Pool{New: func() any { return new([]*Call) }}
+
+func (b *batcher) handOn() {
+	b.mu.Lock()
+	next := b.queue.first
+	if next == nil {
+		b.leading = false
+		b.mu.Unlock()
+		return
+	}
+	next.state = callLeading
+	promise := next.promise
+	b.mu.Unlock()
+	if promise != nil {
+		go promise.lead()
+		return
+	}
+	next.wake <- struct{}{}
+}
+
+// settle gives c its answer. From then on c is its caller's.
+func (b *batcher) settle(c, own *Call) {
+	c.Query, c.Args = "", nil // a kept result must not keep the arguments
+	switch {
+	case c.promise != nil:
+		c.promise.settle()
+	case c != own:
+		c.wake <- struct{}{}
+	}
+}
+
+// close refuses new calls and returns when every accepted one is answered.
+func (b *batcher) close() {
+	b.mu.Lock()
+	b.closed = true
+	select {
+	case b.filled <- struct{}{}: // nobody lingers on a closed database
+	default:
+	}
+	b.mu.Unlock()
+	b.active.Wait()
+}
+
+// callList is a list of calls, oldest first. A call is in one list at most.
+type callList struct {
+	first, last *Call
+	n           int
+}
+
+func (l *callList) push(c *Call) {
+	c.prev, c.next = l.last, nil
+	if l.last == nil {
+		l.first = c
+	} else {
+		l.last.next = c
+	}
+	l.last = c
+	l.n++
+}
+
+func (l *callList) remove(c *Call) {
+	if c.prev == nil {
+		l.first = c.next
+	} else {
+		c.prev.next = c.next
+	}
+	if c.next == nil {
+		l.last = c.prev
+	} else {
+		c.next.prev = c.prev
+	}
+	c.prev, c.next = nil, nil
+	l.n--
+}

@@ -1,0 +1,62 @@
+// Package groupcommit makes an existing program's database writes faster by committing concurrent ones together. A
+// program changes one string:
+//
+//	db, err := sql.Open("sqlite3-groupcommit", "app.db") // was "sqlite3"
+//
+// and its Exec calls, made by any number of goroutines that know nothing of each other, share transactions: every call
+// becomes a promise, the promises that are waiting share one transaction and one commit, and each caller gets its own
+// result or its own error, after the commit and not a moment before.
+//
+// It helps programs that write from many goroutines at once. One goroutine that writes one row after the other
+// gains nothing.
+//
+// # Which calls are grouped
+//
+// An Exec of a single INSERT, UPDATE, DELETE or REPLACE, also behind WITH, directly or through a prepared statement,
+// outside of a transaction. Everything else goes to the wrapped driver as it is: queries, transactions, DDL, several
+// statements in one text, and statements that ask the session something, such as last_insert_rowid(). A statement
+// that changes the session (PRAGMA, ATTACH, a temporary table) ties a physical connection to the pooled connection that
+// it ran on, which is what the plain driver does. What the text does not show, such as a function with effects outside
+// of the transaction, can be kept out of groups with [NoBatch].
+//
+// # When a group is closed
+//
+// There is no timer. The first caller leads: it claims what is queued and has it committed, while the next group
+// queues up. A lone call is run by its own caller as the plain driver's call, with no transaction around it. After a
+// commit, the next leader yields for a moment, shorter than a commit, to callers that were just answered, if they have
+// been coming back. A group has at most [MaxLen] calls and [MaxBytes] bytes. [MaxQueue] bounds the calls that wait; a
+// further one waits for room.
+//
+// # What a caller may rely on
+//
+// Exec returns nil after its transaction has been committed: it is then as durable as the database's settings make a
+// commit. Errors are the driver's own values, and nobody else's: when a call fails, what the others of its group did is
+// committed, if need be by running them again after a rollback.
+//
+// A context counts until a group claims the call. If it ends before, the call returns the context's error and has
+// certainly not been executed. After that the call waits for its true outcome.
+//
+// The calls of one goroutine happen in order. Calls of several goroutines are executed in the order in which they were
+// queued.
+//
+// # Sizing the pool
+//
+// What sql.DB pools are cheap connections without I/O; a goroutine needs one for as long as its Exec takes. So
+// SetMaxOpenConns bounds how many calls can be in a group: leave it unlimited, or well above the number of
+// goroutines that write. SetMaxIdleConns should be as high as that number, or connections are made and thrown
+// away. Physical connections are pooled below, one for groups and the others set up with [Physical].
+//
+// # Promises
+//
+// [Go] does not wait: it returns a [Promise], and a single goroutine can have thousands of calls in one group.
+//
+//	p := groupcommit.Go(ctx, db, "INSERT INTO users (value) VALUES (?)", 7)
+//	...
+//	res, err := p.Await(ctx)
+//
+// # Drivers
+//
+// Package sqlite3 registers "sqlite3-groupcommit". Any other driver can be wrapped with [Register] or [NewConnector];
+// it is then used by its own BEGIN and COMMIT, and a group in which a call fails is rolled back and run again around it.
+// A driver whose COMMIT fails is taken at its word that the outcome is not known: see [OutcomeUnknownError].
+package groupcommit

@@ -1,0 +1,163 @@
+package groupcommit
+
+import (
+	"context"
+	"database/sql/driver"
+	"sync"
+	"time"
+
+	"github.com/groupcommit/groupcommit/internal/sqltext"
+)
+
+// An Engine is what a database must tell us: how a group becomes one commit on it, and how it differs from the
+// database next door. Packages sqlite3 and pgx bring one each; without one, the engine for any driver serves.
+//
+// Engines are for authors of adapters. A program needs none of this file.
+type Engine interface {
+	// Open is called once for every new physical connection, before anything runs on it. dsn is the data source
+	// name without our options, or "" where a connector came without one.
+	//
+	// conn is what the wrapped driver (or a wrapper around it) returned; statements go through it, so that hooks
+	// of the user's see them.
+	Open(ctx context.Context, conn driver.Conn, dsn string) (Session, error)
+}
+
+// A Session is an [Engine] on one physical connection. It is never used by two goroutines at once.
+type Session interface {
+	// Traits describes the database. It returns the same for every connection of one data source.
+	Traits() Traits
+
+	// Alone runs one call as the plain driver runs it: in a transaction of its own, under the caller's context.
+	Alone(c *Call) (driver.Result, error)
+
+	// Group runs at least two calls in one transaction and commits it, answering each with [Call.Answer] or
+	// [Call.Try]. The answers count only if the outcome is Committed. ctx is nobody's but the group's.
+	Group(ctx context.Context, calls []*Call) Outcome
+
+	// Idle reports that no transaction is open on the connection. False where it cannot be known.
+	Idle() bool
+
+	// Close frees what the session keeps on the connection. The connection itself is not the session's to close.
+	Close()
+}
+
+// Outcome is how a group ended.
+type Outcome struct {
+	Verdict Verdict
+	Culprit int   // for RolledBack: the index of the call that ended the transaction, or -1
+	Err     error // for Refused and Unknown: why
+	Broken  bool  // the connection must not be used again
+
+	// Commit is how long the part took that a group pays once, however many calls it has: COMMIT, a round trip. It is
+	// what waiting for one more caller can save. 0 says that it is not known: then nobody is waited for.
+	Commit time.Duration
+}
+
+// Verdict says what became of a group's transaction.
+type Verdict uint8
+
+const (
+	// Committed: the transaction is durable, and each call's answer stands; a failed call left nothing of itself,
+	// or what the plain driver would have left.
+	Committed Verdict = iota
+	// RolledBack: nothing of the group is in the database, for certain. The calls run again: the culprit alone,
+	// the others as groups; with no culprit each alone.
+	RolledBack
+	// Refused: nothing of the group is in the database, for certain, and trying again now is no use (the database
+	// is busy, the connection failed). Err goes to every caller.
+	Refused
+	// Unknown: COMMIT was sent and its answer never came. Every caller gets an [OutcomeUnknownError].
+	Unknown
+)
+
+// Dialect is how a database reads SQL text, as far as a wrapper must know.
+type Dialect = sqltext.Dialect
+
+// The dialects. GenericSQL is for a database that is not known: what two dialects would read differently is not
+// batched.
+const (
+	GenericSQL  = sqltext.Generic
+	SQLiteSQL   = sqltext.SQLite
+	PostgresSQL = sqltext.Postgres
+)
+
+// Traits is how one database differs from another.
+type Traits struct {
+	// Dialect is how statements are read: what may join a group, what changes session state.
+	Dialect Dialect
+
+	// OneWriter says that the database has one writer at a time, whoever it is. Everything that writes then takes
+	// turns: groups, write transactions, RETURNING queries.
+	OneWriter bool
+	// WriterKey names the database within this process, so that several sql.Open of it share the writer's turns.
+	// "" shares with nobody.
+	WriterKey string
+	// OneConn says that the database lives in its one physical connection (in memory): there is never a second,
+	// and it is kept until Close.
+	OneConn bool
+	// BeginWrites says that every BeginTx takes the database's write lock at once, also a read-only one.
+	BeginWrites bool
+	// Busy is the error that a caller gets who waited longer than BusyWait for the writer: the driver's own.
+	Busy     error
+	BusyWait time.Duration
+
+	// Check converts one argument without a connection, as database/sql does before it calls the driver. nil says
+	// that only the physical connection can do it: arguments then stay raw until they reach it.
+	Check func(*driver.NamedValue) error
+}
+
+var engines struct {
+	mu    sync.RWMutex
+	match []func(driver.Conn) Engine
+}
+
+// RegisterEngine makes an engine known to [Register] and [NewConnector], which choose by the physical connection:
+// match returns nil for a connection that is not its own. It is called in an init function of the engine's package.
+//
+// match sees the connection that the wrapped driver returned and, if that is nobody's, what is inside it, as far
+// as Raw, Unwrap or WrappedConn methods show it.
+func RegisterEngine(match func(driver.Conn) Engine) {
+	if match == nil {
+		panic("groupcommit: RegisterEngine: match is nil; a function is needed")
+	}
+	engines.mu.Lock()
+	defer engines.mu.Unlock()
+	engines.match = append(engines.match, match)
+}
+
+func findEngine(conn driver.Conn) Engine {
+	engines.mu.RLock()
+	defer engines.mu.RUnlock()
+	for ; conn != nil; conn = unwrap(conn) {
+		for _, match := range engines.match {
+			if e := match(conn); e != nil {
+				return e
+			}
+		}
+	}
+	return anyDriver{}
+}
+
+// Unwrapped returns the first connection of type C in conn or inside its wrappers.
+func Unwrapped[C driver.Conn](conn driver.Conn) (C, bool) {
+	for ; conn != nil; conn = unwrap(conn) {
+		if c, ok := conn.(C); ok {
+			return c, true
+		}
+	}
+	var none C
+	return none, false
+}
+
+// unwrap takes one wrapper off, by the names that the known wrappers use; nil when there is none.
+func unwrap(conn driver.Conn) driver.Conn {
+	switch w := conn.(type) {
+	case interface{ Raw() driver.Conn }:
+		return w.Raw()
+	case interface{ Unwrap() driver.Conn }:
+		return w.Unwrap()
+	case interface{ WrappedConn() driver.Conn }:
+		return w.WrappedConn()
+	}
+	return nil
+}

@@ -1,0 +1,153 @@
+package groupcommit
+
+import (
+	"database/sql"
+	"fmt"
+	"math"
+	"strconv"
+	"time"
+)
+
+// An Option changes how a database groups its calls. Options are given to [Register] or [NewConnector]; those with a
+// number also stand in the data source name, as groupcommit_ and the option's name in lower case, and win there over
+// the ones in code:
+//
+//	app.db?groupcommit_maxlen=500&_journal=WAL
+//	postgres://localhost/app?groupcommit_maxdelay=2ms
+//	host=localhost dbname=app groupcommit_maxqueue=100
+//
+// They are taken out before the wrapped driver sees the name.
+type Option func(*limits) error
+
+// limits are the options' values. The zero value is not useful; defaults is.
+type limits struct {
+	maxLen   int
+	maxBytes int
+	maxQueue int
+	maxDelay time.Duration
+	onGroup  func(GroupInfo)
+	physical func(*sql.DB)
+	engine   Engine
+}
+
+var defaults = limits{maxLen: 1000, maxBytes: 16 << 20, maxQueue: 10_000}
+
+// MaxLen bounds the calls of one group. At least 1, which turns batching off; the default is 1,000.
+func MaxLen(n int) Option {
+	return positive("maxlen", n, func(l *limits) { l.maxLen = n })
+}
+
+// MaxBytes bounds the bytes of one group, counting the text and the arguments of each call. A larger call goes alone.
+// At least 1; the default is 16 MiB.
+func MaxBytes(n int) Option {
+	return positive("maxbytes", n, func(l *limits) { l.maxBytes = n })
+}
+
+// MaxQueue bounds the calls that wait for a group. When the queue is full a further Exec, or [Go], waits for room, in
+// the order of arrival and no longer than its context allows. At least 1; the default is 10,000.
+func MaxQueue(n int) Option {
+	return positive("maxqueue", n, func(l *limits) { l.maxQueue = n })
+}
+
+// MaxDelay lets a group wait for more calls until it is full or its oldest call has waited for d. 0, the default,
+// means no waiting: a group is what queued up while the one before it was committed. A delay makes every lone call
+// slower by d, and seldom pays.
+func MaxDelay(d time.Duration) Option {
+	return func(l *limits) error {
+		if d < 0 {
+			return badOption("maxdelay", d.String(), "a duration of 0 or more, such as 2ms")
+		}
+		l.maxDelay = d
+		return nil
+	}
+}
+
+// OnGroup has f told of every group after its commit and before its callers are answered. f is called by one goroutine
+// at a time; what it takes, every caller of the group waits.
+func OnGroup(f func(GroupInfo)) Option {
+	return func(l *limits) error {
+		if f == nil {
+			return badOption("OnGroup", "nil", "a function")
+		}
+		l.onGroup = f
+		return nil
+	}
+}
+
+// Physical has f set up the pool of physical connections that everything but groups uses, with the methods of
+// database/sql: SetMaxIdleConns (8 unless f says otherwise), SetConnMaxLifetime, SetMaxOpenConns (unlimited: it is
+// bounded by the program's own pool). f is called once, when the database is opened. It must not use the pool for
+// anything else.
+func Physical(f func(pool *sql.DB)) Option {
+	return func(l *limits) error {
+		if f == nil {
+			return badOption("Physical", "nil", "a function")
+		}
+		l.physical = f
+		return nil
+	}
+}
+
+// WithEngine sets the engine, which is otherwise found by the physical connection's type.
+func WithEngine(e Engine) Option {
+	return func(l *limits) error {
+		if e == nil {
+			return badOption("WithEngine", "nil", "an Engine")
+		}
+		l.engine = e
+		return nil
+	}
+}
+
+func positive(name string, n int, set func(*limits)) Option {
+	return func(l *limits) error {
+		if n < 1 || n > math.MaxInt32 {
+			return badOption(name, strconv.Itoa(n), "a whole number from 1 to 2147483647")
+		}
+		set(l)
+		return nil
+	}
+}
+
+func badOption(name, value, allowed string) error {
+	return fmt.Errorf("groupcommit: option %s: %q is not allowed; %s is", name, value, allowed)
+}
+
+func (l limits) with(opts []Option) (limits, error) {
+	for i, o := range opts {
+		if o == nil {
+			return l, fmt.Errorf("groupcommit: option %d of %d is nil", i+1, len(opts))
+		}
+		if err := o(&l); err != nil {
+			return l, err
+		}
+	}
+	return l, nil
+}
+
+// parseOption makes an option of a name without its prefix and a value, as they stand in a data source name.
+func parseOption(name, value string) (Option, error) {
+	number := func(f func(int) Option) (Option, error) {
+		n, err := strconv.Atoi(value)
+		if err != nil {
+			return nil, badOption(prefix+name, value, "a whole number from 1 to 2147483647")
+		}
+		return f(n), nil
+	}
+	switch name {
+	case "maxlen":
+		return number(MaxLen)
+	case "maxbytes":
+		return number(MaxBytes)
+	case "maxqueue":
+		return number(MaxQueue)
+	case "maxdelay":
+		d, err := time.ParseDuration(value)
+		if err != nil {
+			return nil, badOption(prefix+name, value, "a duration of 0 or more, such as 2ms")
+		}
+		return MaxDelay(d), nil
+	}
+	return nil, fmt.Errorf("groupcommit: unknown option %s=%q in the data source name; allowed are %smaxlen, %[3]smaxbytes, %[3]smaxqueue, %[3]smaxdelay",
+		prefix+name, value, prefix)
+}

@@ -1,0 +1,252 @@
+package groupcommit
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"reflect"
+)
+
+// What database/sql does for a driver that lacks an optional interface, done here on the physical connection, with
+// the same texts of errors: our own connection has every interface, so database/sql no longer does it.
+
+// execOn is database/sql's execDC: Execer, or else prepare, execute, close.
+func execOn(ctx context.Context, c driver.Conn, query string, args []driver.NamedValue) (driver.Result, error) {
+	res, err := directExec(ctx, c, query, args)
+	if err != driver.ErrSkip {
+		return res, err
+	}
+	s, err := prepareOn(ctx, c, query)
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	return execStmtOn(ctx, c, s, args)
+}
+
+func directExec(ctx context.Context, c driver.Conn, query string, args []driver.NamedValue) (driver.Result, error) {
+	execerCtx, isCtx := c.(driver.ExecerContext)
+	execer, isOld := c.(driver.Execer) //nolint:staticcheck // a driver may have no other
+	if !isCtx && !isOld {
+		return nil, driver.ErrSkip
+	}
+	checked, err := checkFor(c, nil, args)
+	if err != nil {
+		return nil, err
+	}
+	if isCtx {
+		return execerCtx.ExecContext(ctx, query, checked)
+	}
+	values, err := withoutNames(checked)
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return execer.Exec(query, values)
+}
+
+// queryOn asks the connection itself. driver.ErrSkip goes up to database/sql, which then prepares.
+func queryOn(ctx context.Context, c driver.Conn, query string, args []driver.NamedValue) (driver.Rows, error) {
+	queryerCtx, isCtx := c.(driver.QueryerContext)
+	queryer, isOld := c.(driver.Queryer) //nolint:staticcheck // a driver may have no other
+	if !isCtx && !isOld {
+		return nil, driver.ErrSkip
+	}
+	args, err := checkFor(c, nil, args)
+	if err != nil {
+		return nil, err
+	}
+	if isCtx {
+		return queryerCtx.QueryContext(ctx, query, args)
+	}
+	values, err := withoutNames(args)
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return queryer.Query(query, values)
+}
+
+func prepareOn(ctx context.Context, c driver.Conn, query string) (driver.Stmt, error) {
+	if p, ok := c.(driver.ConnPrepareContext); ok {
+		return p.PrepareContext(ctx, query)
+	}
+	s, err := c.Prepare(query)
+	if err == nil && ctx.Err() != nil {
+		s.Close()
+		return nil, ctx.Err()
+	}
+	return s, err
+}
+
+func execStmtOn(ctx context.Context, c driver.Conn, s driver.Stmt, args []driver.NamedValue) (driver.Result, error) {
+	args, err := checkFor(c, s, args)
+	if err != nil {
+		return nil, err
+	}
+	if sc, ok := s.(driver.StmtExecContext); ok {
+		return sc.ExecContext(ctx, args)
+	}
+	values, err := withoutNames(args)
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s.Exec(values) //nolint:staticcheck // a driver may have no other
+}
+
+func queryStmtOn(ctx context.Context, c driver.Conn, s driver.Stmt, args []driver.NamedValue) (driver.Rows, error) {
+	args, err := checkFor(c, s, args)
+	if err != nil {
+		return nil, err
+	}
+	if sc, ok := s.(driver.StmtQueryContext); ok {
+		return sc.QueryContext(ctx, args)
+	}
+	values, err := withoutNames(args)
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s.Query(values) //nolint:staticcheck // a driver may have no other
+}
+
+func beginOn(ctx context.Context, c driver.Conn, opts driver.TxOptions) (driver.Tx, error) {
+	if b, ok := c.(driver.ConnBeginTx); ok {
+		return b.BeginTx(ctx, opts)
+	}
+	if opts.Isolation != 0 {
+		return nil, errors.New("sql: driver does not support non-default isolation level")
+	}
+	if opts.ReadOnly {
+		return nil, errors.New("sql: driver does not support read-only transactions")
+	}
+	tx, err := c.Begin() //nolint:staticcheck // a driver may have no other
+	if err == nil && ctx.Err() != nil {
+		tx.Rollback()
+		return nil, ctx.Err()
+	}
+	return tx, err
+}
+
+func withoutNames(args []driver.NamedValue) ([]driver.Value, error) {
+	values := make([]driver.Value, len(args))
+	for i, a := range args {
+		if a.Name != "" {
+			return nil, errors.New("sql: driver does not support the use of Named Parameters")
+		}
+		values[i] = a.Value
+	}
+	return values, nil
+}
+
+// checkFor converts raw arguments as database/sql does for a statement s (or nil) of connection c: by the checker of
+// the statement, or else of the connection; by the statement's column converter; by the default. args stays as it is.
+func checkFor(c driver.Conn, s driver.Stmt, args []driver.NamedValue) ([]driver.NamedValue, error) {
+	want := -1
+	var checks []argCheck
+	nvc, ok := s.(driver.NamedValueChecker)
+	if !ok {
+		nvc, _ = c.(driver.NamedValueChecker)
+	}
+	if nvc != nil {
+		checks = append(checks, nvc.CheckNamedValue)
+	}
+	if s != nil {
+		want = s.NumInput()
+		if cc, ok := s.(driver.ColumnConverter); ok { //nolint:staticcheck // a driver may have no other
+			checks = append(checks, func(nv *driver.NamedValue) error { return convertColumn(cc, want, nv) })
+		}
+	}
+	return checkArgs(append([]driver.NamedValue(nil), args...), want, append(checks, defaultCheck))
+}
+
+// argCheck converts one argument, or answers driver.ErrSkip for the next check to do it.
+type argCheck = func(*driver.NamedValue) error
+
+// checkArgs converts args in place by the first of checks, and by the next one where a check answers
+// driver.ErrSkip; then it counts them, unless want is -1.
+func checkArgs(args []driver.NamedValue, want int, checks []argCheck) ([]driver.NamedValue, error) {
+	n := 0
+	for _, nv := range args {
+		nv.Ordinal = n + 1
+		err := driver.ErrSkip
+		for i := 0; err == driver.ErrSkip && i < len(checks); i++ {
+			err = checks[i](&nv)
+		}
+		switch err {
+		case nil:
+			args[n] = nv
+			n++
+		case driver.ErrRemoveArgument:
+		default:
+			return nil, argError(&nv, err)
+		}
+	}
+	if want != -1 && n != want {
+		return nil, fmt.Errorf("sql: expected %d arguments, got %d", want, n)
+	}
+	return args[:n], nil
+}
+
+func argError(nv *driver.NamedValue, err error) error {
+	name := fmt.Sprintf("$%d", nv.Ordinal)
+	if nv.Name != "" {
+		name = fmt.Sprintf("with name %q", nv.Name)
+	}
+	return fmt.Errorf("sql: converting argument %s type: %w", name, err)
+}
+
+// DefaultCheck converts one argument as database/sql does for a driver that says nothing of arguments. It is a
+// [Traits].Check.
+func DefaultCheck(nv *driver.NamedValue) error { return defaultCheck(nv) }
+
+func defaultCheck(nv *driver.NamedValue) (err error) {
+	nv.Value, err = driver.DefaultParameterConverter.ConvertValue(nv.Value)
+	return err
+}
+
+// convertColumn is database/sql's ccChecker: the column's converter, after a Valuer has given its value.
+func convertColumn(cc driver.ColumnConverter, want int, nv *driver.NamedValue) error { //nolint:staticcheck // see checkFor
+	index := nv.Ordinal - 1
+	if want >= 0 && want <= index {
+		return nil
+	}
+	if vr, ok := nv.Value.(driver.Valuer); ok {
+		v, err := valueOf(vr)
+		if err != nil {
+			return err
+		}
+		if !driver.IsValue(v) {
+			return fmt.Errorf("non-subset type %T returned from Value", v)
+		}
+		nv.Value = v
+	}
+	v, err := cc.ColumnConverter(index).ConvertValue(nv.Value)
+	if err != nil {
+		return err
+	}
+	if !driver.IsValue(v) {
+		return fmt.Errorf("driver ColumnConverter error converted %T to unsupported type %T", nv.Value, v)
+	}
+	nv.Value = v
+	return nil
+}
+
+// valueOf calls a Valuer, but not through a nil pointer to a type that has the method itself: that is NULL.
+func valueOf(vr driver.Valuer) (driver.Value, error) {
+	v := reflect.ValueOf(vr)
+	if v.Kind() == reflect.Pointer && v.IsNil() && v.Type().Elem().Implements(reflect.TypeFor[driver.Valuer]()) {
+		return nil, nil
+	}
+	return vr.Value()
+}

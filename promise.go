@@ -1,0 +1,214 @@
+package groupcommit
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync/atomic"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/groupcommit/groupcommit/durable"
+)
+
+// A Promise is an Exec whose outcome will come. It is made by [Go]. It settles whether anybody awaits it or not, once,
+// and any number of goroutines may use it.
+type Promise struct {
+	call    Call
+	batch   *batcher
+	res     sql.Result // of a call that did not join a group
+	state   atomic.Uint32
+	done    chan struct{}
+	unwatch func() bool // ends the watch over the context
+}
+
+// Go executes query as db.ExecContext does, without waiting for the outcome. db must be a database of ours.
+//
+// Go waits only if [MaxQueue] calls are waiting already; then for room, and no longer than ctx allows. ctx counts until
+// a group claims the call: if it ends before, the promise is rejected with the context's error and the call is
+// certainly not executed. The calls of one goroutine are executed in the order of their Go. The arguments belong to the
+// promise until it is settled: memory that they point to must not change before.
+//
+// A statement that cannot join a group runs on a connection of db's pool, at once and beside the others.
+//
+// The error of a call that cannot be made (a database that is not ours, a closed one, an argument that cannot be
+// converted) is the promise's. A driver.Valuer that panics does not panic here: the promise is rejected with a
+// [*PanicError].
+func Go(ctx context.Context, db *sql.DB, query string, args ...any) *Promise {
+	p := &Promise{done: make(chan struct{})}
+	p.call = Call{Query: query, ctx: ctx, promise: p}
+	d, err := databaseOf(db)
+	if err != nil {
+		return p.reject(err)
+	}
+	traits, err := d.ready(ctx)
+	if err != nil {
+		if d.isClosed() {
+			err = ErrClosed
+		}
+		return p.reject(err)
+	}
+	c := conn{db: d}
+	if !c.batchable(ctx, d.texts.get(traits.Dialect, query), traits, nil) || traits.Check == nil {
+		go p.apart(db, query, args)
+		return p
+	}
+	if p.call.Args, err = p.convert(args, traits); err != nil {
+		return p.reject(err)
+	}
+	p.batch = d.batcher
+	p.batch.submit(p)
+	return p
+}
+
+// apart runs a call that cannot join a group, as a blocking Exec does.
+func (p *Promise) apart(db *sql.DB, query string, args []any) {
+	ok := p.call.Try(func(*Call) (res driver.Result, err error) {
+		p.res, err = db.ExecContext(p.call.ctx, query, args...)
+		return nil, err
+	})
+	if !ok {
+		p.res = nil
+	}
+	p.settle()
+}
+
+// convert makes what database/sql makes of the arguments.
+func (p *Promise) convert(args []any, traits *Traits) (named []driver.NamedValue, err error) {
+	returned := false
+	defer func() {
+		if !returned {
+			err = &PanicError{Value: recover(), Stack: debug.Stack()}
+		}
+	}()
+	named = make([]driver.NamedValue, len(args))
+	for i, a := range args {
+		if na, ok := a.(sql.NamedArg); ok {
+			if r, _ := utf8.DecodeRuneInString(na.Name); na.Name != "" && !unicode.IsLetter(r) {
+				returned = true
+				return nil, fmt.Errorf("name %q does not begin with a letter", na.Name)
+			}
+			named[i] = driver.NamedValue{Name: na.Name, Value: na.Value}
+		} else {
+			named[i].Value = a
+		}
+	}
+	named, err = checkArgs(named, -1, []argCheck{traits.Check, defaultCheck})
+	returned = true
+	return named, err
+}
+
+// submit queues the promise's call; it waits for room if there is none.
+func (b *batcher) submit(p *Promise) {
+	c, ctx := &p.call, p.call.ctx
+	if err := ctx.Err(); err != nil {
+		p.reject(err)
+		return
+	}
+	c.wake = make(chan struct{}, 1)
+	if ctx.Done() != nil {
+		p.unwatch = context.AfterFunc(ctx, p.withdraw)
+	}
+	lead, err := b.admit(c)
+	switch {
+	case err != nil:
+		p.reject(err)
+	case lead:
+		go p.lead()
+	default:
+		if ctx.Err() != nil { // the watch may have looked before there was anything to withdraw
+			p.withdraw()
+		}
+		b.awaitRoom(p)
+	}
+}
+
+func (b *batcher) awaitRoom(p *Promise) {
+	b.mu.Lock()
+	waits := p.call.state == callBacklog
+	b.mu.Unlock()
+	if waits {
+		select {
+		case <-p.call.wake:
+		case <-p.done: // its context ended
+		}
+	}
+}
+
+// withdraw settles the promise if its context ended before any group claimed its call.
+func (p *Promise) withdraw() {
+	if p.batch.withdraw(&p.call) {
+		p.settle()
+	}
+}
+
+// lead leads a group on the promise's behalf: nobody may be waiting for it.
+func (p *Promise) lead() {
+	p.batch.lead(&p.call)
+	if p.call.state == callWithdrawn {
+		p.settle()
+	}
+}
+
+// reject settles a promise that never came to be a call.
+func (p *Promise) reject(err error) *Promise {
+	p.call.out = outcome{err: err}
+	p.settle()
+	return p
+}
+
+// settle makes the call's outcome the promise's. It is called once.
+func (p *Promise) settle() {
+	p.state.Store(uint32(stateOf(&p.call.out)))
+	p.call.Query, p.call.Args = "", nil
+	close(p.done)
+	if p.unwatch != nil {
+		p.unwatch()
+	}
+	if p.batch != nil && p.call.state != callNew {
+		p.batch.active.Done()
+	}
+}
+
+func stateOf(o *outcome) durable.State {
+	switch {
+	case o.err == nil:
+		return durable.Resolved
+	case errors.Is(o.err, context.Canceled):
+		return durable.RejectedCanceled
+	case errors.Is(o.err, context.DeadlineExceeded):
+		return durable.RejectedTimedout
+	}
+	return durable.Rejected
+}
+
+// Await waits for the outcome, which is what db.ExecContext would have returned. ctx bounds the waiting and nothing
+// else: if it ends first, Await returns its error and the promise goes on.
+func (p *Promise) Await(ctx context.Context) (sql.Result, error) {
+	select {
+	case <-p.done:
+	default:
+		select {
+		case <-p.done:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	if p.call.out.err != nil {
+		return nil, p.call.out.err
+	}
+	if p.res != nil {
+		return p.res, nil
+	}
+	return &p.call.out.result, nil
+}
+
+// Done is closed when the promise is settled.
+func (p *Promise) Done() <-chan struct{} { return p.done }
+
+// State is PENDING until the promise is settled. It is then RESOLVED, or REJECTED if there is an error:
+// REJECTED_CANCELED or REJECTED_TIMEDOUT if that is the end of the context of [Go].
+func (p *Promise) State() durable.State { return durable.State(p.state.Load()) }

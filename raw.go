@@ -1,0 +1,87 @@
+package groupcommit
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"fmt"
+)
+
+// Raw calls f with the wrapped driver's own connection, for what database/sql has no words for: backups, COPY, hooks.
+// It is what c.Raw is for a plain driver. The physical connection is c's from then on, until c is closed, because
+// nobody knows what f leaves on it.
+//
+// f must not keep the connection. If it returns driver.ErrBadConn or panics, the connection is closed. f does not have
+// the writer's turn: a write in it may find the database busy, as it may with the plain driver.
+func Raw(ctx context.Context, c *sql.Conn, f func(driver.Conn) error) error {
+	if f == nil {
+		return fmt.Errorf("groupcommit: Raw: f is nil; a function is needed")
+	}
+	return c.Raw(func(dc any) error {
+		own, err := ownOf(dc)
+		if err != nil {
+			return err
+		}
+		raw, err := own.raws(ctx)
+		if err != nil {
+			return err
+		}
+		return f(raw)
+	})
+}
+
+// Raw returns the wrapped driver's connection and ties it to c for life; nil if none can be had. It is for code that
+// looks inside wrappers; a program calls the package's [Raw].
+func (c *conn) Raw() driver.Conn {
+	raw, err := c.raws(context.Background())
+	if err != nil {
+		return nil
+	}
+	return raw
+}
+
+func (c *conn) raws(ctx context.Context) (driver.Conn, error) {
+	traits, err := c.db.ready(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.use(ctx, traits, &text{}); err != nil {
+		return nil, err
+	}
+	if !traits.OneConn {
+		c.bound = true
+	}
+	return c.raw, nil
+}
+
+// ownOf finds our connection in what database/sql pools: itself, or inside wrappers above us.
+func ownOf(dc any) (*conn, error) {
+	for c, _ := dc.(driver.Conn); c != nil; c = unwrap(c) {
+		switch own := c.(type) {
+		case *conn:
+			return own, nil
+		case *ownConn:
+			return own.conn, nil
+		}
+	}
+	return nil, fmt.Errorf("groupcommit: %T is not a connection of groupcommit; open the database with a name that was given to Register, or with NewConnector", dc)
+}
+
+// databaseOf finds what stands behind a sql.DB of ours.
+func databaseOf(db *sql.DB) (*database, error) {
+	if db == nil {
+		return nil, fmt.Errorf("groupcommit: the *sql.DB is nil")
+	}
+	d := db.Driver()
+	for {
+		if own, ok := d.(*Driver); ok && own.db != nil {
+			return own.db, nil
+		}
+		w, ok := d.(interface{ Unwrap() driver.Driver })
+		if !ok {
+			break
+		}
+		d = w.Unwrap()
+	}
+	return nil, fmt.Errorf("groupcommit: the *sql.DB has driver %T, which is not groupcommit's; open it with a name that was given to Register, or with NewConnector", db.Driver())
+}

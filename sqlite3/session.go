@@ -1,0 +1,140 @@
+package sqlite3
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"time"
+
+	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/internal/lru"
+	"github.com/groupcommit/groupcommit/internal/sqltext"
+	"github.com/mattn/go-sqlite3"
+)
+
+// session runs calls on one connection of the driver.
+//
+// The driver prepares the text of every Exec anew. The session keeps the statements: on a text that is used again
+// and again that is half of what an INSERT costs. A kept statement does what the driver's Exec does with it, bar two
+// cases that go to the driver's Exec itself: a count of arguments that the statement does not have, and RETURNING,
+// whose statement would stay in the middle of its rows and fail the COMMIT.
+type session struct {
+	conn   driver.Conn         // what statements go through
+	lite   *sqlite3.SQLiteConn // the same or inside it, for its state
+	traits groupcommit.Traits
+	kept   *lru.Cache[statement] // nil for a text that the driver's Exec must run
+	inTurn func(*groupcommit.Call) (driver.Result, error)
+}
+
+type statement interface {
+	driver.Stmt
+	driver.StmtExecContext
+}
+
+const (
+	keptStatements = 128
+	// keptBytes bounds what a call may hand to a kept statement, which holds on to it until it is used again.
+	keptBytes = 64 << 10
+)
+
+var background = context.Background()
+
+func newSession(conn driver.Conn, lite *sqlite3.SQLiteConn, t groupcommit.Traits) *session {
+	s := &session{conn: conn, lite: lite, traits: t}
+	s.kept = lru.New(keptStatements, func(st statement) {
+		if st != nil {
+			st.Close()
+		}
+	})
+	// Without a context that can end: the driver would start a goroutine for each statement, and interrupt the
+	// transaction of all for the sake of one.
+	s.inTurn = func(c *groupcommit.Call) (driver.Result, error) { return s.exec(background, c) }
+	return s
+}
+
+func (s *session) Traits() groupcommit.Traits { return s.traits }
+func (s *session) Idle() bool                 { return s.lite.AutoCommit() }
+func (s *session) Close()                     { s.kept.Clear() }
+
+func (s *session) Alone(c *groupcommit.Call) (driver.Result, error) {
+	return s.exec(c.Context(), c)
+}
+
+func (s *session) Group(_ context.Context, calls []*groupcommit.Call) groupcommit.Outcome {
+	if err := s.control("BEGIN IMMEDIATE"); err != nil {
+		if isBusy(err) { // the others would only wait for as long
+			return groupcommit.Outcome{Verdict: groupcommit.Refused, Err: err}
+		}
+		return groupcommit.Outcome{Verdict: groupcommit.RolledBack, Culprit: -1}
+	}
+	for i, c := range calls {
+		returned := c.Try(s.inTurn)
+		if !returned {
+			return groupcommit.Outcome{Verdict: groupcommit.RolledBack, Culprit: i, Broken: true}
+		}
+		// Only the connection knows whether the error has ended the transaction. What came next would commit by itself.
+		if c.Err() != nil && s.lite.AutoCommit() {
+			return groupcommit.Outcome{Verdict: groupcommit.RolledBack, Culprit: i}
+		}
+	}
+	start := time.Now()
+	err := s.control("COMMIT")
+	if err == nil {
+		return groupcommit.Outcome{Commit: time.Since(start)}
+	}
+	out := groupcommit.Outcome{Verdict: groupcommit.RolledBack, Culprit: -1}
+	if isBusy(err) {
+		out = groupcommit.Outcome{Verdict: groupcommit.Refused, Err: err}
+	}
+	if !s.lite.AutoCommit() && s.control("ROLLBACK") != nil {
+		out.Broken = true // closing the connection rolls back
+	}
+	return out
+}
+
+// exec runs one call as the driver's own Exec would.
+func (s *session) exec(ctx context.Context, c *groupcommit.Call) (driver.Result, error) {
+	if len(c.Args) == 0 || c.Bytes() > keptBytes {
+		return groupcommit.ExecOn(ctx, s.conn, c)
+	}
+	st, known := s.kept.Get(c.Query)
+	if !known {
+		var err error
+		if st, err = s.prepare(ctx, c.Query); err != nil {
+			return nil, err
+		}
+		s.kept.Put(c.Query, st)
+	}
+	if st == nil || st.NumInput() != len(c.Args) {
+		return groupcommit.ExecOn(ctx, s.conn, c)
+	}
+	return st.ExecContext(ctx, c.Args)
+}
+
+// prepare returns nil for a text whose statement cannot be kept.
+func (s *session) prepare(ctx context.Context, query string) (statement, error) {
+	p, ok := s.conn.(driver.ConnPrepareContext)
+	if !ok || sqltext.Classify(sqltext.SQLite, query).Returning {
+		return nil, nil
+	}
+	prepared, err := p.PrepareContext(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	st, ok := prepared.(statement)
+	if !ok { // a wrapper's
+		prepared.Close()
+	}
+	return st, nil
+}
+
+// control runs a statement of transaction control. It is the session's own, so it is not shown to wrappers.
+func (s *session) control(query string) error {
+	_, err := s.lite.ExecContext(background, query, nil)
+	return err
+}
+
+func isBusy(err error) bool {
+	var e sqlite3.Error
+	return errors.As(err, &e) && e.Code == sqlite3.ErrBusy
+}

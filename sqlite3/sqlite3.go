@@ -1,0 +1,113 @@
+// Package sqlite3 is the engine for SQLite through mattn/go-sqlite3. Importing it registers the driver
+// "sqlite3-groupcommit", which takes every data source name that "sqlite3" takes, and makes the engine known for
+// drivers of your own:
+//
+//	import _ "github.com/groupcommit/groupcommit/sqlite3"
+//
+//	db, err := sql.Open("sqlite3-groupcommit", "app.db?_journal=WAL&_synchronous=FULL")
+//
+// # What a group is
+//
+// BEGIN IMMEDIATE, the calls, COMMIT. A call that fails leaves the transaction open, with what the statement's conflict
+// clause says of its rows, just as it would have been by itself; its caller gets the error and the others go on. Where an
+// error ends the transaction (RAISE(ROLLBACK), ON CONFLICT ROLLBACK, a full disk), nothing of the group is left, and it runs
+// again around the culprit, in the same order. Where COMMIT fails (a deferred foreign key), each call runs alone.
+//
+// # Who writes
+//
+// SQLite has one writer at a time. Within the process groups, write transactions, RETURNING queries and schema changes
+// of one file take turns, also across several sql.Open of it, so that SQLITE_BUSY between them does not happen. A wait
+// for the turn ends with the context, or with SQLITE_BUSY after the busy timeout or 10 seconds, whichever is longer.
+//
+// A transaction takes the turn when it begins, unless it is read-only (sql.TxOptions.ReadOnly), and keeps it until it
+// ends. If it has not written for a second, another writer may go first; it is then what it would be on the plain
+// driver, whose first write may find the snapshot stale.
+//
+// Databases in memory, temporary ones and those with cache=shared have exactly one physical connection, which
+// everything shares.
+package sqlite3
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"fmt"
+	"io"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/groupcommit/groupcommit"
+	"github.com/mattn/go-sqlite3"
+)
+
+// DriverName is the name that importing the package registers, unless it is taken.
+const DriverName = "sqlite3-groupcommit"
+
+func init() {
+	groupcommit.RegisterEngine(func(c driver.Conn) groupcommit.Engine {
+		if _, ok := c.(*sqlite3.SQLiteConn); ok {
+			return engine{}
+		}
+		return nil
+	})
+	if !slices.Contains(sql.Drivers(), DriverName) {
+		groupcommit.Register(DriverName, &sqlite3.SQLiteDriver{})
+	}
+}
+
+// engine is groupcommit.Engine for SQLite.
+type engine struct{}
+
+// leastWait is how long a caller waits for the writer at the least, however short the busy timeout: it is not
+// another process that is waited for, but goroutines of this one that will be done.
+const leastWait = 10 * time.Second
+
+func (engine) Open(ctx context.Context, conn driver.Conn, dsn string) (groupcommit.Session, error) {
+	lite, ok := groupcommit.Unwrapped[*sqlite3.SQLiteConn](conn)
+	if !ok {
+		return nil, fmt.Errorf("groupcommit/sqlite3: the connection is a %T; a *sqlite3.SQLiteConn is needed", conn)
+	}
+	busy, err := busyTimeout(lite)
+	if err != nil {
+		return nil, err
+	}
+	return newSession(conn, lite, traits(lite.GetFilename("main"), dsn, busy)), nil
+}
+
+// traits says what the database is like. file is what SQLite calls it, "" if it lives in memory or is temporary.
+func traits(file, dsn string, busy time.Duration) groupcommit.Traits {
+	_, query, _ := strings.Cut(dsn, "?")
+	params, _ := url.ParseQuery(query) // the driver has refused what cannot be parsed
+	shared := params.Get("cache") == "shared"
+	key := file
+	if file == "" && shared {
+		key = dsn // the name of a database in memory that several connections may share
+	}
+	return groupcommit.Traits{
+		Dialect:     groupcommit.SQLiteSQL,
+		OneWriter:   true,
+		WriterKey:   key,
+		OneConn:     file == "" || shared,
+		BeginWrites: slices.Contains([]string{"immediate", "exclusive"}, strings.ToLower(params.Get("_txlock"))),
+		Busy:        sqlite3.Error{Code: sqlite3.ErrBusy, ExtendedCode: sqlite3.ErrNoExtended(sqlite3.ErrBusy)},
+		BusyWait:    max(busy, leastWait),
+		Check:       groupcommit.DefaultCheck, // the driver has no check of its own
+	}
+}
+
+// busyTimeout asks the connection, because it may have been set by the data source name or by a hook.
+func busyTimeout(c *sqlite3.SQLiteConn) (time.Duration, error) {
+	rows, err := c.Query("PRAGMA busy_timeout", nil)
+	if err != nil {
+		return 0, err
+	}
+	defer rows.Close()
+	row := make([]driver.Value, 1)
+	if err := rows.Next(row); err != nil && err != io.EOF {
+		return 0, err
+	}
+	ms, _ := row[0].(int64)
+	return time.Duration(ms) * time.Millisecond, nil
+}

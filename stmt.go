@@ -1,0 +1,158 @@
+package groupcommit
+
+import (
+	"context"
+	"database/sql/driver"
+)
+
+// stmt is a prepared statement. What the driver says of the text is asked once and remembered, so that database/sql,
+// which prepares a statement on every connection that it meets, costs nothing by it. The driver's own statement is
+// made on the leased connection when it is needed, and is kept there for the next that prepares the same text.
+type stmt struct {
+	conn   *conn
+	query  string
+	text   *text
+	native driver.Stmt // of the leased connection; nil without a lease
+}
+
+var (
+	_ driver.Stmt             = (*stmt)(nil)
+	_ driver.StmtExecContext  = (*stmt)(nil)
+	_ driver.StmtQueryContext = (*stmt)(nil)
+)
+
+func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
+	traits, err := c.db.ready(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s := &stmt{conn: c, query: query, text: c.db.texts.get(traits.Dialect, query)}
+	if s.text.inputs != unprepared && c.physical == nil {
+		return s, nil
+	}
+	if err := c.use(ctx, traits, &text{}); err != nil {
+		return nil, err
+	}
+	if err := s.attach(ctx); err != nil {
+		c.after(nil)
+		return nil, err
+	}
+	s.text = &text{Statement: s.text.Statement, inputs: s.native.NumInput()}
+	if !c.bound && !c.control && !c.inTx { // what only this connection sees is not true of the others
+		c.db.texts.put(query, s.text)
+	}
+	c.after(nil)
+	return s, nil
+}
+
+// NumInput leaves the counting of arguments to where they are checked, which is after some may have been removed.
+func (s *stmt) NumInput() int { return -1 }
+
+func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (driver.Result, error) {
+	c := s.conn
+	traits, err := c.db.ready(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if c.batchable(ctx, s.text, traits, args) {
+		if traits.Check != nil {
+			if args, err = checkArgs(args, s.text.inputs, []argCheck{traits.Check, defaultCheck}); err != nil {
+				return nil, err
+			}
+		}
+		return c.db.exec(ctx, s.query, args, true)
+	}
+	if err := s.use(ctx, traits); err != nil {
+		return nil, err
+	}
+	res, err := execStmtOn(ctx, c.raw, s.native, args)
+	c.after(s.text)
+	return res, err
+}
+
+func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driver.Rows, error) {
+	c := s.conn
+	traits, err := c.db.ready(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.use(ctx, traits); err != nil {
+		return nil, err
+	}
+	rows, err := queryStmtOn(ctx, c.raw, s.native, args)
+	return c.queried(s.text, rows, err)
+}
+
+func (s *stmt) use(ctx context.Context, traits *Traits) error {
+	if err := s.conn.use(ctx, traits, s.text); err != nil {
+		return err
+	}
+	err := s.attach(ctx)
+	if err != nil {
+		s.conn.after(nil)
+	}
+	return err
+}
+
+// attach gives s a statement of the leased connection: one that was prepared before, or a new one.
+func (s *stmt) attach(ctx context.Context) (err error) {
+	if s.native != nil {
+		return nil
+	}
+	native, ok := s.conn.unused.Take(s.query)
+	if !ok {
+		if native, err = prepareOn(ctx, s.conn.raw, s.query); err != nil {
+			return err
+		}
+	}
+	s.native = native
+	s.conn.stmts = append(s.conn.stmts, s)
+	return nil
+}
+
+// detach ends the use of the connection's statement; keep leaves it to the next that prepares the same text.
+func (s *stmt) detach(keep bool) {
+	native := s.native
+	if native == nil {
+		return
+	}
+	s.native = nil
+	if keep {
+		s.conn.unused.Put(s.query, native)
+	} else {
+		native.Close()
+	}
+}
+
+// Close touches the physical connection only while it is leased: database/sql closes statements when it likes, also
+// long after the connection has gone to somebody else.
+func (s *stmt) Close() error {
+	c := s.conn
+	if s.native == nil {
+		return nil
+	}
+	for i, other := range c.stmts {
+		if other == s {
+			c.stmts = append(c.stmts[:i], c.stmts[i+1:]...)
+			break
+		}
+	}
+	s.detach(!c.bound && !c.control)
+	return nil
+}
+
+func (s *stmt) Exec(args []driver.Value) (driver.Result, error) {
+	return s.ExecContext(context.Background(), withOrdinals(args))
+}
+
+func (s *stmt) Query(args []driver.Value) (driver.Rows, error) {
+	return s.QueryContext(context.Background(), withOrdinals(args))
+}
+
+func withOrdinals(values []driver.Value) []driver.NamedValue {
+	args := make([]driver.NamedValue, len(values))
+	for i, v := range values {
+		args[i] = driver.NamedValue{Ordinal: i + 1, Value: v}
+	}
+	return args
+}

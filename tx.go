@@ -1,0 +1,62 @@
+package groupcommit
+
+import (
+	"context"
+	"database/sql/driver"
+)
+
+// BeginTx begins a transaction on a leased connection. One that is not read-only takes the writer's turn, tentatively
+// until it writes: where there is one writer, a transaction that reads and then writes must not be overtaken between.
+func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
+	traits, err := c.db.ready(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if !opts.ReadOnly || traits.BeginWrites || traits.OneConn {
+		if err := c.takeTurn(ctx, !traits.BeginWrites && !traits.OneConn); err != nil {
+			return nil, err
+		}
+	}
+	if err := c.borrow(ctx, traits); err != nil {
+		return nil, err
+	}
+	tx, err := beginOn(ctx, c.raw, opts)
+	if err != nil {
+		c.after(nil)
+		return nil, err
+	}
+	c.inTx = true
+	return &transaction{c, tx, ctx}, nil
+}
+
+// transaction is a transaction of BeginTx. Its end is the end of the turn; the connection stays leased until
+// database/sql has closed the transaction's statements and rows.
+type transaction struct {
+	conn *conn
+	tx   driver.Tx
+	ctx  context.Context
+}
+
+func (t *transaction) Commit() error {
+	err := t.tx.Commit()
+	t.ended(err)
+	return err
+}
+
+// Rollback is also what database/sql calls when the transaction's context ends. Many a driver can then no longer send
+// anything, so the connection has to prove that it is clean.
+func (t *transaction) Rollback() error {
+	err := t.tx.Rollback()
+	t.ended(err)
+	return err
+}
+
+func (t *transaction) ended(err error) {
+	t.conn.inTx = false
+	if t.conn.altered {
+		t.conn.altered = false
+		t.conn.db.texts.forget()
+	}
+	t.conn.suspect = t.conn.suspect || err != nil || t.ctx.Err() != nil
+	t.conn.after(nil)
+}

@@ -1,0 +1,210 @@
+package groupcommit
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// A writer is the right to write to a database that has one writer at a time. Whoever writes takes a turn on it, first
+// come first served: a group, a write transaction, a RETURNING query, a schema change. So the database never sees
+// two writers of this process at once, and never has to answer that it is locked.
+//
+// A turn may be tentative: a transaction that has only read so far might write later, and to fail it then for a
+// snapshot that went stale is the very thing that turns prevent; but it might also never write, and nobody should
+// wait for long behind a mere reader. So a tentative turn can be overtaken once it is overtakeAfter old. Its
+// transaction is then what it would have been on the plain driver.
+//
+// Rejected: a sync.Mutex, since a wait for it cannot end by a context; a channel of one token, which is not first come
+// first served and has nobody's name on the turn.
+type writer struct {
+	mu     sync.Mutex
+	holder *turn
+	first  *turn // the waiting ones, oldest first
+	last   *turn
+}
+
+// overtakeAfter is how long a transaction that has not written keeps other writers away.
+const overtakeAfter = time.Second
+
+// A turn is one holder's, used again and again. The writer's mutex guards all fields but ready.
+type turn struct {
+	tentative bool
+	taken     time.Time
+	waiting   bool
+	next      *turn
+	ready     chan struct{} // cap 1: a token when the turn is handed over
+}
+
+func newTurn() *turn { return &turn{ready: make(chan struct{}, 1)} }
+
+// take waits for the turn until ctx is done, which gives its error, or until wait is over, which gives busy. A nil
+// writer has room for everybody.
+func (w *writer) take(ctx context.Context, t *turn, tentative bool, wait time.Duration, busy error) error {
+	if w == nil {
+		return nil
+	}
+	w.mu.Lock()
+	if w.holder == nil {
+		w.give(t, tentative)
+		w.mu.Unlock()
+		return nil
+	}
+	t.tentative, t.waiting, t.next = tentative, true, nil
+	if w.last == nil {
+		w.first = t
+	} else {
+		w.last.next = t
+	}
+	w.last = t
+	w.mu.Unlock()
+	return w.await(ctx, t, wait, busy)
+}
+
+func (w *writer) await(ctx context.Context, t *turn, wait time.Duration, busy error) error {
+	limit := time.NewTimer(wait)
+	defer limit.Stop()
+	look := time.NewTicker(overtakeAfter / 8)
+	defer look.Stop()
+	for {
+		var err error
+		select {
+		case <-t.ready:
+			return nil
+		case <-look.C:
+			if w.overtake(t) {
+				return nil
+			}
+			continue
+		case <-ctx.Done():
+			err = ctx.Err()
+		case <-limit.C:
+			err = busy
+		}
+		if w.abandon(t) {
+			return err
+		}
+		<-t.ready // handed over meanwhile; it goes to the next
+		w.leave(t)
+		return err
+	}
+}
+
+// overtake gives t the turn if it is the first to wait and the holder's turn is tentative and old.
+func (w *writer) overtake(t *turn) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.first != t || w.holder == nil || !w.holder.tentative || time.Since(w.holder.taken) < overtakeAfter {
+		return false
+	}
+	w.unlink(t)
+	w.give(t, t.tentative)
+	return true
+}
+
+// abandon takes t out of the waiting ones. False if it has the turn already.
+func (w *writer) abandon(t *turn) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !t.waiting {
+		return false
+	}
+	w.unlink(t)
+	return true
+}
+
+// firm makes a tentative turn one that nobody overtakes. False if t has lost its turn, or never had it.
+func (w *writer) firm(t *turn) bool {
+	if w == nil {
+		return true
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.holder != t {
+		return false
+	}
+	t.tentative = false
+	return true
+}
+
+// leave ends the turn and hands it to the one who has waited longest. It does nothing for a t that was overtaken.
+func (w *writer) leave(t *turn) {
+	if w == nil {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.holder != t {
+		return
+	}
+	w.holder = nil
+	if next := w.first; next != nil {
+		w.unlink(next)
+		w.give(next, next.tentative)
+		next.ready <- struct{}{}
+	}
+}
+
+func (w *writer) give(t *turn, tentative bool) {
+	w.holder, t.tentative = t, tentative
+	if tentative {
+		t.taken = time.Now()
+	}
+}
+
+func (w *writer) unlink(t *turn) {
+	t.waiting = false
+	var before *turn
+	for x := w.first; x != t; x = x.next {
+		before = x
+	}
+	if before == nil {
+		w.first = t.next
+	} else {
+		before.next = t.next
+	}
+	if w.last == t {
+		w.last = before
+	}
+	t.next = nil
+}
+
+// writers are the databases of this process that have one writer, by their key.
+var writers struct {
+	mu    sync.Mutex
+	byKey map[string]*sharedWriter
+}
+
+type sharedWriter struct {
+	writer
+	users int
+}
+
+// joinWriter returns the writer that all users of key share. Each calls leaveWriter once.
+func joinWriter(key string) *writer {
+	if key == "" {
+		return new(writer)
+	}
+	writers.mu.Lock()
+	defer writers.mu.Unlock()
+	if writers.byKey == nil {
+		writers.byKey = make(map[string]*sharedWriter)
+	}
+	w := writers.byKey[key]
+	if w == nil {
+		w = new(sharedWriter)
+		writers.byKey[key] = w
+	}
+	w.users++
+	return &w.writer
+}
+
+func leaveWriter(key string) {
+	writers.mu.Lock()
+	defer writers.mu.Unlock()
+	if w := writers.byKey[key]; w != nil {
+		if w.users--; w.users == 0 {
+			delete(writers.byKey, key)
+		}
+	}
+}
