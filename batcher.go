@@ -161,7 +161,9 @@ func (b *batcher) enqueue(c *Call) {
 	}
 }
 
-func (b *batcher) full() bool { return b.queue.n >= b.limits.maxLen || b.bytes >= b.limits.maxBytes }
+func (b *batcher) full() bool {
+	return b.queue.n >= min(b.limits.maxLen, b.limits.maxQueue) || b.bytes >= b.limits.maxBytes
+}
 
 // dequeue takes c out of the queue; whoever is longest in the backlog gets the room.
 func (b *batcher) dequeue(c *Call) {
@@ -210,7 +212,9 @@ func (b *batcher) lead(own *Call) {
 		} else {
 			b.anticipate()
 		}
-		err = b.env.enter(own.ctx, own.since)
+		if err = own.ctx.Err(); err == nil {
+			err = b.env.enter(own.ctx, own.since)
+		}
 	}
 	if err != nil {
 		b.mu.Lock()
@@ -235,12 +239,15 @@ func (b *batcher) claim() ([]*Call, Reason) {
 	defer b.mu.Unlock()
 	group, bytes, reason := (*spares.Get().(*[]*Call))[:0], 0, Drained
 	// The backlog moves up as the queue empties; a group is still what had been queued when it was claimed.
-	for n := min(b.queue.n, b.pace.share()); n > 0; n-- {
+	n, share := b.queue.n, b.pace.share()
+	if share < n {
+		n, reason = share, Halved
+	}
+	if n >= b.limits.maxLen {
+		n, reason = b.limits.maxLen, Full
+	}
+	for ; n > 0; n-- {
 		c := b.queue.first
-		if len(group) == b.limits.maxLen {
-			reason = Full
-			break
-		}
 		if bytes += c.bytes; bytes > b.limits.maxBytes && len(group) > 0 {
 			reason = FullBytes
 			break
@@ -271,6 +278,7 @@ func (b *batcher) attempt(calls []*Call) {
 	case Committed:
 		b.pace.committed(out.Commit)
 	case RolledBack:
+		answerAll(calls, errUnanswered)
 		b.failures++
 		if out.Culprit < 0 || b.failures > maxRedo {
 			for _, c := range calls {
@@ -295,6 +303,7 @@ func (b *batcher) commit(calls []*Call) (out Outcome) {
 	defer func() {
 		if !returned {
 			out = Outcome{Verdict: Unknown, Err: &PanicError{Value: recover(), Stack: debug.Stack()}}
+			answerAll(calls, &OutcomeUnknownError{Cause: out.Err}) // runtime.Goexit does not come back to attempt
 		}
 	}()
 	out = b.env.commit(calls)

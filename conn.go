@@ -250,6 +250,9 @@ func (l endedLease) discard()  { l.lease.discard(); l.conn.leaveTurn() }
 // or bad.
 func (c *conn) Close() error {
 	if c.physical != nil {
+		if !c.bound {
+			c.db.generation.Add(1)
+		}
 		c.discard()
 	}
 	c.leaveTurn()

@@ -27,11 +27,12 @@ type database struct {
 	batcher *batcher
 	texts   texts
 
-	traits    atomic.Pointer[Traits] // set by the first physical connection
-	writer    *writer                // written once, before traits
-	groupTurn *turn                  // the batcher's; one leader at a time uses it
-	mu        sync.Mutex             // guards the setting of traits, and closed
-	closed    bool
+	traits     atomic.Pointer[Traits] // set by the first physical connection
+	generation atomic.Int64           // of the physical connections that are not known to be stale
+	writer     *writer                // written once, before traits
+	groupTurn  *turn                  // the batcher's; one leader at a time uses it
+	mu         sync.Mutex             // guards the setting of traits, and closed
+	closed     bool
 }
 
 // idleLeases is how many physical connections are kept for the next lease. database/sql's own default of 2 would open
@@ -109,16 +110,28 @@ func (d *database) enter(ctx context.Context, since time.Time) error {
 func (d *database) leave() { d.writer.leave(d.groupTurn) }
 
 func (d *database) alone(c *Call) {
+	d.aloneOnce(c)
+	// database/sql runs a blocking Exec again; a promise has nobody behind it.
+	for try := 0; try < retries && c.promise != nil && errors.Is(c.out.err, driver.ErrBadConn); try++ {
+		d.aloneOnce(c)
+	}
+}
+
+func (d *database) aloneOnce(c *Call) {
 	l, err := borrow(c.ctx, d.writers)
 	if err != nil {
 		c.Answer(nil, err)
 		return
 	}
-	if c.Try(l.session.Alone) {
-		l.done(c.out.err)
-	} else {
-		l.discard() // nobody knows what the panic left open
-	}
+	ok := false
+	defer func() { // also of runtime.Goexit
+		if ok {
+			l.done(c.out.err)
+		} else {
+			l.discard() // nobody knows what the panic left open
+		}
+	}()
+	ok = c.Try(l.session.Alone)
 }
 
 // retries is how often a group looks for a connection that is not stale: database/sql's own number.

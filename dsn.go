@@ -11,8 +11,7 @@ const prefix = "groupcommit_"
 
 // splitDSN takes our options out of a data source name. The rest is left as it was, byte for byte.
 func splitDSN(dsn string) (rest string, opts []Option, err error) {
-	at := strings.Index(dsn, prefix)
-	if at < 0 {
+	if !strings.Contains(dsn, prefix) {
 		return dsn, nil, nil
 	}
 	seen := make(map[string]bool)
@@ -25,8 +24,11 @@ func splitDSN(dsn string) (rest string, opts []Option, err error) {
 		opts = append(opts, o)
 		return err
 	}
-	if q := strings.IndexByte(dsn, '?'); q >= 0 && q < at {
+	q := strings.IndexByte(dsn, '?')
+	if q >= 0 && strings.Contains(strings.ReplaceAll(dsn[q:], "?", "&"), "&"+prefix) {
 		rest, err = splitQuery(dsn[:q], dsn[q+1:], take)
+	} else if q >= 0 && !strings.ContainsAny(dsn, " \t\r\n") {
+		return dsn, nil, nil
 	} else {
 		rest, err = splitWords(dsn, take)
 	}

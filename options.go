@@ -63,7 +63,8 @@ func MaxDelay(d time.Duration) Option {
 }
 
 // OnGroup has f told of every group after its commit and before its callers are answered. f is called by one goroutine
-// at a time; what it takes, every caller of the group waits.
+// at a time, which is one of the callers: what f takes, every caller of the group waits, and a panic in f is that
+// caller's, after its commit.
 func OnGroup(f func(GroupInfo)) Option {
 	return func(l *limits) error {
 		if f == nil {

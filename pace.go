@@ -34,6 +34,7 @@ const (
 	yieldPart   = 0.75                   // of a commit at most
 	yieldMost   = 2 * time.Millisecond   // and never longer
 	yieldIdle   = 100 * time.Microsecond // nor for longer after the last arrival
+	yieldSpins  = 1 << 14                // nor more often: in a bubble of testing/synctest the clock stands still
 	yieldEnough = 8                      // returns to learn a rate from
 	yieldAgain  = 32                     // every so many groups, everybody who was answered is expected
 )
@@ -86,7 +87,7 @@ func (b *batcher) anticipate() {
 	target := min(p.present+expected, p.share(), b.limits.maxLen, b.limits.maxQueue)
 	var first, last arrival
 	last.at = p.at
-	for {
+	for spins := 0; ; spins++ {
 		now := arrival{int(b.waiting.Load()), time.Now()}
 		if now.n != last.n {
 			last = now
@@ -94,7 +95,7 @@ func (b *batcher) anticipate() {
 				first = now
 			}
 		}
-		if now.n >= target || now.at.Sub(p.at) >= window || now.at.Sub(last.at) >= yieldIdle {
+		if now.n >= target || now.at.Sub(p.at) >= window || now.at.Sub(last.at) >= yieldIdle || spins == yieldSpins {
 			p.learn(first, last, now.n >= target)
 			return
 		}

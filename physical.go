@@ -16,6 +16,7 @@ type physicalConnector struct {
 }
 
 func (pc physicalConnector) Connect(ctx context.Context) (driver.Conn, error) {
+	born := pc.db.generation.Load()
 	raw, err := pc.Connector.Connect(ctx)
 	if err != nil {
 		return nil, err
@@ -30,7 +31,8 @@ func (pc physicalConnector) Connect(ctx context.Context) (driver.Conn, error) {
 		return nil, err
 	}
 	return &physical{
-		raw:     raw,
+		raw: raw,
+		db:  pc.db, born: born,
 		session: s,
 		unused:  lru.New(maxIdleStmts, func(st driver.Stmt) { st.Close() }),
 	}, nil
@@ -40,6 +42,8 @@ func (pc physicalConnector) Connect(ctx context.Context) (driver.Conn, error) {
 // resets and retries are database/sql's own.
 type physical struct {
 	raw     driver.Conn
+	db      *database
+	born    int64
 	session Session
 	unused  *lru.Cache[driver.Stmt] // prepared statements that nobody uses now, by text
 }
@@ -73,6 +77,9 @@ func (p *physical) Ping(ctx context.Context) error {
 }
 
 func (p *physical) ResetSession(ctx context.Context) error {
+	if p.born < p.db.generation.Load() {
+		return driver.ErrBadConn
+	}
 	if r, ok := p.raw.(driver.SessionResetter); ok {
 		return r.ResetSession(ctx)
 	}

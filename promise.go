@@ -19,7 +19,6 @@ import (
 type Promise struct {
 	call    Call
 	batch   *batcher
-	res     sql.Result // of a call that did not join a group
 	state   atomic.Uint32
 	done    chan struct{}
 	unwatch func() bool // ends the watch over the context
@@ -32,7 +31,8 @@ type Promise struct {
 // certainly not executed. The calls of one goroutine are executed in the order of their Go. The arguments belong to the
 // promise until it is settled: memory that they point to must not change before.
 //
-// A statement that cannot join a group runs on a connection of db's pool, at once and beside the others.
+// A statement that cannot join a group runs at once and beside the others, on a connection that does not count against
+// db's limits.
 //
 // The error of a call that cannot be made (a database that is not ours, a closed one, an argument that cannot be
 // converted) is the promise's. A driver.Valuer that panics does not panic here: the promise is rejected with a
@@ -51,13 +51,21 @@ func Go(ctx context.Context, db *sql.DB, query string, args ...any) *Promise {
 		}
 		return p.reject(err)
 	}
-	c := conn{db: d}
-	if !c.batchable(ctx, d.texts.get(traits.Dialect, query), traits, nil) || traits.Check == nil {
-		go p.apart(db, query, args)
+	if p.call.Args, err = named(args); err != nil {
+		return p.reject(err)
+	}
+	c := &conn{db: d}
+	if !c.batchable(ctx, d.texts.get(traits.Dialect, query), traits, p.call.Args) {
+		if !d.batcher.accept() {
+			return p.reject(ErrClosed)
+		}
+		go p.apart(d)
 		return p
 	}
-	if p.call.Args, err = p.convert(args, traits); err != nil {
-		return p.reject(err)
+	if traits.Check != nil {
+		if p.call.Args, err = p.convert(p.call.Args, traits); err != nil {
+			return p.reject(err)
+		}
 	}
 	p.batch = d.batcher
 	p.batch.submit(p)
@@ -65,30 +73,52 @@ func Go(ctx context.Context, db *sql.DB, query string, args ...any) *Promise {
 }
 
 // apart runs a call that cannot join a group, as a blocking Exec does.
-func (p *Promise) apart(db *sql.DB, query string, args []any) {
-	ok := p.call.Try(func(*Call) (res driver.Result, err error) {
-		p.res, err = db.ExecContext(p.call.ctx, query, args...)
-		return nil, err
-	})
-	if !ok {
-		p.res = nil
+// The connection is not of db's pool, which refuses calls as soon as db.Close has begun.
+func (p *Promise) apart(d *database) {
+	defer d.batcher.active.Done()
+	defer p.settle() // also after runtime.Goexit
+	query, args := p.call.Query, p.call.Args
+	for try := 0; ; try++ {
+		p.call.Try(func(*Call) (driver.Result, error) {
+			if err := p.call.ctx.Err(); err != nil {
+				return nil, err
+			}
+			c := &conn{db: d}
+			bad := true
+			defer func() {
+				if !bad {
+					c.IsValid()
+				}
+				c.Close()
+			}()
+			res, err := c.ExecContext(p.call.ctx, query, append([]driver.NamedValue(nil), args...))
+			bad = errors.Is(err, driver.ErrBadConn)
+			return res, err
+		})
+		if try == retries || !errors.Is(p.call.out.err, driver.ErrBadConn) {
+			return
+		}
 	}
-	p.settle()
 }
 
 // convert makes what database/sql makes of the arguments.
-func (p *Promise) convert(args []any, traits *Traits) (named []driver.NamedValue, err error) {
+func (p *Promise) convert(args []driver.NamedValue, traits *Traits) (checked []driver.NamedValue, err error) {
 	returned := false
 	defer func() {
 		if !returned {
 			err = &PanicError{Value: recover(), Stack: debug.Stack()}
 		}
 	}()
-	named = make([]driver.NamedValue, len(args))
+	checked, err = checkArgs(args, -1, []argCheck{traits.Check, defaultCheck})
+	returned = true
+	return checked, err
+}
+
+func named(args []any) ([]driver.NamedValue, error) {
+	named := make([]driver.NamedValue, len(args))
 	for i, a := range args {
 		if na, ok := a.(sql.NamedArg); ok {
 			if r, _ := utf8.DecodeRuneInString(na.Name); na.Name != "" && !unicode.IsLetter(r) {
-				returned = true
 				return nil, fmt.Errorf("name %q does not begin with a letter", na.Name)
 			}
 			named[i] = driver.NamedValue{Name: na.Name, Value: na.Value}
@@ -96,9 +126,17 @@ func (p *Promise) convert(args []any, traits *Traits) (named []driver.NamedValue
 			named[i].Value = a
 		}
 	}
-	named, err = checkArgs(named, -1, []argCheck{traits.Check, defaultCheck})
-	returned = true
-	return named, err
+	return named, nil
+}
+
+// accept counts a call that close must wait for, though no group will run it.
+func (b *batcher) accept() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.closed {
+		b.active.Add(1)
+	}
+	return !b.closed
 }
 
 // submit queues the promise's call; it waits for room if there is none.
@@ -199,9 +237,6 @@ func (p *Promise) Await(ctx context.Context) (sql.Result, error) {
 	}
 	if p.call.out.err != nil {
 		return nil, p.call.out.err
-	}
-	if p.res != nil {
-		return p.res, nil
 	}
 	return &p.call.out.result, nil
 }

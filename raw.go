@@ -17,6 +17,9 @@ func Raw(ctx context.Context, c *sql.Conn, f func(driver.Conn) error) error {
 	if f == nil {
 		return fmt.Errorf("groupcommit: Raw: f is nil; a function is needed")
 	}
+	if c == nil {
+		return fmt.Errorf("groupcommit: Raw: the *sql.Conn is nil")
+	}
 	return c.Raw(func(dc any) error {
 		own, err := ownOf(dc)
 		if err != nil {

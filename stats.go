@@ -12,6 +12,7 @@ const (
 	Drained   Reason = iota // everything that was queued went into it
 	Full                    // it reached MaxLen
 	FullBytes               // the next call would have taken it over MaxBytes
+	Halved                  // it left half of the callers to the next group, to come back while that one runs
 )
 
 func (r Reason) String() string {
@@ -22,6 +23,8 @@ func (r Reason) String() string {
 		return "full"
 	case FullBytes:
 		return "bytes"
+	case Halved:
+		return "halved"
 	}
 	return "unknown"
 }
@@ -41,6 +44,7 @@ type Stats struct {
 	Drained   int64 // groups by the reason for which they were closed
 	Full      int64
 	FullBytes int64
+	Halved    int64
 
 	Waited time.Duration // in the queue, summed over the oldest call of each group
 	Took   time.Duration // from claim to commit, summed over the groups
@@ -72,6 +76,8 @@ func (s *Stats) observe(calls []*Call, reason Reason, reruns int, waited, took t
 		s.Full++
 	case FullBytes:
 		s.FullBytes++
+	case Halved:
+		s.Halved++
 	}
 	s.Waited += waited
 	s.Took += took

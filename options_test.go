@@ -1,0 +1,73 @@
+package groupcommit
+
+import (
+	"database/sql"
+	"math"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestEveryOptionSaysWhatIsWrongWithItsValue(t *testing.T) {
+	const whole = "a whole number from 1 to 2147483647"
+	tests := map[string]struct {
+		opt  Option
+		want string
+	}{
+		"MaxLen(0)":             {MaxLen(0), `option maxlen: "0" is not allowed; ` + whole + " is"},
+		"MaxLen(-1)":            {MaxLen(-1), `option maxlen: "-1" is not allowed; ` + whole + " is"},
+		"MaxLen(too much)":      {MaxLen(math.MaxInt32 + 1), `option maxlen: "2147483648" is not allowed; ` + whole + " is"},
+		"MaxBytes(0)":           {MaxBytes(0), `option maxbytes: "0" is not allowed; ` + whole + " is"},
+		"MaxQueue(0)":           {MaxQueue(0), `option maxqueue: "0" is not allowed; ` + whole + " is"},
+		"MaxDelay(-1ns)":        {MaxDelay(-1), `option maxdelay: "-1ns" is not allowed; a duration of 0 or more, such as 2ms is`},
+		"OnGroup(nil)":          {OnGroup(nil), `option OnGroup: "nil" is not allowed; a function is`},
+		"Physical(nil)":         {Physical(nil), `option Physical: "nil" is not allowed; a function is`},
+		"WithEngine(nil)":       {WithEngine(nil), `option WithEngine: "nil" is not allowed; an Engine is`},
+		"no option at all, nil": {nil, `option 2 of 2 is nil`},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			_, err := defaults.with([]Option{MaxLen(5), test.opt})
+			require.EqualError(t, err, "groupcommit: "+test.want)
+
+			_, err = NewConnector(newFake(), MaxLen(5), test.opt)
+			require.EqualError(t, err, "groupcommit: "+test.want)
+
+			assert.PanicsWithValue(t, `groupcommit: Register "never-groupcommit": groupcommit: `+test.want, func() {
+				Register("never-groupcommit", newFake(), MaxLen(5), test.opt)
+			})
+			assert.NotContains(t, sql.Drivers(), "never-groupcommit")
+		})
+	}
+}
+
+func TestOptionsSetTheirLimitAndNoOther(t *testing.T) {
+	set := func(opts ...Option) limits {
+		t.Helper()
+		l, err := defaults.with(opts)
+		require.NoError(t, err)
+		return l
+	}
+	for _, test := range []struct {
+		opt  Option
+		want func(*limits)
+	}{
+		{MaxLen(1), func(l *limits) { l.maxLen = 1 }},
+		{MaxLen(math.MaxInt32), func(l *limits) { l.maxLen = math.MaxInt32 }},
+		{MaxBytes(7), func(l *limits) { l.maxBytes = 7 }},
+		{MaxQueue(7), func(l *limits) { l.maxQueue = 7 }},
+		{MaxDelay(0), func(l *limits) {}},
+		{MaxDelay(time.Second), func(l *limits) { l.maxDelay = time.Second }},
+		{WithEngine(anyDriver{}), func(l *limits) { l.engine = anyDriver{} }},
+	} {
+		want := defaults
+		test.want(&want)
+		assert.Equal(t, want, set(test.opt))
+	}
+	assert.NotNil(t, set(OnGroup(func(GroupInfo) {})).onGroup)
+	assert.NotNil(t, set(Physical(func(*sql.DB) {})).physical)
+	assert.Equal(t, 3, set(MaxLen(2), MaxLen(3)).maxLen, "the last one wins")
+	assert.Equal(t, limits{maxLen: 1000, maxBytes: 16 << 20, maxQueue: 10_000}, defaults, "as documented")
+}
