@@ -1,0 +1,88 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"strings"
+)
+
+// check counts the rows and looks for every value from 0 to users-1, which must be there exactly once. The error says
+// which values are wrong, and how.
+func check(ctx context.Context, db *sql.DB, users int) (rows int, err error) {
+	found, err := db.Query("SELECT id, value FROM users ORDER BY id")
+	if err != nil {
+		return 0, err
+	}
+	defer found.Close()
+	times := make([]int, users)
+	var missing, doubled, foreign some
+	for found.Next() {
+		if err := ctx.Err(); err != nil {
+			return rows, err
+		}
+		var id int64
+		var value any
+		if err := found.Scan(&id, &value); err != nil {
+			return rows, err
+		}
+		rows++
+		if v, ok := value.(int64); ok && v >= 0 && v < int64(users) {
+			times[v]++
+		} else {
+			foreign.add("%v (row %d)", printable(value), id)
+		}
+	}
+	if err := found.Err(); err != nil {
+		return rows, err
+	}
+	for v, n := range times {
+		switch {
+		case n == 0:
+			missing.add("%d", v)
+		case n > 1:
+			doubled.add("%d (%d times)", v, n)
+		}
+	}
+	if rows == users && missing.n+doubled.n+foreign.n == 0 {
+		return rows, nil
+	}
+	text := fmt.Sprintf("the database is wrong: %s rows, %s expected", comma(rows), comma(users))
+	text += missing.text("missing") + doubled.text("more than once") + foreign.text("never inserted")
+	return rows, fmt.Errorf("%s", text)
+}
+
+func printable(value any) any {
+	switch v := value.(type) {
+	case nil:
+		return "NULL"
+	case []byte:
+		return fmt.Sprintf("%q", v)
+	case string:
+		return fmt.Sprintf("%q", v)
+	}
+	return value
+}
+
+// some are the first few of many.
+type some struct {
+	first []string
+	n     int
+}
+
+func (s *some) add(format string, args ...any) {
+	if s.n++; s.n <= 5 {
+		s.first = append(s.first, fmt.Sprintf(format, args...))
+	}
+}
+
+func (s *some) text(what string) string {
+	if s.n == 0 {
+		return ""
+	}
+	t := "; " + what + ": " + strings.Join(s.first, ", ")
+	if more := s.n - len(s.first); more > 0 {
+		t += fmt.Sprintf(" and %s more", comma(more))
+	}
+	return t
+}

@@ -1,0 +1,169 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// config is what the flags say.
+type config struct {
+	users       int
+	goroutines  int
+	maxLen      int // 0: the library's default
+	synchronous string
+	batch       bool
+	noBatch     bool
+	verbose     bool
+	json        string
+	table       bool
+	rounds      int
+}
+
+// sides are the ones to run: both, unless one was asked for by itself.
+func (c config) sides() []side {
+	switch {
+	case c.batch && !c.noBatch:
+		return []side{grouped}
+	case c.noBatch && !c.batch:
+		return []side{plain}
+	}
+	return []side{plain, grouped}
+}
+
+const mostUsers = 1_000_000
+
+func parseFlags(args []string) (config, error) {
+	var c config
+	fs := flagSet(&c)
+	if err := fs.Parse(args); errors.Is(err, flag.ErrHelp) {
+		return c, err
+	} else if err != nil {
+		return c, errors.New(twoDashes.Replace(err.Error()))
+	}
+	if fs.NArg() > 0 {
+		return c, fmt.Errorf("unexpected argument %q; only flags are allowed (--help lists them)", fs.Arg(0))
+	}
+	return c, c.agree(fs)
+}
+
+// agree looks at flags that are right by themselves and wrong together.
+func (c config) agree(fs *flag.FlagSet) (err error) {
+	fs.Visit(func(f *flag.Flag) {
+		switch {
+		case c.table && !slices.Contains([]string{"table", "rounds", "json"}, f.Name):
+			err = fmt.Errorf("--%s does not go with --table, which makes its own runs; only --rounds and --json do", f.Name)
+		case !c.table && f.Name == "rounds":
+			err = fmt.Errorf("--rounds goes only with --table")
+		}
+	})
+	return err
+}
+
+func flagSet(c *config) *flag.FlagSet {
+	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
+	fs.SetOutput(io.Discard) // errors are printed once, by main
+	fs.Var(whole(&c.users, 10_000, 0, mostUsers), "users", "`N` users to insert, 0 to 1,000,000")
+	fs.Var(whole(&c.goroutines, 64, 1, mostUsers), "goroutines", "`N` goroutines that insert them, at least 1")
+	fs.Var(whole(&c.maxLen, 0, 0, 1<<31-1), "maxlen", "`N` calls at most in a group; 0 is the library's own limit")
+	fs.Var(word(&c.synchronous, "full", "off", "normal", "full"), "synchronous", "SQLite's `synchronous`: off, normal or full")
+	fs.Var(truth{&c.batch}, "batch", "only sqlite3-groupcommit")
+	fs.Var(truth{&c.noBatch}, "no-batch", "only the plain driver")
+	fs.Var(truth{&c.verbose}, "verbose", "one line for each group, or for each value without groups")
+	fs.Func("json", "write the runs to `FILE` as JSON; - is standard output", func(s string) error {
+		c.json = s
+		return writable(s)
+	})
+	fs.Var(truth{&c.table}, "table", "measure the README's table instead: plain driver and groupcommit in turns, several cases")
+	fs.Var(whole(&c.rounds, 5, 1, 100), "rounds", "`N` rounds of the table, 1 to 100")
+	return fs
+}
+
+// twoDashes turns package flag's messages into ones with the flags as they are typed here.
+var twoDashes = strings.NewReplacer("for -", "for --", "for flag -", "for flag --", "defined: -", "defined: --", "argument: -", "argument: --")
+
+func usage(w io.Writer) {
+	fmt.Fprintln(w, "usage: go run ./bench [flags]\n\nInserts users through the plain SQLite driver and through groupcommit, and compares.")
+	fmt.Fprintln(w)
+	flagSet(new(config)).VisitAll(func(f *flag.Flag) {
+		name, text := flag.UnquoteUsage(f)
+		if f.DefValue != "" && f.DefValue != "false" {
+			text += " (default " + f.DefValue + ")"
+		}
+		fmt.Fprintf(w, "  %-26s %s\n", "--"+f.Name+" "+name, text)
+	})
+}
+
+// value is a flag.Value made of two functions.
+type value struct {
+	set  func(string) error
+	text func() string
+}
+
+func (v value) Set(s string) error { return v.set(s) }
+func (v value) String() string {
+	if v.text == nil {
+		return ""
+	}
+	return v.text()
+}
+
+func whole(to *int, initial, least, most int) value {
+	*to = initial
+	set := func(s string) error {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < least || n > most {
+			return fmt.Errorf("a whole number from %d to %d is allowed", least, most)
+		}
+		*to = n
+		return nil
+	}
+	return value{set, func() string { return strconv.Itoa(*to) }}
+}
+
+func word(to *string, initial string, allowed ...string) value {
+	*to = initial
+	set := func(s string) error {
+		*to = strings.ToLower(s)
+		if !slices.Contains(allowed, *to) {
+			return fmt.Errorf("one of %s is allowed", strings.Join(allowed, ", "))
+		}
+		return nil
+	}
+	return value{set, func() string { return *to }}
+}
+
+// truth is a flag that needs no value.
+type truth struct{ to *bool }
+
+func (t truth) IsBoolFlag() bool { return true }
+func (t truth) String() string   { return strconv.FormatBool(t.to != nil && *t.to) }
+func (t truth) Set(s string) (err error) {
+	if *t.to, err = strconv.ParseBool(s); err != nil {
+		return errors.New("true, false or no value is allowed")
+	}
+	return nil
+}
+
+// writable finds out before a long run that its JSON would have no place to go.
+func writable(file string) error {
+	if file == "-" {
+		return nil
+	}
+	if file == "" {
+		return errors.New("the name of a file is allowed, or - for standard output")
+	}
+	if i, err := os.Stat(file); err == nil && i.IsDir() {
+		return errors.New("it is a folder; the name of a file is allowed, or - for standard output")
+	}
+	if i, err := os.Stat(filepath.Dir(file)); err != nil || !i.IsDir() {
+		return errors.New("its folder does not exist; the name of a file in one that does is allowed, or - for standard output")
+	}
+	return nil
+}

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestWithoutFlagsItIsTheArticlesBenchmarkOnBothSides(t *testing.T) {
+	c, err := parseFlags(nil)
+	require.NoError(t, err)
+	assert.Equal(t, config{users: 10_000, goroutines: 64, synchronous: "full", rounds: 5}, c)
+	assert.Equal(t, []string{"sqlite3", "sqlite3-groupcommit"}, drivers(c))
+}
+
+func TestBatchAndNoBatchTakeOneSideEach(t *testing.T) {
+	for args, want := range map[string][]string{
+		"--batch":               {"sqlite3-groupcommit"},
+		"--no-batch":            {"sqlite3"},
+		"--batch --no-batch":    {"sqlite3", "sqlite3-groupcommit"},
+		"--batch=false":         {"sqlite3", "sqlite3-groupcommit"},
+		"--no-batch --users=10": {"sqlite3"},
+	} {
+		c, err := parseFlags(strings.Fields(args))
+		require.NoError(t, err, args)
+		assert.Equal(t, want, drivers(c), args)
+	}
+}
+
+func drivers(c config) (names []string) {
+	for _, s := range c.sides() {
+		names = append(names, s.driver)
+	}
+	return names
+}
+
+func TestEveryFlagIsTakenAtTheEndsOfWhatIsAllowed(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "runs.json")
+	c, err := parseFlags([]string{"--users", "1000000", "--goroutines", "1", "--maxlen", "1", "--synchronous", "OFF", "--verbose", "--json", file})
+	require.NoError(t, err)
+	assert.Equal(t, config{users: 1_000_000, goroutines: 1, maxLen: 1, synchronous: "off", verbose: true, json: file, rounds: 5}, c)
+	c, err = parseFlags([]string{"--table", "--rounds", "2", "--json", "-"})
+	require.NoError(t, err)
+	assert.Equal(t, 2, c.rounds)
+}
+
+func TestABadFlagIsNamedWithItsValueAndWhatIsAllowed(t *testing.T) {
+	for _, c := range []struct{ args, want string }{
+		{"--users -1", `invalid value "-1" for flag --users: a whole number from 0 to 1000000 is allowed`},
+		{"--users 1000001", `invalid value "1000001" for flag --users: a whole number from 0 to 1000000 is allowed`},
+		{"--users many", `invalid value "many" for flag --users: a whole number from 0 to 1000000 is allowed`},
+		{"--goroutines 0", `invalid value "0" for flag --goroutines: a whole number from 1 to 1000000 is allowed`},
+		{"--maxlen -1", `invalid value "-1" for flag --maxlen: a whole number from 0 to 2147483647 is allowed`},
+		{"--synchronous extra", `invalid value "extra" for flag --synchronous: one of off, normal, full is allowed`},
+		{"--batch=perhaps", `invalid boolean value "perhaps" for --batch: true, false or no value is allowed`},
+		{"--json /no/such/folder/x", `invalid value "/no/such/folder/x" for flag --json: its folder does not exist; the name of a file in one that does is allowed, or - for standard output`},
+		{"--json /", `invalid value "/" for flag --json: it is a folder; the name of a file is allowed, or - for standard output`},
+		{"--table --rounds 0", `invalid value "0" for flag --rounds: a whole number from 1 to 100 is allowed`},
+		{"--users", `flag needs an argument: --users`},
+		{"--user 1", `flag provided but not defined: --user`},
+		{"10000", `unexpected argument "10000"; only flags are allowed (--help lists them)`},
+		{"--table --users 5", `--users does not go with --table, which makes its own runs; only --rounds and --json do`},
+		{"--rounds 3", `--rounds goes only with --table`},
+	} {
+		_, err := parseFlags(strings.Fields(c.args))
+		assert.EqualError(t, err, c.want, c.args)
+	}
+}

@@ -1,0 +1,47 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+)
+
+// machine names what a number was measured on.
+func machine() string {
+	s := fmt.Sprintf("%s/%s, %d cores", runtime.GOOS, runtime.GOARCH, runtime.NumCPU())
+	if n := runtime.GOMAXPROCS(0); n != runtime.NumCPU() {
+		s += fmt.Sprintf(" (GOMAXPROCS=%d)", n)
+	}
+	if model := cpuModel(); model != "" {
+		s = model + ", " + s
+	}
+	return s + ", " + runtime.Version()
+}
+
+// cpuModel is "" where finding out takes more than reading a file.
+func cpuModel() string {
+	text, _ := os.ReadFile("/proc/cpuinfo")
+	for line := range strings.Lines(string(text)) {
+		if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
+			return strings.TrimSpace(value)
+		}
+	}
+	return ""
+}
+
+// filesystem is the type of the one that dir is on, where that can be read: ext4, or tmpfs, where syncing is free.
+func filesystem(dir string) (kind string) {
+	text, _ := os.ReadFile("/proc/self/mounts")
+	longest := 0
+	for line := range strings.Lines(string(text)) {
+		f := strings.Fields(line)
+		if len(f) < 3 || len(f[1]) < longest {
+			continue
+		}
+		if point := strings.TrimSuffix(f[1], "/"); dir == point || strings.HasPrefix(dir, point+"/") {
+			longest, kind = len(f[1]), f[2]
+		}
+	}
+	return kind
+}

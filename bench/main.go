@@ -1,0 +1,105 @@
+// Command bench runs the article's benchmark: users are inserted by concurrent goroutines into an SQLite file in a
+// temporary folder, one Exec for each, through the plain driver and then through groupcommit.
+//
+//	go run ./bench
+//	go run ./bench --users 100000 --batch --verbose
+//	go run ./bench --table
+//
+// Exit codes: 0, every value of every run was found in the database exactly once; 1, it was not, or a run failed; 2, a
+// flag or its value is not allowed; 130, interrupted. (go run makes 1 of all but 0.)
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+const (
+	exitFailed      = 1
+	exitUsage       = 2
+	exitInterrupted = 130
+)
+
+func main() { os.Exit(bench(os.Args[1:], os.Stdout, os.Stderr)) }
+
+func bench(args []string, stdout, stderr io.Writer) int {
+	cfg, err := parseFlags(args)
+	if errors.Is(err, flag.ErrHelp) {
+		usage(stdout)
+		return 0
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "bench: %v\n", err)
+		return exitUsage
+	}
+	// With SIGPIPE caught, `bench --verbose | head` ends by way of the context, and the temporary folder goes too.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGPIPE)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the program at once
+
+	out := stdout
+	if cfg.json == "-" {
+		out = stderr // the object has stdout for itself
+	}
+	results, err := measure(ctx, cfg, out, stderr)
+	if ctx.Err() != nil {
+		fmt.Fprintln(stderr, "bench: interrupted")
+		return exitInterrupted
+	}
+	if cfg.json != "" { // a wrong run is reported too, with the rows that it has
+		err = errors.Join(err, writeJSON(cfg.json, stdout, results))
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "bench: %v\n", err)
+		return exitFailed
+	}
+	return 0
+}
+
+// measure does what cfg asks for, in a temporary folder that is gone when it returns.
+// The results are those of the runs that ended, also if something is wrong with one.
+func measure(ctx context.Context, cfg config, out, stderr io.Writer) (results []result, err error) {
+	dir, err := os.MkdirTemp("", "groupcommit-bench-")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	l := &lab{dir: dir, out: out, bar: bar{to: stderr, on: isTerminal(stderr) && !cfg.verbose}}
+	if cfg.table {
+		err = l.table(ctx, cfg.rounds)
+	} else {
+		err = l.compare(ctx, cfg)
+	}
+	return l.results, err
+}
+
+// lab is where runs are made.
+type lab struct {
+	dir string
+	out io.Writer // for people
+	bar bar
+
+	results []result // of every run that ended
+}
+
+// compare runs the same program on each side.
+func (l *lab) compare(ctx context.Context, cfg config) error {
+	head(l.out, cfg, l.dir)
+	for _, s := range cfg.sides() {
+		r := run{side: s, api: execs, users: cfg.users, goroutines: cfg.goroutines, maxLen: cfg.maxLen, synchronous: cfg.synchronous}
+		if cfg.verbose {
+			r.lines = newLines(l.out)
+		}
+		if _, err := l.do(ctx, r); err != nil {
+			return fmt.Errorf("%s: %w", s.driver, err)
+		}
+	}
+	summary(l.out, l.results)
+	return nil
+}

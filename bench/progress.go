@@ -1,0 +1,50 @@
+package main
+
+import (
+	"io"
+	"os"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"golang.org/x/term"
+)
+
+// bar shows on a terminal how far a run has come. It looks ten times a second at what the run counts anyway, so the
+// goroutines that are measured do nothing for it.
+type bar struct {
+	to io.Writer
+	on bool
+}
+
+func (b bar) watch(title string, w *work) (stop func()) {
+	if !b.on || w.users == 0 {
+		return func() {}
+	}
+	p := progressbar.NewOptions(w.users,
+		progressbar.OptionSetWriter(b.to),
+		progressbar.OptionSetDescription(title),
+		progressbar.OptionShowCount(),
+		progressbar.OptionClearOnFinish(),
+	)
+	quit, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(100 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				_ = p.Set(min(int(w.next.Load()), w.users-1)) // a bar that cannot be drawn is no reason to stop
+			case <-quit:
+				_ = p.Finish()
+				return
+			}
+		}
+	}()
+	return func() { close(quit); <-done }
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}

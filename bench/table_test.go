@@ -1,0 +1,50 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+)
+
+func made(perSecond ...float64) []round {
+	var rounds []round
+	for _, x := range perSecond {
+		r := round{}
+		for _, of := range tableRuns {
+			r[of.name] = result{PerSecond: 100, MeanGroup: 60, Allocs: 9}
+		}
+		r[ours64.name] = result{PerSecond: 100 * x, MeanGroup: 60, Allocs: 9}
+		rounds = append(rounds, r)
+	}
+	return rounds
+}
+
+func TestTheTableShowsTheMedianOfTheRoundsRatios(t *testing.T) {
+	line := tableCases[0].measured(made(50, 10, 45))
+	assert.Equal(t, "**45.0 times** (10.0 to 50.0); 4,500 against 100 inserts a second", line)
+}
+
+func TestTheTableSaysWhatWasNotReached(t *testing.T) {
+	assert.Contains(t, tableCases[0].measured(made(39)), "**39.0 times**, not reached")
+	assert.NotContains(t, tableCases[0].measured(made(40)), "not reached")
+	few := made(1)
+	few[0][ours64.name] = result{Allocs: 9.5}
+	assert.Contains(t, tableCases[5].measured(few), "**1.06 times as many**, not reached")
+}
+
+func TestTheTableIsMarkdown(t *testing.T) {
+	var b strings.Builder
+	markdown(&b, made(1, 2))
+	lines := strings.Split(strings.TrimSpace(b.String()), "\n")
+	assert.Len(t, lines, 2+len(tableCases))
+	for _, l := range lines {
+		assert.Equal(t, 4, strings.Count(l, "|"), l)
+	}
+}
+
+func TestThousandsAreSeparated(t *testing.T) {
+	for n, want := range map[int]string{0: "0", 999: "999", 1000: "1,000", 1234567: "1,234,567", -1000: "-1,000", -100: "-100"} {
+		assert.Equal(t, want, comma(n))
+	}
+}
