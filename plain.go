@@ -1,5 +1,7 @@
 package groupcommit
 
+//lint:file-ignore SA1019 a driver may have nothing but the old interfaces
+
 import (
 	"context"
 	"database/sql/driver"
@@ -27,7 +29,7 @@ func execOn(ctx context.Context, c driver.Conn, query string, args []driver.Name
 
 func directExec(ctx context.Context, c driver.Conn, query string, args []driver.NamedValue) (driver.Result, error) {
 	execerCtx, isCtx := c.(driver.ExecerContext)
-	execer, isOld := c.(driver.Execer) //nolint:staticcheck // a driver may have no other
+	execer, isOld := c.(driver.Execer)
 	if !isCtx && !isOld {
 		return nil, driver.ErrSkip
 	}
@@ -51,7 +53,7 @@ func directExec(ctx context.Context, c driver.Conn, query string, args []driver.
 // queryOn asks the connection itself. driver.ErrSkip goes up to database/sql, which then prepares.
 func queryOn(ctx context.Context, c driver.Conn, query string, args []driver.NamedValue) (driver.Rows, error) {
 	queryerCtx, isCtx := c.(driver.QueryerContext)
-	queryer, isOld := c.(driver.Queryer) //nolint:staticcheck // a driver may have no other
+	queryer, isOld := c.(driver.Queryer)
 	if !isCtx && !isOld {
 		return nil, driver.ErrSkip
 	}
@@ -99,7 +101,7 @@ func execStmtOn(ctx context.Context, c driver.Conn, s driver.Stmt, args []driver
 	if err != nil {
 		return nil, err
 	}
-	return s.Exec(values) //nolint:staticcheck // a driver may have no other
+	return s.Exec(values)
 }
 
 func queryStmtOn(ctx context.Context, c driver.Conn, s driver.Stmt, args []driver.NamedValue) (driver.Rows, error) {
@@ -117,7 +119,7 @@ func queryStmtOn(ctx context.Context, c driver.Conn, s driver.Stmt, args []drive
 	if err != nil {
 		return nil, err
 	}
-	return s.Query(values) //nolint:staticcheck // a driver may have no other
+	return s.Query(values)
 }
 
 func beginOn(ctx context.Context, c driver.Conn, opts driver.TxOptions) (driver.Tx, error) {
@@ -130,7 +132,7 @@ func beginOn(ctx context.Context, c driver.Conn, opts driver.TxOptions) (driver.
 	if opts.ReadOnly {
 		return nil, errors.New("sql: driver does not support read-only transactions")
 	}
-	tx, err := c.Begin() //nolint:staticcheck // a driver may have no other
+	tx, err := c.Begin()
 	if err == nil && ctx.Err() != nil {
 		tx.Rollback()
 		return nil, ctx.Err()
@@ -163,7 +165,7 @@ func checkFor(c driver.Conn, s driver.Stmt, args []driver.NamedValue) ([]driver.
 	}
 	if s != nil {
 		want = s.NumInput()
-		if cc, ok := s.(driver.ColumnConverter); ok { //nolint:staticcheck // a driver may have no other
+		if cc, ok := s.(driver.ColumnConverter); ok {
 			checks = append(checks, func(nv *driver.NamedValue) error { return convertColumn(cc, want, nv) })
 		}
 	}
@@ -216,7 +218,7 @@ func defaultCheck(nv *driver.NamedValue) (err error) {
 }
 
 // convertColumn is database/sql's ccChecker: the column's converter, after a Valuer has given its value.
-func convertColumn(cc driver.ColumnConverter, want int, nv *driver.NamedValue) error { //nolint:staticcheck // see checkFor
+func convertColumn(cc driver.ColumnConverter, want int, nv *driver.NamedValue) error {
 	index := nv.Ordinal - 1
 	if want >= 0 && want <= index {
 		return nil
