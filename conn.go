@@ -95,8 +95,7 @@ func (c *conn) batchable(ctx context.Context, t *text, traits *Traits, args []dr
 // the writer's turn if it may write.
 func (c *conn) use(ctx context.Context, traits *Traits, t *text) error {
 	if t.Write || traits.OneConn {
-		tentative := t.Class == sqltext.Control && !traits.OneConn // BEGIN may be all that comes
-		if err := c.takeTurn(ctx, tentative); err != nil {
+		if err := c.takeTurn(ctx, t.tentative && !traits.OneConn); err != nil {
 			return err
 		}
 	}
@@ -216,14 +215,28 @@ func (c *conn) release() {
 		c.discard()
 		return
 	}
+	c.giveBack()
+}
+
+func (c *conn) giveBack() {
 	for _, s := range c.stmts {
 		s.detach(true)
 	}
 	c.forgetLease().giveBack()
 }
 
-// discard closes the physical connection with whatever is open on it.
+// discard closes the physical connection with whatever is open on it. The only one of a database that lives in it is
+// rolled back instead, and kept if that helps.
 func (c *conn) discard() {
+	if t := c.db.traits.Load(); t.OneConn {
+		if !c.session.Idle() {
+			execOn(context.Background(), c.raw, "ROLLBACK", nil)
+		}
+		if c.session.Idle() {
+			c.giveBack()
+			return
+		}
+	}
 	for _, s := range c.stmts {
 		s.detach(false)
 	}
@@ -250,7 +263,7 @@ func (l endedLease) discard()  { l.lease.discard(); l.conn.leaveTurn() }
 // or bad.
 func (c *conn) Close() error {
 	if c.physical != nil {
-		if !c.bound {
+		if !c.bound && !c.db.traits.Load().OneConn {
 			c.db.generation.Add(1)
 		}
 		c.discard()

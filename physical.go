@@ -45,6 +45,7 @@ type physical struct {
 	db      *database
 	born    int64
 	session Session
+	schema  int64                   // the version of the schema that unused is of
 	unused  *lru.Cache[driver.Stmt] // prepared statements that nobody uses now, by text
 }
 

@@ -3,6 +3,8 @@ package groupcommit
 import (
 	"context"
 	"database/sql/driver"
+
+	"github.com/groupcommit/groupcommit/internal/sqltext"
 )
 
 // stmt is a prepared statement. What the driver says of the text is asked once and remembered, so that database/sql,
@@ -13,6 +15,7 @@ type stmt struct {
 	query  string
 	text   *text
 	native driver.Stmt // of the leased connection; nil without a lease
+	schema int64       // the version of the schema that native was prepared under
 }
 
 var (
@@ -66,6 +69,9 @@ func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (drive
 		return nil, err
 	}
 	res, err := execStmtOn(ctx, c.raw, s.native, args)
+	if s.text.Class != sqltext.Batch || s.text.Returning {
+		s.drop() // it may be in the middle of its rows, and hold a lock or a snapshot for them
+	}
 	c.after(s.text)
 	return res, err
 }
@@ -99,13 +105,18 @@ func (s *stmt) attach(ctx context.Context) (err error) {
 	if s.native != nil {
 		return nil
 	}
-	native, ok := s.conn.unused.Take(s.query)
+	p := s.conn.physical
+	if now := s.conn.db.texts.version.Load(); p.schema != now {
+		p.unused.Clear()
+		p.schema = now
+	}
+	native, ok := p.unused.Take(s.query)
 	if !ok {
 		if native, err = prepareOn(ctx, s.conn.raw, s.query); err != nil {
 			return err
 		}
 	}
-	s.native = native
+	s.native, s.schema = native, p.schema
 	s.conn.stmts = append(s.conn.stmts, s)
 	return nil
 }
@@ -117,7 +128,7 @@ func (s *stmt) detach(keep bool) {
 		return
 	}
 	s.native = nil
-	if keep {
+	if keep && s.schema == s.conn.physical.schema {
 		s.conn.unused.Put(s.query, native)
 	} else {
 		native.Close()
@@ -127,18 +138,25 @@ func (s *stmt) detach(keep bool) {
 // Close touches the physical connection only while it is leased: database/sql closes statements when it likes, also
 // long after the connection has gone to somebody else.
 func (s *stmt) Close() error {
-	c := s.conn
+	s.end(!s.conn.bound && !s.conn.control)
+	return nil
+}
+
+// drop ends the use of the connection's statement, and the statement.
+func (s *stmt) drop() { s.end(false) }
+
+func (s *stmt) end(keep bool) {
 	if s.native == nil {
-		return nil
+		return
 	}
+	c := s.conn
 	for i, other := range c.stmts {
 		if other == s {
 			c.stmts = append(c.stmts[:i], c.stmts[i+1:]...)
 			break
 		}
 	}
-	s.detach(!c.bound && !c.control)
-	return nil
+	s.detach(keep)
 }
 
 func (s *stmt) Exec(args []driver.Value) (driver.Result, error) {

@@ -1,7 +1,10 @@
 package groupcommit
 
 import (
+	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/groupcommit/groupcommit/internal/sqltext"
 )
@@ -11,12 +14,15 @@ import (
 type texts struct {
 	mu sync.RWMutex
 	m  map[string]*text
+
+	version atomic.Int64 // of the schema, as far as it has been changed through us
 }
 
 // text is what is known of one SQL text.
 type text struct {
 	sqltext.Statement
-	inputs int // placeholders, by the driver's count when it prepared the text; unknown before
+	tentative bool // it begins or ends a transaction, and writes nothing by itself
+	inputs    int  // placeholders, by the driver's count when it prepared the text; unknown before
 }
 
 const (
@@ -31,7 +37,8 @@ func (ts *texts) get(dialect sqltext.Dialect, query string) *text {
 	t := ts.m[query]
 	ts.mu.RUnlock()
 	if t == nil {
-		t = ts.put(query, &text{Statement: sqltext.Classify(dialect, query), inputs: unprepared})
+		s := sqltext.Classify(dialect, query)
+		t = ts.put(query, &text{Statement: s, tentative: s.Class == sqltext.Control && tentative(query), inputs: unprepared})
 	}
 	return t
 }
@@ -51,7 +58,21 @@ func (ts *texts) put(query string, t *text) *text {
 
 // forget is called when the schema may have changed: a text that could be prepared before may be an error now.
 func (ts *texts) forget() {
+	ts.version.Add(1)
 	ts.mu.Lock()
 	ts.m = nil
 	ts.mu.Unlock()
+}
+
+// tentative reports that a text of transaction control is one plain statement that takes no lock. What it does not
+// recognise does.
+func tentative(query string) bool {
+	words := strings.Fields(strings.ToUpper(strings.TrimRight(query, "; \t\r\n")))
+	switch {
+	case len(words) == 0 || strings.Contains(strings.Join(words, " "), ";"):
+		return false
+	case words[0] == "BEGIN":
+		return len(words) == 1 || !slices.ContainsFunc(words[1:], func(w string) bool { return w != "TRANSACTION" && w != "DEFERRED" })
+	}
+	return slices.Contains([]string{"SAVEPOINT", "RELEASE", "COMMIT", "END", "ROLLBACK"}, words[0])
 }

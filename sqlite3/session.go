@@ -16,12 +16,13 @@ import (
 //
 // The driver prepares the text of every Exec anew. The session keeps the statements: on a text that is used again
 // and again that is half of what an INSERT costs. A kept statement does what the driver's Exec does with it, bar two
-// cases that go to the driver's Exec itself: a count of arguments that the statement does not have, and RETURNING,
-// whose statement would stay in the middle of its rows and fail the COMMIT.
+// cases that go to the driver's Exec itself: a count of arguments that the statement does not have, and a statement with
+// rows (RETURNING, PRAGMA count_changes), which would stay in the middle of them and fail the COMMIT.
 type session struct {
 	conn   driver.Conn         // what statements go through
 	lite   *sqlite3.SQLiteConn // the same or inside it, for its state
 	traits groupcommit.Traits
+	rows   bool                  // every statement has rows
 	kept   *lru.Cache[statement] // nil for a text that the driver's Exec must run
 	inTurn func(*groupcommit.Call) (driver.Result, error)
 }
@@ -39,8 +40,8 @@ const (
 
 var background = context.Background()
 
-func newSession(conn driver.Conn, lite *sqlite3.SQLiteConn, t groupcommit.Traits) *session {
-	s := &session{conn: conn, lite: lite, traits: t}
+func newSession(conn driver.Conn, lite *sqlite3.SQLiteConn, t groupcommit.Traits, rows bool) *session {
+	s := &session{conn: conn, lite: lite, traits: t, rows: rows}
 	s.kept = lru.New(keptStatements, func(st statement) {
 		if st != nil {
 			st.Close()
@@ -94,7 +95,7 @@ func (s *session) Group(_ context.Context, calls []*groupcommit.Call) groupcommi
 
 // exec runs one call as the driver's own Exec would.
 func (s *session) exec(ctx context.Context, c *groupcommit.Call) (driver.Result, error) {
-	if len(c.Args) == 0 || c.Bytes() > keptBytes {
+	if len(c.Args) == 0 || s.rows || c.Bytes() > keptBytes {
 		return groupcommit.ExecOn(ctx, s.conn, c)
 	}
 	st, known := s.kept.Get(c.Query)

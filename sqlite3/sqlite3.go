@@ -69,11 +69,17 @@ func (engine) Open(ctx context.Context, conn driver.Conn, dsn string) (groupcomm
 	if !ok {
 		return nil, fmt.Errorf("groupcommit/sqlite3: the connection is a %T; a *sqlite3.SQLiteConn is needed", conn)
 	}
-	busy, err := busyTimeout(lite)
+	// Asked of the connection, because the data source name or a hook may have set them.
+	busy, err := pragma(lite, "busy_timeout")
 	if err != nil {
 		return nil, err
 	}
-	return newSession(conn, lite, traits(lite.GetFilename("main"), dsn, busy)), nil
+	counts, err := pragma(lite, "count_changes")
+	if err != nil {
+		return nil, err
+	}
+	t := traits(lite.GetFilename("main"), dsn, time.Duration(busy)*time.Millisecond)
+	return newSession(conn, lite, t, counts != 0), nil
 }
 
 // traits says what the database is like. file is what SQLite calls it, "" if it lives in memory or is temporary.
@@ -97,17 +103,20 @@ func traits(file, dsn string, busy time.Duration) groupcommit.Traits {
 	}
 }
 
-// busyTimeout asks the connection, because it may have been set by the data source name or by a hook.
-func busyTimeout(c *sqlite3.SQLiteConn) (time.Duration, error) {
-	rows, err := c.Query("PRAGMA busy_timeout", nil)
+// pragma returns a setting that is a number; 0 where SQLite does not know it.
+func pragma(c *sqlite3.SQLiteConn, name string) (int64, error) {
+	rows, err := c.Query("PRAGMA "+name, nil)
 	if err != nil {
 		return 0, err
 	}
 	defer rows.Close()
-	row := make([]driver.Value, 1)
+	row := make([]driver.Value, len(rows.Columns()))
+	if len(row) == 0 {
+		return 0, nil
+	}
 	if err := rows.Next(row); err != nil && err != io.EOF {
 		return 0, err
 	}
-	ms, _ := row[0].(int64)
-	return time.Duration(ms) * time.Millisecond, nil
+	n, _ := row[0].(int64)
+	return n, nil
 }

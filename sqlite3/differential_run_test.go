@@ -1,0 +1,258 @@
+package sqlite3_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/groupcommit/groupcommit"
+	mattn "github.com/mattn/go-sqlite3"
+	"github.com/stretchr/testify/require"
+)
+
+var background = context.Background()
+
+// diffProgram is what one goroutine does with a database.
+type diffProgram struct {
+	memory bool // instead of a file
+	pinned bool // on one sql.Conn
+	ops    []diffOp
+}
+
+// diffRunner runs a program on one driver.
+type diffRunner struct {
+	db *sql.DB
+	on interface { // a sql.Conn or a sql.DB
+		diffTarget
+		BeginTx(context.Context, *sql.TxOptions) (*sql.Tx, error)
+	}
+	tx    *sql.Tx
+	stmts [3]*sql.Stmt
+}
+
+type diffTarget interface {
+	ExecContext(context.Context, string, ...any) (sql.Result, error)
+	QueryContext(context.Context, string, ...any) (*sql.Rows, error)
+	PrepareContext(context.Context, string) (*sql.Stmt, error)
+}
+
+// runProgram returns the answer to each op, and in the end the database.
+func runProgram(t testing.TB, driverName string, p diffProgram) (answers []string, final string) {
+	dsn := ":memory:?_fk=1"
+	if !p.memory {
+		dsn = "file:" + filepath.Join(t.TempDir(), "diff.db") + "?_fk=1&_journal=WAL&_sync=OFF"
+	}
+	db, err := sql.Open(driverName, dsn)
+	require.NoError(t, err)
+	defer db.Close()
+	db.SetMaxOpenConns(1)
+	for _, q := range diffSchema {
+		_, err := db.Exec(q)
+		require.NoError(t, err, q)
+	}
+	r := diffRunner{db: db, on: db}
+	if p.pinned {
+		conn, err := db.Conn(background)
+		require.NoError(t, err)
+		defer conn.Close()
+		r.on = conn
+	}
+	for _, op := range p.ops {
+		answers = append(answers, r.do(op))
+	}
+	for _, st := range r.stmts {
+		if st != nil {
+			st.Close()
+		}
+	}
+	if r.tx != nil {
+		answers = append(answers, errorText(r.tx.Commit()))
+	}
+	_, err = r.on.ExecContext(background, "ROLLBACK") // of what text began
+	answers = append(answers, errorText(err))
+	return answers, dump(r.on)
+}
+
+func (r *diffRunner) do(op diffOp) string {
+	ctx := background
+	if op.cancelled {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithCancel(ctx)
+		cancel()
+	}
+	var on diffTarget = r.on
+	if r.tx != nil {
+		on = r.tx
+	}
+	st := r.stmts[op.slot]
+	if st != nil && r.tx != nil {
+		st = r.tx.Stmt(st)
+	}
+	switch op.what {
+	case "exec":
+		return resultText(op)(on.ExecContext(ctx, op.sql, op.args...))
+	case "go":
+		if _, err := groupcommit.StatsOf(r.db); err == nil && r.tx == nil {
+			return resultText(op)(groupcommit.Go(ctx, r.db, op.sql, op.args...).Await(background))
+		}
+		return resultText(op)(on.ExecContext(ctx, op.sql, op.args...))
+	case "query", "first":
+		return rowsText(op.what == "first")(on.QueryContext(ctx, op.sql, op.args...))
+	case "begin":
+		if r.tx != nil {
+			return "" // in a transaction
+		}
+		var err error
+		r.tx, err = r.on.BeginTx(ctx, nil)
+		return errorText(err)
+	case "commit", "rollback":
+		if r.tx == nil {
+			return ""
+		}
+		end := r.tx.Commit
+		if op.what == "rollback" {
+			end = r.tx.Rollback
+		}
+		r.tx = nil
+		return errorText(end())
+	case "prepare":
+		if r.stmts[op.slot] != nil {
+			r.stmts[op.slot].Close()
+			r.stmts[op.slot] = nil
+		}
+		if r.tx != nil {
+			return "" // it would be the transaction's
+		}
+		st, err := on.PrepareContext(ctx, op.sql)
+		if err == nil {
+			r.stmts[op.slot] = st
+		}
+		return errorText(err)
+	case "stmt exec":
+		if st == nil {
+			return ""
+		}
+		return resultText(op)(st.ExecContext(ctx, op.args...))
+	case "stmt query":
+		if st == nil {
+			return ""
+		}
+		return rowsText(false)(st.QueryContext(ctx, op.args...))
+	case "stmt close":
+		if r.stmts[op.slot] == nil {
+			return ""
+		}
+		err := r.stmts[op.slot].Close()
+		r.stmts[op.slot] = nil
+		return errorText(err)
+	}
+	panic("no such op: " + op.what)
+}
+
+// errorText is everything of an error that a program can act on.
+func errorText(err error) string {
+	if err == nil {
+		return "ok"
+	}
+	s := fmt.Sprintf("%T: %v", err, err)
+	var e mattn.Error
+	if errors.As(err, &e) {
+		s += fmt.Sprintf(" (code %d, extended %d)", e.Code, e.ExtendedCode)
+	}
+	return s
+}
+
+// resultText is a result, as far as it is defined.
+func resultText(op diffOp) func(sql.Result, error) string {
+	return func(res sql.Result, err error) string {
+		if err != nil || !op.counted {
+			return errorText(err)
+		}
+		rows, err := res.RowsAffected()
+		s := fmt.Sprintf("%d rows, %s", rows, errorText(err))
+		if rows > 0 && op.inserts {
+			id, err := res.LastInsertId()
+			s += fmt.Sprintf(", id %d, %s", id, errorText(err))
+		}
+		return s
+	}
+}
+
+// rowsText is the rows of a query, or the first of them, with all that is known of the columns.
+func rowsText(first bool) func(*sql.Rows, error) string {
+	return func(rows *sql.Rows, err error) string {
+		if err != nil {
+			return errorText(err)
+		}
+		defer rows.Close()
+		var b strings.Builder
+		types, err := rows.ColumnTypes()
+		b.WriteString(errorText(err))
+		for _, c := range types {
+			null, nullKnown := c.Nullable()
+			length, lengthKnown := c.Length()
+			precision, scale, decimal := c.DecimalSize()
+			fmt.Fprintf(&b, " | %s %s %v %v %v %v %v %v %v %v", c.Name(), c.DatabaseTypeName(), c.ScanType(),
+				null, nullKnown, length, lengthKnown, precision, scale, decimal)
+		}
+		for rows.Next() {
+			values := make([]any, len(types))
+			dest := make([]any, len(types))
+			for i := range dest {
+				dest[i] = &values[i]
+			}
+			if err := rows.Scan(dest...); err != nil {
+				return b.String() + errorText(err)
+			}
+			b.WriteString("\n    ")
+			for _, v := range values {
+				b.WriteString(diffValue(v) + " ")
+			}
+			if first {
+				return b.String() + errorText(rows.Close())
+			}
+		}
+		fmt.Fprintf(&b, "\n    %s %v", errorText(rows.Err()), rows.NextResultSet())
+		return b.String()
+	}
+}
+
+// dump is all that is in a database, or the errors that keep it from view.
+func dump(db diffTarget) string {
+	var b strings.Builder
+	schema := texts(db, "SELECT type || ' ' || name || ' ' || tbl_name || ' ' || coalesce(sql, '') FROM sqlite_schema ORDER BY rowid")
+	b.WriteString(strings.Join(schema, "\n"))
+	for _, name := range texts(db, "SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name") {
+		quoted := texts(db, fmt.Sprintf(`SELECT group_concat('typeof("' || name || '") || quote("' || name || '")', ' || '' '' || ')
+			FROM pragma_table_info('%s')`, name))
+		fmt.Fprintf(&b, "\n%s:", name)
+		for _, row := range texts(db, "SELECT "+strings.Join(quoted, "")+" FROM main."+name) {
+			b.WriteString("\n    " + row)
+		}
+	}
+	return b.String()
+}
+
+// texts is the first column of a query, and its error if there is one.
+func texts(db diffTarget, query string) (got []string) {
+	rows, err := db.QueryContext(background, query)
+	if err != nil {
+		return []string{errorText(err)}
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var s sql.NullString
+		if err := rows.Scan(&s); err != nil {
+			return append(got, errorText(err))
+		}
+		got = append(got, s.String)
+	}
+	if err := rows.Err(); err != nil {
+		got = append(got, errorText(err))
+	}
+	return got
+}
