@@ -11,8 +11,8 @@ import (
 // what it could be. So a new leader yields for a moment to the callers that were just answered: those that come back
 // at once are in the group.
 //
-// The moment is worth while if it is shorter than what it saves, which is one commit: so it is bounded by a part of what a
-// commit takes, measured. It is bounded by number, too: as many as were answered, times the part of them that has been
+// The moment is worth while if it is shorter than what it saves, which is one commit: so it is bounded by what a commit
+// takes, measured. It is bounded by number, too: as many as were answered, times the part of them that has been
 // coming back, learned. It ends as soon as that many are there.
 //
 // Where there are so many callers that their return takes longer than the moment, two cohorts are the better way: the
@@ -31,12 +31,11 @@ type pace struct {
 }
 
 const (
-	yieldPart   = 0.75                   // of a commit at most
-	yieldMost   = 2 * time.Millisecond   // and never longer
-	yieldIdle   = 100 * time.Microsecond // nor for longer after the last arrival
+	yieldMost   = 2 * time.Millisecond   // at most, however long a commit takes
+	yieldIdle   = 200 * time.Microsecond // nor for longer after the last arrival
 	yieldSpins  = 1 << 14                // nor more often: in a bubble of testing/synctest the clock stands still
 	yieldEnough = 8                      // returns to learn a rate from
-	yieldAgain  = 32                     // every so many groups, everybody who was answered is expected
+	yieldAgain  = 32                     // every so many groups, everybody who was answered is waited for
 )
 
 func (p *pace) committed(took time.Duration) {
@@ -52,21 +51,23 @@ func (p *pace) concluded(answered, present int) {
 }
 
 // window is for how long callers may be waited for.
-func (p *pace) window() time.Duration {
-	return min(time.Duration(yieldPart*float64(p.commit)), yieldMost)
-}
+func (p *pace) window() time.Duration { return min(p.commit, yieldMost) }
+
+// again says that what has been learned is to be tried again.
+func (p *pace) again() bool { return p.groups%yieldAgain == 0 }
 
 // expected is how many callers will come back.
 func (p *pace) expected() int {
-	if p.groups%yieldAgain == 0 {
+	if p.again() {
 		return p.answered
 	}
 	return int(float64(p.answered)*p.returns + 0.5)
 }
 
-// cohorts reports that so many callers are better off in two cohorts.
+// cohorts reports that so many callers are better off in two cohorts: by far, because what is learned of their return is
+// rough, and a cohort too many costs a commit.
 func (p *pace) cohorts(callers int) bool {
-	return time.Duration(callers)*p.comeback > p.window()
+	return !p.again() && time.Duration(callers)*p.comeback > 2*p.window()
 }
 
 // share is how many calls a group should take.
