@@ -3,6 +3,7 @@ package groupcommit
 import (
 	"context"
 	"database/sql/driver"
+	"errors"
 	"time"
 
 	"github.com/groupcommit/groupcommit/internal/sqltext"
@@ -25,6 +26,7 @@ type conn struct {
 	bound   bool // for life
 	control bool // until no transaction is open
 	suspect bool // a transaction may have been left open
+	bad     bool // the driver said that the physical connection is
 	inTx    bool // of BeginTx
 	altered bool // the schema, perhaps, in a transaction that is still open
 	writing int  // open rows of statements that write
@@ -70,7 +72,7 @@ func (c *conn) ExecContext(ctx context.Context, query string, args []driver.Name
 	}
 	res, err := execOn(ctx, c.raw, query, args)
 	c.after(t)
-	return res, err
+	return res, c.met(err)
 }
 
 func (c *conn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
@@ -79,11 +81,25 @@ func (c *conn) QueryContext(ctx context.Context, query string, args []driver.Nam
 		return nil, err
 	}
 	t := c.db.texts.get(traits.Dialect, query)
+	defer c.abandon(c.physical == nil)()
 	if err := c.use(ctx, traits, t); err != nil {
 		return nil, err
 	}
 	rows, err := queryOn(ctx, c.raw, query, args)
 	return c.queried(t, rows, err)
+}
+
+// abandon returns what is to be deferred by a query: if it panics, in a Valuer say, database/sql never has the conn back,
+// and nobody would end a lease that the query has begun.
+func (c *conn) abandon(begun bool) func() {
+	return func() {
+		if v := recover(); v != nil {
+			if begun {
+				c.Close()
+			}
+			panic(v)
+		}
+	}
 }
 
 // batchable reports that an Exec may join a group.
@@ -160,7 +176,7 @@ func (c *conn) leaveTurn() {
 func (c *conn) queried(t *text, rows driver.Rows, err error) (driver.Rows, error) {
 	if err != nil || !t.Write || !c.hasTurn {
 		c.after(t)
-		return rows, err
+		return rows, c.met(err)
 	}
 	c.writing++
 	return &writingRows{Rows: rows, conn: c, text: t}, nil
@@ -174,7 +190,13 @@ func (c *conn) Ping(ctx context.Context) error {
 	if err := c.use(ctx, traits, &text{}); err != nil {
 		return err
 	}
-	return c.physical.Ping(ctx)
+	return c.met(c.physical.Ping(ctx))
+}
+
+// met takes note of an error of the driver's.
+func (c *conn) met(err error) error {
+	c.bad = c.bad || errors.Is(err, driver.ErrBadConn)
+	return err
 }
 
 // IsValid is where database/sql says that a checkout is over.
@@ -197,7 +219,7 @@ func (c *conn) ResetSession(ctx context.Context) error {
 	if c.physical == nil {
 		return nil
 	}
-	return c.physical.ResetSession(ctx)
+	return c.resetRaw(ctx) // what is bound is never exchanged for another one
 }
 
 // release gives the physical connection back, unless something ties it to c.
@@ -263,7 +285,7 @@ func (l endedLease) discard()  { l.lease.discard(); l.conn.leaveTurn() }
 // or bad.
 func (c *conn) Close() error {
 	if c.physical != nil {
-		if !c.bound && !c.db.traits.Load().OneConn {
+		if c.bad && !c.db.traits.Load().OneConn {
 			c.db.generation.Add(1)
 		}
 		c.discard()

@@ -81,6 +81,10 @@ func (p *physical) ResetSession(ctx context.Context) error {
 	if p.born < p.db.generation.Load() {
 		return driver.ErrBadConn
 	}
+	return p.resetRaw(ctx)
+}
+
+func (p *physical) resetRaw(ctx context.Context) error {
 	if r, ok := p.raw.(driver.SessionResetter); ok {
 		return r.ResetSession(ctx)
 	}

@@ -38,7 +38,7 @@ func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, e
 	}
 	if err := s.attach(ctx); err != nil {
 		c.after(nil)
-		return nil, err
+		return nil, c.met(err)
 	}
 	s.text = &text{Statement: s.text.Statement, inputs: s.native.NumInput()}
 	if !c.bound && !c.control && !c.inTx { // what only this connection sees is not true of the others
@@ -73,7 +73,7 @@ func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (drive
 		s.drop() // it may be in the middle of its rows, and hold a lock or a snapshot for them
 	}
 	c.after(s.text)
-	return res, err
+	return res, c.met(err)
 }
 
 func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driver.Rows, error) {
@@ -82,6 +82,7 @@ func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driv
 	if err != nil {
 		return nil, err
 	}
+	defer c.abandon(c.physical == nil)()
 	if err := s.use(ctx, traits); err != nil {
 		return nil, err
 	}
@@ -97,7 +98,7 @@ func (s *stmt) use(ctx context.Context, traits *Traits) error {
 	if err != nil {
 		s.conn.after(nil)
 	}
-	return err
+	return s.conn.met(err)
 }
 
 // attach gives s a statement of the leased connection: one that was prepared before, or a new one.

@@ -23,7 +23,7 @@ func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, e
 	tx, err := beginOn(ctx, c.raw, opts)
 	if err != nil {
 		c.after(nil)
-		return nil, err
+		return nil, c.met(err)
 	}
 	c.inTx = true
 	return &transaction{c, tx, ctx}, nil
@@ -57,6 +57,7 @@ func (t *transaction) ended(err error) {
 		t.conn.altered = false
 		t.conn.db.texts.forget()
 	}
+	t.conn.met(err)
 	t.conn.suspect = t.conn.suspect || err != nil || t.ctx.Err() != nil
 	t.conn.after(nil)
 }
