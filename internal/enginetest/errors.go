@@ -81,7 +81,7 @@ type mistake struct {
 }
 
 // unconvertible is a type that no argument may have.
-type unconvertible struct{ c chan int }
+type unconvertible struct{ _ chan int }
 
 type failing struct{}
 
