@@ -37,6 +37,8 @@ type batcher struct {
 	bytes   int      // of the queued calls
 	leading bool
 	closed  bool
+	running bool           // a group is being run
+	watch   *time.Timer    // over the waiting of the others meanwhile
 	active  sync.WaitGroup // calls accepted and not yet answered
 	calls   sync.Pool      // of *Call
 	stats   Stats
@@ -54,6 +56,8 @@ type batcher struct {
 type environment interface {
 	// enter takes a turn on the writer, for a call that has waited since then. An error is that call's alone.
 	enter(ctx context.Context, since time.Time) error
+	// patience is how long a call may wait for a group at the most, and its error then; 0 for as long as it takes.
+	patience() (time.Duration, error)
 	// leave ends the turn.
 	leave()
 	// alone runs one call as the plain driver does, and answers it, also if it panics.
@@ -228,8 +232,56 @@ func (b *batcher) lead(own *Call) {
 	var reason Reason
 	claimed, reason = b.claim()
 	b.failures = 0
+	defer b.guard()()
 	b.attempt(claimed)
 	b.account(claimed, reason, start)
+}
+
+// guard bounds the waiting of the calls behind a group that is being run, and returns what ends that. A group takes
+// as long as its statements take, and one of them may wait for a call that waits for the group: a function that SQL
+// calls and that writes to the same database.
+func (b *batcher) guard() (stop func()) {
+	patience, err := b.env.patience()
+	if patience == 0 {
+		return func() {}
+	}
+	b.mu.Lock()
+	b.running = true
+	if b.watch == nil {
+		b.watch = time.AfterFunc(patience, func() { b.expire(patience, err) })
+	} else {
+		b.watch.Reset(patience)
+	}
+	b.mu.Unlock()
+	return func() {
+		b.mu.Lock()
+		b.running = false
+		b.watch.Stop()
+		b.mu.Unlock()
+	}
+}
+
+// expire withdraws the calls that have waited for longer than patience, and looks again when the next one will have.
+func (b *batcher) expire(patience time.Duration, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.running {
+		return
+	}
+	for c := b.queue.first; c != nil; c = b.queue.first {
+		if left := patience - time.Since(c.since); left > 0 {
+			b.watch.Reset(left)
+			return
+		}
+		b.dequeue(c)
+		b.withdrawn(c, err)
+		if c.promise != nil {
+			go c.promise.settle()
+		} else {
+			c.wake <- struct{}{}
+		}
+	}
+	b.watch.Reset(patience)
 }
 
 // claim takes the next group off the queue. The leader's own call is its first: it was the oldest when it was told to

@@ -24,6 +24,7 @@ type fakeEnv struct {
 	mu     sync.Mutex
 	log    []string
 	inside int           // turns held now
+	wait   time.Duration // patience
 	gate   chan struct{} // a call "plug" keeps the turn until it is closed
 
 	onEnter  func(ctx context.Context) error
@@ -42,6 +43,10 @@ func (e *fakeEnv) enter(ctx context.Context, _ time.Time) error {
 }
 
 func (e *fakeEnv) leave() { e.turn(-1) }
+
+func (e *fakeEnv) patience() (time.Duration, error) { return e.wait, errImpatient }
+
+var errImpatient = errors.New("waited for too long")
 
 func (e *fakeEnv) turn(by int) {
 	e.mu.Lock()
@@ -130,6 +135,41 @@ func newWorld(t *testing.T, opts ...Option) *world {
 	require.NoError(t, err)
 	env := &fakeEnv{gate: make(chan struct{})}
 	return &world{batcher: newBatcher(env, l), t: t, env: env}
+}
+
+func TestNobodyWaitsForEverBehindAGroupThatDoesNotEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.env.wait = time.Second
+		w.busy()
+		started := time.Now()
+		first := w.exec(t.Context(), "a")
+		time.Sleep(500 * time.Millisecond)
+		second := w.promise(t.Context(), "b")
+		time.Sleep(400 * time.Millisecond)
+		synctest.Wait()
+		assert.False(t, isOver(first.over))
+		<-first.over
+		assert.Equal(t, time.Second, time.Since(started))
+		assert.ErrorIs(t, first.err, errImpatient)
+		assert.False(t, isOver(second.Done()))
+		<-second.Done()
+		assert.Equal(t, 1500*time.Millisecond, time.Since(started))
+		_, err := second.Await(t.Context())
+		assert.ErrorIs(t, err, errImpatient)
+		w.release()
+		w.close()
+		assert.Empty(t, w.env.ran())
+	})
+}
+
+func isOver(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
 }
 
 // busy has a lone call keep the batcher busy until release.

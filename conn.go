@@ -29,7 +29,7 @@ type conn struct {
 	bad     bool // the driver said that the physical connection is
 	inTx    bool // of BeginTx
 	altered bool // the schema, perhaps, in a transaction that is still open
-	writing int  // open rows of statements that write
+	rows    int  // open ones that keep the turn
 
 	turn    *turn // made when first needed
 	hasTurn bool
@@ -137,7 +137,9 @@ func (c *conn) borrow(ctx context.Context, traits *Traits) (err error) {
 	return err
 }
 
-// takeTurn takes the writer's turn, or makes sure of the one that c has.
+// takeTurn takes the writer's turn, or makes sure of the one that c has. A transaction that has begun without a turn,
+// or lost it, does not wait for one: it may hold a lock or a snapshot that the writer needs to be rid of, so the database
+// is to say what the plain driver would have heard.
 func (c *conn) takeTurn(ctx context.Context, tentative bool) error {
 	w := c.db.writer
 	if w == nil || c.hasTurn && (tentative || w.firm(c.turn)) {
@@ -145,6 +147,10 @@ func (c *conn) takeTurn(ctx context.Context, tentative bool) error {
 	}
 	if c.turn == nil {
 		c.turn = newTurn()
+	}
+	if c.inTx || c.control && !c.session.Idle() {
+		c.hasTurn = w.takeFree(c.turn)
+		return nil
 	}
 	err := c.db.takeTurn(ctx, c.turn, tentative, time.Now())
 	c.hasTurn = err == nil
@@ -157,10 +163,16 @@ func (c *conn) after(t *text) {
 		c.altered = c.altered || t.Schema // and a rollback may take it back
 		c.db.texts.forget()
 	}
-	if !c.hasTurn || c.inTx || c.writing > 0 {
+	if !c.hasTurn || c.inTx || c.rows > 0 {
 		return
 	}
-	if c.physical == nil || c.session.Idle() && !c.db.traits.Load().OneConn {
+	switch {
+	case c.physical == nil:
+		c.leaveTurn()
+	case !c.session.Idle():
+	case c.db.traits.Load().OneConn:
+		c.giveBack() // everybody else needs it
+	default:
 		c.leaveTurn()
 	}
 }
@@ -172,14 +184,15 @@ func (c *conn) leaveTurn() {
 	}
 }
 
-// queried ends a query that gave rows or err. Rows of a statement that writes keep the turn until they are closed.
+// queried ends a query that gave rows or err. Rows that have begun under the turn keep it until they are closed, if
+// their statement writes, or reads from the only connection there is.
 func (c *conn) queried(t *text, rows driver.Rows, err error) (driver.Rows, error) {
-	if err != nil || !t.Write || !c.hasTurn {
+	if err != nil || !c.hasTurn || !t.Write && !c.db.traits.Load().OneConn {
 		c.after(t)
 		return rows, c.met(err)
 	}
-	c.writing++
-	return &writingRows{Rows: rows, conn: c, text: t}, nil
+	c.rows++
+	return &turnRows{Rows: rows, conn: c, text: t}, nil
 }
 
 func (c *conn) Ping(ctx context.Context) error {
@@ -190,7 +203,9 @@ func (c *conn) Ping(ctx context.Context) error {
 	if err := c.use(ctx, traits, &text{}); err != nil {
 		return err
 	}
-	return c.met(c.physical.Ping(ctx))
+	err = c.met(c.physical.Ping(ctx))
+	c.after(nil)
+	return err
 }
 
 // met takes note of an error of the driver's.
@@ -228,7 +243,7 @@ func (c *conn) release() {
 		return
 	}
 	idle := c.session.Idle()
-	c.inTx, c.writing = false, 0
+	c.inTx, c.rows = false, 0
 	switch {
 	case c.bound || c.control && !idle:
 		c.after(nil)
@@ -269,7 +284,7 @@ func (c *conn) discard() {
 func (c *conn) forgetLease() endedLease {
 	l := endedLease{c, c.lease}
 	c.stmts, c.lease = nil, lease{}
-	c.control, c.suspect, c.inTx, c.altered, c.writing = false, false, false, false, 0
+	c.control, c.suspect, c.inTx, c.altered, c.rows = false, false, false, false, 0
 	return l
 }
 

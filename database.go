@@ -107,6 +107,14 @@ func (d *database) enter(ctx context.Context, since time.Time) error {
 	return d.takeTurn(ctx, d.groupTurn, false, since)
 }
 
+func (d *database) patience() (time.Duration, error) {
+	t := d.traits.Load()
+	if t.Busy == nil {
+		return 0, nil
+	}
+	return t.BusyWait, t.Busy
+}
+
 func (d *database) leave() { d.writer.leave(d.groupTurn) }
 
 func (d *database) alone(c *Call) {

@@ -80,6 +80,8 @@ func splitWords(dsn string, take func(name, value string) error) (string, error)
 			if err := take(name, strings.Trim(value, "'")); err != nil {
 				return "", err
 			}
+		} else if ours && end < len(dsn) && dsn[end] == '=' {
+			return "", fmt.Errorf("groupcommit: option %s: there must be no space before =", word)
 		} else {
 			rest.WriteString(dsn[i:end])
 		}

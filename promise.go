@@ -200,7 +200,7 @@ func (p *Promise) reject(err error) *Promise {
 
 // settle makes the call's outcome the promise's. It is called once.
 func (p *Promise) settle() {
-	p.state.Store(uint32(stateOf(&p.call.out)))
+	p.state.Store(uint32(p.call.verdict()))
 	p.call.Query, p.call.Args = "", nil
 	close(p.done)
 	if p.unwatch != nil {
@@ -211,13 +211,14 @@ func (p *Promise) settle() {
 	}
 }
 
-func stateOf(o *outcome) durable.State {
-	switch {
-	case o.err == nil:
+// verdict is the state that the call's outcome comes to. An error of a context is the caller's only if that one ended.
+func (c *Call) verdict() durable.State {
+	switch err := c.out.err; {
+	case err == nil:
 		return durable.Resolved
-	case errors.Is(o.err, context.Canceled):
+	case errors.Is(err, context.Canceled) && c.ctx.Err() != nil:
 		return durable.RejectedCanceled
-	case errors.Is(o.err, context.DeadlineExceeded):
+	case errors.Is(err, context.DeadlineExceeded) && c.ctx.Err() != nil:
 		return durable.RejectedTimedout
 	}
 	return durable.Rejected

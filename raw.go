@@ -29,6 +29,7 @@ func Raw(ctx context.Context, c *sql.Conn, f func(driver.Conn) error) error {
 		if err != nil {
 			return err
 		}
+		defer own.after(nil)
 		return f(raw)
 	})
 }

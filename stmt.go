@@ -40,7 +40,9 @@ func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, e
 		c.after(nil)
 		return nil, c.met(err)
 	}
-	s.text = &text{Statement: s.text.Statement, inputs: s.native.NumInput()}
+	t := *s.text
+	t.inputs = s.native.NumInput()
+	s.text = &t
 	if !c.bound && !c.control && !c.inTx { // what only this connection sees is not true of the others
 		c.db.texts.put(query, s.text)
 	}

@@ -38,7 +38,8 @@ type turn struct {
 
 func newTurn() *turn { return &turn{ready: make(chan struct{}, 1)} }
 
-// take waits for the turn until ctx is done, which gives its error, or until wait is over, which gives busy. A nil
+// take waits for the turn until ctx is done, which gives its error, or until wait is over, which gives busy. Who only
+// wants a tentative turn goes on without one after overtakeAfter, like one that was overtaken: it may never write. A nil
 // writer has room for everybody.
 func (w *writer) take(ctx context.Context, t *turn, tentative bool, wait time.Duration, busy error) error {
 	if w == nil {
@@ -58,6 +59,9 @@ func (w *writer) take(ctx context.Context, t *turn, tentative bool, wait time.Du
 	}
 	w.last = t
 	w.mu.Unlock()
+	if tentative {
+		wait, busy = min(wait, overtakeAfter), nil
+	}
 	return w.await(ctx, t, wait, busy)
 }
 
@@ -102,6 +106,17 @@ func (w *writer) overtake(t *turn) bool {
 	return true
 }
 
+// takeFree takes the turn if nobody has it.
+func (w *writer) takeFree(t *turn) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.holder != nil {
+		return false
+	}
+	w.give(t, false)
+	return true
+}
+
 // abandon takes t out of the waiting ones. False if it has the turn already.
 func (w *writer) abandon(t *turn) bool {
 	w.mu.Lock()
@@ -143,6 +158,12 @@ func (w *writer) leave(t *turn) {
 		w.give(next, next.tentative)
 		next.ready <- struct{}{}
 	}
+}
+
+func (w *writer) free() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.holder == nil
 }
 
 func (w *writer) give(t *turn, tentative bool) {
@@ -203,7 +224,8 @@ func leaveWriter(key string) {
 	writers.mu.Lock()
 	defer writers.mu.Unlock()
 	if w := writers.byKey[key]; w != nil {
-		if w.users--; w.users == 0 {
+		// A transaction may outlive its database: the turn that it holds must be found by who opens the next one.
+		if w.users--; w.users == 0 && w.free() {
 			delete(writers.byKey, key)
 		}
 	}

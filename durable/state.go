@@ -10,8 +10,8 @@ const (
 	Pending          State = iota // no outcome yet
 	Resolved                      // executed; there is a result
 	Rejected                      // executed or refused; there is an error
-	RejectedCanceled              // taken back before it was executed
-	RejectedTimedout              // its deadline passed before it was executed
+	RejectedCanceled              // taken back: not executed, or interrupted and undone
+	RejectedTimedout              // the same, because its deadline passed
 )
 
 var names = [...]string{"PENDING", "RESOLVED", "REJECTED", "REJECTED_CANCELED", "REJECTED_TIMEDOUT"}

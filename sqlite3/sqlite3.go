@@ -21,7 +21,7 @@
 //
 // A transaction takes the turn when it begins, unless it is read-only (sql.TxOptions.ReadOnly), and keeps it until it
 // ends. If it has not written for a second, another writer may go first; it is then what it would be on the plain
-// driver, whose first write may find the snapshot stale.
+// driver, whose first write may find the snapshot stale. One that waited in vain begins without the turn.
 //
 // Databases in memory, temporary ones and those with cache=shared have exactly one physical connection, which
 // everything shares.
@@ -79,7 +79,8 @@ func (engine) Open(ctx context.Context, conn driver.Conn, dsn string) (groupcomm
 		return nil, err
 	}
 	t := traits(lite.GetFilename("main"), dsn, time.Duration(busy)*time.Millisecond)
-	return newSession(conn, lite, t, counts != 0), nil
+	// On the only connection of a database the program may set the latter at any time.
+	return newSession(conn, lite, t, counts != 0 || t.OneConn), nil
 }
 
 // traits says what the database is like. file is what SQLite calls it, "" if it lives in memory or is temporary.

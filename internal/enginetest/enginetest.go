@@ -150,7 +150,7 @@ func (s *scene) witness() *sql.DB {
 
 func (s *scene) create(db *sql.DB) {
 	s.Helper()
-	types := strings.NewReplacer(" KEY", " "+s.Key, " BLOB", " "+s.Blob, " TIME", " "+s.Time, "PRIMARY KEY", "PRIMARY KEY")
+	types := strings.NewReplacer("PRIMARY KEY", "PRIMARY KEY", " KEY", " "+s.Key, " BLOB", " "+s.Blob, " TIME", " "+s.Time)
 	for _, table := range schema {
 		_, err := db.Exec(types.Replace(table))
 		require.NoError(s, err)
