@@ -13,7 +13,7 @@
 // # Which calls are grouped
 //
 // An Exec of a single INSERT, UPDATE, DELETE or REPLACE, also behind WITH, directly or through a prepared statement,
-// outside of a transaction. Everything else goes to the wrapped driver as it is: queries, transactions, DDL, several
+// outside of a transaction, and on a sql.Conn only if it is the first thing done with it. Everything else goes to the wrapped driver as it is: queries, transactions, DDL, several
 // statements in one text, and statements that ask the session something, such as last_insert_rowid(). A statement
 // that changes the session (PRAGMA, ATTACH, a temporary table) ties a physical connection to the pooled connection that
 // it ran on, which is what the plain driver does. What the text does not show, such as a function with effects outside
@@ -33,8 +33,9 @@
 // commit. Errors are the driver's own values, and nobody else's: when a call fails, what the others of its group did is
 // committed, if need be by running them again after a rollback.
 //
-// A context counts until a group claims the call. If it ends before, the call returns the context's error and has
-// certainly not been executed. After that the call waits for its true outcome.
+// A context counts until a group of several claims the call. If it ends before, the call returns the context's error and
+// has certainly not been executed. After that the call waits for its true outcome. A call that runs alone runs under its
+// own context.
 //
 // The calls of one goroutine happen in order. Calls of several goroutines are executed in the order in which they were
 // queued.

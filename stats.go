@@ -33,7 +33,7 @@ func (r Reason) String() string {
 // and the pools.
 type Stats struct {
 	Calls     int64 // Execs that took the group road, answered or not
-	Withdrawn int64 // of these, the ones that ended before any group claimed them, certainly not executed
+	Withdrawn int64 // of these, the ones that ended before any group claimed them (a context, a busy writer), not executed
 	Queued    int   // of these, the ones that no group has claimed yet
 
 	Groups   int64 // groups that were run, groups of one among them

@@ -22,7 +22,7 @@ type session struct {
 	conn   driver.Conn         // what statements go through
 	lite   *sqlite3.SQLiteConn // the same or inside it, for its state
 	traits groupcommit.Traits
-	rows   bool                  // every statement has rows
+	rows   bool                  // every statement may have rows
 	kept   *lru.Cache[statement] // nil for a text that the driver's Exec must run
 	inTurn func(*groupcommit.Call) (driver.Result, error)
 }
