@@ -83,6 +83,9 @@ func (w *writer) await(ctx context.Context, t *turn, wait time.Duration, busy er
 		case <-ctx.Done():
 			err = ctx.Err()
 		case <-limit.C:
+			if w.overtake(t) {
+				return nil
+			}
 			err = busy
 		}
 		if w.abandon(t) {
