@@ -10,7 +10,10 @@ import (
 // calls. The first error ends it, because what an error does to a transaction differs from database to database.
 type anyDriver struct{}
 
-func (anyDriver) Open(_ context.Context, conn driver.Conn, _ string) (Session, error) {
+func (anyDriver) Open(_ context.Context, conn driver.Conn, s Settings) (Session, error) {
+	if s.Mode != Transaction {
+		return nil, badOption("mode", s.Mode.String(), "on this database only transaction")
+	}
 	return anySession{conn}, nil
 }
 
@@ -39,12 +42,18 @@ func ExecOn(ctx context.Context, conn driver.Conn, c *Call) (driver.Result, erro
 }
 
 func (s anySession) Group(ctx context.Context, calls []*Call) Outcome {
-	tx, err := beginOn(ctx, s.conn, driver.TxOptions{})
+	return GroupOn(ctx, s.conn, calls)
+}
+
+// GroupOn runs a group by the driver's own calls: begin, each call, commit. The first error ends it. It is for a
+// [Session].
+func GroupOn(ctx context.Context, conn driver.Conn, calls []*Call) Outcome {
+	tx, err := beginOn(ctx, conn, driver.TxOptions{})
 	if err != nil {
 		return Outcome{Verdict: Refused, Err: err}
 	}
 	for i, c := range calls {
-		ok := c.Try(func(c *Call) (driver.Result, error) { return ExecOn(ctx, s.conn, c) })
+		ok := c.Try(func(c *Call) (driver.Result, error) { return ExecOn(ctx, conn, c) })
 		if !ok || c.Err() != nil {
 			if err := tx.Rollback(); err != nil {
 				// No COMMIT was sent: closing the connection is a rollback, too.

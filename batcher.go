@@ -62,6 +62,8 @@ type environment interface {
 	leave()
 	// alone runs one call as the plain driver does, and answers it, also if it panics.
 	alone(c *Call)
+	// apart runs a call that its group has put off, as the plain driver does, without a turn, and answers it.
+	apart(c *Call)
 	// commit runs at least two calls as one group.
 	commit(calls []*Call) Outcome
 }
@@ -103,6 +105,9 @@ func (b *batcher) do(c *Call) error {
 	if lead || c.state == callLeading {
 		b.lead(c)
 	}
+	if c.apart {
+		b.env.apart(c)
+	}
 	if c.state == callWithdrawn {
 		return c.out.err
 	}
@@ -125,84 +130,6 @@ func (b *batcher) await(c *Call) bool {
 		<-c.wake
 	}
 	return true
-}
-
-// admit queues c, or puts it in the backlog if the queue is full. lead says that the caller must lead.
-func (b *batcher) admit(c *Call) (lead bool, err error) {
-	c.since = time.Now()
-	c.bytes = size(c.Query, c.Args)
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.closed {
-		return false, ErrClosed
-	}
-	b.active.Add(1)
-	b.stats.Calls++
-	if b.queue.n >= b.limits.maxQueue {
-		c.state = callBacklog
-		b.backlog.push(c)
-		return false, nil
-	}
-	b.enqueue(c)
-	if b.leading {
-		return false, nil
-	}
-	b.leading = true
-	c.state = callLeading
-	return true, nil
-}
-
-func (b *batcher) enqueue(c *Call) {
-	c.state = callQueued
-	b.queue.push(c)
-	b.waiting.Store(int32(b.queue.n))
-	b.bytes += c.bytes
-	if b.linger && b.full() {
-		select {
-		case b.filled <- struct{}{}:
-		default:
-		}
-	}
-}
-
-func (b *batcher) full() bool {
-	return b.queue.n >= min(b.limits.maxLen, b.limits.maxQueue) || b.bytes >= b.limits.maxBytes
-}
-
-// dequeue takes c out of the queue; whoever is longest in the backlog gets the room.
-func (b *batcher) dequeue(c *Call) {
-	b.queue.remove(c)
-	b.bytes -= c.bytes
-	if next := b.backlog.first; next != nil {
-		b.backlog.remove(next)
-		b.enqueue(next)
-		if next.promise != nil {
-			next.wake <- struct{}{} // Go waits for room, not for the outcome
-		}
-	}
-	b.waiting.Store(int32(b.queue.n))
-}
-
-// withdraw takes c back if no group has claimed it and its goroutine has not been told to lead.
-func (b *batcher) withdraw(c *Call) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	switch c.state {
-	case callBacklog:
-		b.backlog.remove(c)
-	case callQueued:
-		b.dequeue(c)
-	default:
-		return false
-	}
-	b.withdrawn(c, c.ctx.Err())
-	return true
-}
-
-func (b *batcher) withdrawn(c *Call, err error) {
-	c.state = callWithdrawn
-	c.out = outcome{err: err}
-	b.stats.Withdrawn++
 }
 
 // lead runs one group, with own at its head, and hands the lead on. own is answered or withdrawn when it returns.
@@ -235,53 +162,6 @@ func (b *batcher) lead(own *Call) {
 	defer b.guard()()
 	b.attempt(claimed)
 	b.account(claimed, reason, start)
-}
-
-// guard bounds the waiting of the calls behind a group that is being run, and returns what ends that. A group takes
-// as long as its statements take, and one of them may wait for a call that waits for the group: a function that SQL
-// calls and that writes to the same database.
-func (b *batcher) guard() (stop func()) {
-	patience, err := b.env.patience()
-	if patience == 0 {
-		return func() {}
-	}
-	b.mu.Lock()
-	b.running = true
-	if b.watch == nil {
-		b.watch = time.AfterFunc(patience, func() { b.expire(patience, err) })
-	} else {
-		b.watch.Reset(patience)
-	}
-	b.mu.Unlock()
-	return func() {
-		b.mu.Lock()
-		b.running = false
-		b.watch.Stop()
-		b.mu.Unlock()
-	}
-}
-
-// expire withdraws the calls that have waited for longer than patience, and looks again when the next one will have.
-func (b *batcher) expire(patience time.Duration, err error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if !b.running {
-		return
-	}
-	for c := b.queue.first; c != nil; c = b.queue.first {
-		if left := patience - time.Since(c.since); left > 0 {
-			b.watch.Reset(left)
-			return
-		}
-		b.dequeue(c)
-		b.withdrawn(c, err)
-		if c.promise != nil {
-			go c.promise.settle()
-		} else {
-			c.wake <- struct{}{}
-		}
-	}
-	b.watch.Reset(patience)
 }
 
 // claim takes the next group off the queue. The leader's own call is its first: it was the oldest when it was told to
@@ -330,7 +210,9 @@ func (b *batcher) attempt(calls []*Call) {
 	case Committed:
 		b.pace.committed(out.Commit)
 	case RolledBack:
-		answerAll(calls, errUnanswered)
+		for _, c := range calls { // what the attempt said of them is void
+			c.apart, c.out = false, outcome{err: errUnanswered}
+		}
 		b.failures++
 		if out.Culprit < 0 || b.failures > maxRedo {
 			for _, c := range calls {
@@ -365,7 +247,9 @@ func (b *batcher) commit(calls []*Call) (out Outcome) {
 
 func answerAll(calls []*Call, err error) {
 	for _, c := range calls {
-		c.Answer(nil, err)
+		if !c.apart {
+			c.Answer(nil, err)
+		}
 	}
 }
 
@@ -418,55 +302,12 @@ func (b *batcher) handOn() {
 
 // settle gives c its answer. From then on c is its caller's.
 func (b *batcher) settle(c, own *Call) {
-	c.Query, c.Args = "", nil // a kept result must not keep the arguments
 	switch {
+	case c.promise != nil && c.apart:
+		go c.promise.alone()
 	case c.promise != nil:
 		c.promise.settle()
 	case c != own:
 		c.wake <- struct{}{}
 	}
-}
-
-// close refuses new calls and returns when every accepted one is answered.
-func (b *batcher) close() {
-	b.mu.Lock()
-	b.closed = true
-	select {
-	case b.filled <- struct{}{}: // nobody lingers on a closed database
-	default:
-	}
-	b.mu.Unlock()
-	b.active.Wait()
-}
-
-// callList is a list of calls, oldest first. A call is in one list at most.
-type callList struct {
-	first, last *Call
-	n           int
-}
-
-func (l *callList) push(c *Call) {
-	c.prev, c.next = l.last, nil
-	if l.last == nil {
-		l.first = c
-	} else {
-		l.last.next = c
-	}
-	l.last = c
-	l.n++
-}
-
-func (l *callList) remove(c *Call) {
-	if c.prev == nil {
-		l.first = c.next
-	} else {
-		c.prev.next = c.next
-	}
-	if c.next == nil {
-		l.last = c.prev
-	} else {
-		c.next.prev = c.prev
-	}
-	c.prev, c.next = nil, nil
-	l.n--
 }

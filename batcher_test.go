@@ -65,6 +65,13 @@ func (e *fakeEnv) alone(c *Call) {
 	c.Try(e.run)
 }
 
+func (e *fakeEnv) apart(c *Call) {
+	e.mu.Lock()
+	e.log = append(e.log, "apart "+c.Query)
+	e.mu.Unlock()
+	c.Try(e.run)
+}
+
 func (e *fakeEnv) commit(calls []*Call) Outcome {
 	e.note("group", calls...)
 	if e.onCommit != nil {
@@ -852,8 +859,15 @@ func (e *stormEnv) alone(c *Call) {
 	}
 }
 
+func (e *stormEnv) apart(c *Call) { e.alone(c) }
+
 func (e *stormEnv) commit(calls []*Call) Outcome {
 	for i, c := range calls {
+		c.apart = false
+		if rand.IntN(10) == 0 {
+			c.Apart()
+			continue
+		}
 		if !c.Try(e.run) {
 			return Outcome{Verdict: RolledBack, Culprit: i}
 		}
@@ -870,7 +884,9 @@ func (e *stormEnv) commit(calls []*Call) Outcome {
 		panic(errStorm)
 	}
 	for _, c := range calls {
-		e.done(c)
+		if !c.apart {
+			e.done(c)
+		}
 	}
 	return Outcome{Commit: time.Duration(rand.IntN(200)) * time.Microsecond}
 }

@@ -18,8 +18,9 @@ type Call struct {
 	Args     []driver.NamedValue
 	Prepared bool // it came through a prepared statement: only the first statement of Query counts
 
-	ctx context.Context
-	out outcome
+	ctx   context.Context
+	out   outcome
+	apart bool // to be run by its caller, away from the group
 
 	// The rest is the batcher's. Its mutex guards everything but wake and promise, which are written before the
 	// call is queued.
@@ -75,6 +76,11 @@ func (c *Call) Answer(res driver.Result, err error) {
 	}
 }
 
+// Apart puts the call off: it has not been executed, or nothing of it is left. Once the group is over its own caller
+// runs it on a connection of its own, as the plain driver would, and nobody waits for it. Its place in the order of calls
+// is lost.
+func (c *Call) Apart() { c.apart, c.out = true, outcome{err: errUnanswered} }
+
 // Err is the outcome's error so far.
 func (c *Call) Err() error { return c.out.err }
 
@@ -97,14 +103,15 @@ func (c *Call) Try(exec func(*Call) (driver.Result, error)) (ok bool) {
 
 // exec has a call run by a group and waits for its outcome.
 func (d *database) exec(ctx context.Context, query string, args []driver.NamedValue, prepared bool) (driver.Result, error) {
-	c := d.batcher.call()
+	b := d.lane()
+	c := b.call()
 	c.Query, c.Args, c.Prepared, c.ctx = query, args, prepared, ctx
-	if err := d.batcher.do(c); err != nil {
-		d.batcher.free(c)
+	if err := b.do(c); err != nil {
+		b.free(c)
 		return nil, err
 	}
 	out := c.out
-	d.batcher.free(c)
+	b.free(c)
 	return out.get()
 }
 

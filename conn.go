@@ -104,7 +104,7 @@ func (c *conn) abandon(begun bool) func() {
 
 // batchable reports that an Exec may join a group.
 func (c *conn) batchable(ctx context.Context, t *text, traits *Traits, args []driver.NamedValue) bool {
-	return t.Class == sqltext.Batch && c.physical == nil && (traits.Check != nil || !hasOut(args)) && !noBatch(ctx)
+	return t.Class == sqltext.Batch && c.physical == nil && !traits.needsConn(args) && !noBatch(ctx)
 }
 
 // use makes the physical connection ready for a statement: borrowed, bound if the statement changes the session, with
@@ -315,13 +315,4 @@ func (c *conn) Prepare(query string) (driver.Stmt, error) {
 
 func (c *conn) Begin() (driver.Tx, error) {
 	return c.BeginTx(context.Background(), driver.TxOptions{})
-}
-
-func hasOut(args []driver.NamedValue) bool {
-	for i := range args {
-		if isOut(args[i].Value) {
-			return true
-		}
-	}
-	return false
 }

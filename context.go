@@ -2,8 +2,6 @@ package groupcommit
 
 import (
 	"context"
-	"database/sql"
-	"database/sql/driver"
 )
 
 type noBatchKey struct{}
@@ -17,9 +15,4 @@ func NoBatch(ctx context.Context) context.Context {
 
 func noBatch(ctx context.Context) bool {
 	return ctx != context.Background() && ctx.Value(noBatchKey{}) != nil
-}
-
-func isOut(v driver.Value) bool {
-	_, ok := v.(sql.Out)
-	return ok
 }

@@ -1,6 +1,7 @@
 package groupcommit
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"database/sql/driver"
@@ -12,7 +13,7 @@ import (
 )
 
 // A database is what one sql.Open of ours stands on: the pools of physical connections, the writer, the batcher. It
-// is the batcher's environment.
+// is what the batchers' environment stands on.
 type database struct {
 	parent driver.Connector
 	dsn    string // without our options
@@ -24,15 +25,18 @@ type database struct {
 	writers *sql.DB
 	leases  *sql.DB
 
-	batcher *batcher
-	texts   texts
+	texts texts
+
+	apartRoom chan struct{} // a token for each connection that runs a call which was put off
 
 	traits     atomic.Pointer[Traits] // set by the first physical connection
 	generation atomic.Int64           // of the physical connections that are not known to be stale
 	writer     *writer                // written once, before traits
-	groupTurn  *turn                  // the batcher's; one leader at a time uses it
-	mu         sync.Mutex             // guards the setting of traits, and closed
-	closed     bool
+	lanes      []*batcher             // the same; one for each group that may run at the same time
+
+	mu     sync.Mutex // guards the setting of traits and engine, and closed
+	engine Engine
+	closed bool
 }
 
 // idleLeases is how many physical connections are kept for the next lease. database/sql's own default of 2 would open
@@ -40,16 +44,51 @@ type database struct {
 const idleLeases = 8
 
 func newDatabase(parent driver.Connector, dsn string, l limits) *database {
-	d := &database{parent: parent, dsn: dsn, limits: l, groupTurn: newTurn()}
+	d := &database{parent: parent, dsn: dsn, limits: l, engine: l.engine, apartRoom: make(chan struct{}, mostApart)}
 	d.writers = sql.OpenDB(physicalConnector{parent, d})
-	d.writers.SetMaxOpenConns(1)
+	d.writers.SetMaxOpenConns(1) // until it is known what the database is like
 	d.leases = sql.OpenDB(physicalConnector{parent, d})
 	d.leases.SetMaxIdleConns(idleLeases)
 	if l.physical != nil {
 		l.physical(d.leases)
 	}
-	d.batcher = newBatcher(d, l)
 	return d
+}
+
+// engineFor returns the database's engine, which the first physical connection decides.
+func (d *database) engineFor(conn driver.Conn) Engine {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.engine == nil {
+		d.engine = findEngine(conn)
+	}
+	return d.engine
+}
+
+func (d *database) settings() Settings {
+	return Settings{DSN: d.dsn, Mode: d.limits.mode, LockTimeout: d.limits.lockWait, MaxTime: d.limits.maxTime}
+}
+
+// crowd is how many calls have to wait for one lane before another is used. Fewer are better off in one group: it shares
+// one commit, and two groups of half its size pay for two.
+const crowd = 200
+
+// lane returns the batcher for a new call: the first one, or the one with the shortest queue if that is crowded.
+func (d *database) lane() *batcher {
+	best := d.lanes[0]
+	if len(d.lanes) == 1 {
+		return best
+	}
+	least := best.load()
+	if least < crowd {
+		return best
+	}
+	for _, b := range d.lanes[1:] {
+		if n := b.load(); n < least {
+			best, least = b, n
+		}
+	}
+	return best
 }
 
 // ready returns what the database is like, from its first physical connection; it opens that one if nobody has.
@@ -76,8 +115,16 @@ func (d *database) ready(ctx context.Context) (*Traits, error) {
 		d.writers.SetConnMaxLifetime(0)
 		d.writers.SetConnMaxIdleTime(0)
 	}
+	lanes := 1
 	if t.OneWriter {
 		d.writer = joinWriter(t.WriterKey)
+	} else {
+		lanes = max(1, cmp.Or(d.limits.writers, t.Writers))
+		d.writers.SetMaxOpenConns(lanes)
+		d.writers.SetMaxIdleConns(lanes)
+	}
+	for range lanes {
+		d.lanes = append(d.lanes, newBatcher(&lane{database: d, turn: newTurn()}, d.limits))
 	}
 	d.traits.Store(&t)
 	return &t, nil
@@ -101,79 +148,6 @@ func (d *database) takeTurn(ctx context.Context, t *turn, tentative bool, since 
 	return d.writer.take(ctx, t, tentative, wait, traits.Busy)
 }
 
-// enter, leave, alone and commit are the batcher's environment.
-
-func (d *database) enter(ctx context.Context, since time.Time) error {
-	return d.takeTurn(ctx, d.groupTurn, false, since)
-}
-
-func (d *database) patience() (time.Duration, error) {
-	t := d.traits.Load()
-	if t.Busy == nil {
-		return 0, nil
-	}
-	return t.BusyWait, t.Busy
-}
-
-func (d *database) leave() { d.writer.leave(d.groupTurn) }
-
-func (d *database) alone(c *Call) {
-	d.aloneOnce(c)
-	// database/sql runs a blocking Exec again; a promise has nobody behind it.
-	for try := 0; try < retries && c.promise != nil && errors.Is(c.out.err, driver.ErrBadConn); try++ {
-		d.aloneOnce(c)
-	}
-}
-
-func (d *database) aloneOnce(c *Call) {
-	l, err := borrow(c.ctx, d.writers)
-	if err != nil {
-		c.Answer(nil, err)
-		return
-	}
-	ok := false
-	defer func() { // also of runtime.Goexit
-		if ok {
-			l.done(c.out.err)
-		} else {
-			l.discard() // nobody knows what the panic left open
-		}
-	}()
-	ok = c.Try(l.session.Alone)
-}
-
-// retries is how often a group looks for a connection that is not stale: database/sql's own number.
-const retries = 2
-
-func (d *database) commit(calls []*Call) (out Outcome) {
-	for range retries {
-		out = d.commitOnce(calls)
-		if out.Verdict != Refused || !errors.Is(out.Err, driver.ErrBadConn) {
-			return out
-		}
-	}
-	return d.commitOnce(calls)
-}
-
-func (d *database) commitOnce(calls []*Call) Outcome {
-	ctx := context.Background()
-	l, err := borrow(ctx, d.writers)
-	if err != nil {
-		return Outcome{Verdict: Refused, Err: err}
-	}
-	out := Outcome{Broken: true} // what a panic leaves
-	defer func() {
-		if out.Broken {
-			l.discard()
-		} else {
-			l.giveBack()
-		}
-	}()
-	out = l.session.Group(ctx, calls)
-	out.Broken = out.Broken || errors.Is(out.Err, driver.ErrBadConn)
-	return out
-}
-
 // close drains the batcher and closes everything. Only the first call does.
 func (d *database) close() error {
 	d.mu.Lock()
@@ -183,7 +157,9 @@ func (d *database) close() error {
 	if closed {
 		return nil
 	}
-	d.batcher.close()
+	for _, b := range d.lanes {
+		b.close()
+	}
 	err := errors.Join(d.leases.Close(), d.writers.Close())
 	if t := d.traits.Load(); t != nil && t.OneWriter {
 		leaveWriter(t.WriterKey)

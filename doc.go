@@ -1,7 +1,8 @@
 // Package groupcommit makes an existing program's database writes faster by committing concurrent ones together. A
 // program changes one string:
 //
-//	db, err := sql.Open("sqlite3-groupcommit", "app.db") // was "sqlite3"
+//	db, err := sql.Open("sqlite3-groupcommit", "app.db")        // was "sqlite3"
+//	db, err := sql.Open("pgx-groupcommit", os.Getenv("PG_DSN")) // was "pgx"
 //
 // and its Exec calls, made by any number of goroutines that know nothing of each other, share transactions: every call
 // becomes a promise, the promises that are waiting share one transaction and one commit, and each caller gets its own
@@ -12,7 +13,7 @@
 //
 // # Which calls are grouped
 //
-// An Exec of a single INSERT, UPDATE, DELETE or REPLACE, also behind WITH, directly or through a prepared statement,
+// An Exec of a single INSERT, UPDATE, DELETE, REPLACE or MERGE, also behind WITH, directly or through a prepared statement,
 // outside of a transaction, and on a sql.Conn only if it is the first thing done with it. Everything else goes to the wrapped driver as it is: queries, transactions, DDL, several
 // statements in one text, and statements that ask the session something, such as last_insert_rowid(). A statement
 // that changes the session (PRAGMA, ATTACH, a temporary table) ties a physical connection to the pooled connection that
@@ -57,7 +58,7 @@
 //
 // # Drivers
 //
-// Package sqlite3 registers "sqlite3-groupcommit". Any other driver can be wrapped with [Register] or [NewConnector];
+// Package sqlite3 registers "sqlite3-groupcommit", package pgx "pgx-groupcommit". Any other driver can be wrapped with [Register] or [NewConnector];
 // it is then used by its own BEGIN and COMMIT, and a group in which a call fails is rolled back and run again around it.
 // A driver whose COMMIT fails is taken at its word that the outcome is not known: see [OutcomeUnknownError].
 package groupcommit

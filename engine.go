@@ -2,7 +2,9 @@ package groupcommit
 
 import (
 	"context"
+	"database/sql"
 	"database/sql/driver"
+	"slices"
 	"sync"
 	"time"
 
@@ -14,12 +16,20 @@ import (
 //
 // Engines are for authors of adapters. A program needs none of this file.
 type Engine interface {
-	// Open is called once for every new physical connection, before anything runs on it. dsn is the data source
-	// name without our options, or "" where a connector came without one.
+	// Open is called once for every new physical connection, before anything runs on it, possibly by several
+	// goroutines at once.
 	//
 	// conn is what the wrapped driver (or a wrapper around it) returned; statements go through it, so that hooks
 	// of the user's see them.
-	Open(ctx context.Context, conn driver.Conn, dsn string) (Session, error)
+	Open(ctx context.Context, conn driver.Conn, s Settings) (Session, error)
+}
+
+// Settings are what an engine must know of the options.
+type Settings struct {
+	DSN         string        // without our options; "" where a connector came without one
+	Mode        GroupMode     // how groups are committed, where there is a choice
+	LockTimeout time.Duration // how long a call in a group may wait for a lock; 0: as long as the session says
+	MaxTime     time.Duration // how long a group may take
 }
 
 // A Session is an [Engine] on one physical connection. It is never used by two goroutines at once.
@@ -31,7 +41,8 @@ type Session interface {
 	Alone(c *Call) (driver.Result, error)
 
 	// Group runs at least two calls in one transaction and commits it, answering each with [Call.Answer] or
-	// [Call.Try]. The answers count only if the outcome is Committed. ctx is nobody's but the group's.
+	// [Call.Try], or putting it off with [Call.Apart]. The answers count only if the outcome is Committed. ctx is
+	// nobody's but the group's.
 	Group(ctx context.Context, calls []*Call) Outcome
 
 	// Idle reports that no transaction is open on the connection. False where it cannot be known.
@@ -45,7 +56,9 @@ type Session interface {
 type Outcome struct {
 	Verdict Verdict
 	Culprit int   // for RolledBack: the index of the call that ended the transaction, or -1
+	Token   any   // for Unknown: what a [Resolver] can be asked about; nil if there is nothing to ask
 	Err     error // for Refused and Unknown: why
+	Again   bool  // for Refused: the group may run again, though Err is not transient by itself
 	Broken  bool  // the connection must not be used again
 
 	// Commit is how long the part took that a group pays once, however many calls it has: COMMIT, a round trip. It is
@@ -64,7 +77,8 @@ const (
 	// the others as groups; with no culprit each alone.
 	RolledBack
 	// Refused: nothing of the group is in the database, for certain, and trying again now is no use (the database
-	// is busy, the connection failed). Err goes to every caller.
+	// is busy, the connection failed). Err goes to every caller, unless it is transient or driver.ErrBadConn: then
+	// the group runs again, on another connection.
 	Refused
 	// Unknown: COMMIT was sent and its answer never came. Every caller gets an [OutcomeUnknownError].
 	Unknown
@@ -81,6 +95,13 @@ const (
 	PostgresSQL = sqltext.Postgres
 )
 
+// A Resolver is a [Session] that can be asked what became of a group whose answer to COMMIT was lost. It is asked on
+// another connection than the group's.
+type Resolver interface {
+	// Resolve returns Committed or RolledBack for certain, or Unknown. An error says that it is worth asking again.
+	Resolve(ctx context.Context, token any) (Verdict, error)
+}
+
 // Traits is how one database differs from another.
 type Traits struct {
 	// Dialect is how statements are read: what may join a group, what changes session state.
@@ -95,6 +116,8 @@ type Traits struct {
 	// OneConn says that the database lives in its one physical connection (in memory): there is never a second,
 	// and it is kept until Close.
 	OneConn bool
+	// Writers is how many groups run at the same time unless the option says otherwise; 0 is 1.
+	Writers int
 	// BeginWrites says that every BeginTx takes the database's write lock at once, also a read-only one.
 	BeginWrites bool
 	// Busy is the error that a caller gets who waited longer than BusyWait for the writer: the driver's own.
@@ -104,6 +127,26 @@ type Traits struct {
 	// Check converts one argument without a connection, as database/sql does before it calls the driver. nil says
 	// that only the physical connection can do it: arguments then stay raw until they reach it.
 	Check func(*driver.NamedValue) error
+	// Alone reports that some of the arguments are for the driver (an option, an out parameter), so that the call
+	// cannot join a group. nil: only those with a sql.Out.
+	Alone func([]driver.NamedValue) bool
+	// Transient reports that an error is certain to have left nothing behind and may not come again: the call is
+	// tried again by the policy of [Retry]. nil: none is.
+	Transient func(error) bool
+}
+
+// needsConn reports that the arguments must be seen by the connection that the call runs on, and by no other.
+func (t *Traits) needsConn(args []driver.NamedValue) bool {
+	if t.Alone != nil {
+		return t.Alone(args)
+	}
+	if t.Check != nil {
+		return false // it refuses them, as the driver does
+	}
+	return slices.ContainsFunc(args, func(a driver.NamedValue) bool {
+		_, out := a.Value.(sql.Out)
+		return out
+	})
 }
 
 var engines struct {
@@ -112,7 +155,8 @@ var engines struct {
 }
 
 // RegisterEngine makes an engine known to [Register] and [NewConnector], which choose by the physical connection:
-// match returns nil for a connection that is not its own. It is called in an init function of the engine's package.
+// match returns an engine for one database, or nil for a connection that is not its own. It is called in an init
+// function of the engine's package.
 //
 // match sees the connection that the wrapped driver returned and, if that is nobody's, what is inside it, as far
 // as Raw, Unwrap or WrappedConn methods show it.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -25,12 +26,20 @@ type limits struct {
 	maxBytes int
 	maxQueue int
 	maxDelay time.Duration
+	writers  int
+	lockWait time.Duration
+	maxTime  time.Duration
+	mode     GroupMode
+	retry    RetryPolicy // nil: defaultRetry
 	onGroup  func(GroupInfo)
 	physical func(*sql.DB)
 	engine   Engine
 }
 
-var defaults = limits{maxLen: 1000, maxBytes: 16 << 20, maxQueue: 10_000}
+var defaults = limits{
+	maxLen: 1000, maxBytes: 16 << 20, maxQueue: 10_000,
+	lockWait: 200 * time.Millisecond, maxTime: time.Minute,
+}
 
 // MaxLen bounds the calls of one group. At least 1, which turns batching off; the default is 1,000.
 func MaxLen(n int) Option {
@@ -58,6 +67,50 @@ func MaxDelay(d time.Duration) Option {
 			return badOption("maxdelay", d.String(), "a duration of 0 or more, such as 2ms")
 		}
 		l.maxDelay = d
+		return nil
+	}
+}
+
+// Writers sets how many groups may be committed at the same time, each on a connection of its own: a second one when 200
+// calls wait for the first, and so on. At least 1; the default is the engine's: 1, on PostgreSQL 2. With more than one, the calls of one goroutine's [Go] may be executed in any order, and groups may wait for each
+// other's locks. A database with one writer has one, whatever is set.
+func Writers(n int) Option {
+	return positive("writers", n, func(l *limits) { l.writers = n })
+}
+
+// LockTimeout bounds how long a call may keep its group waiting for a lock that somebody else holds. A call that would
+// wait longer is taken out and waits alone, on a connection of its own, while the others commit. 0 means no bound but
+// the session's own; the default is 200 ms. Only PostgreSQL makes use of it.
+func LockTimeout(d time.Duration) Option {
+	return func(l *limits) error {
+		if d < 0 {
+			return badOption("locktimeout", d.String(), "a duration of 0 or more, such as 200ms")
+		}
+		l.lockWait = d
+		return nil
+	}
+}
+
+// MaxTime bounds how long a group may take on the server. When the time is over its connection is given up, and the
+// database is asked what became of the group. More than 0; the default is a minute. SQLite, where a statement cannot be
+// left alone, makes no use of it.
+func MaxTime(d time.Duration) Option {
+	return func(l *limits) error {
+		if d <= 0 {
+			return badOption("maxtime", d.String(), "a duration of more than 0, such as 1m")
+		}
+		l.maxTime = d
+		return nil
+	}
+}
+
+// Mode sets how groups are committed, where there is a choice: [Transaction], the default, or [Autocommit].
+func Mode(m GroupMode) Option {
+	return func(l *limits) error {
+		if m > Autocommit {
+			return badOption("mode", m.String(), "transaction or autocommit")
+		}
+		l.mode = m
 		return nil
 	}
 }
@@ -127,6 +180,12 @@ func (l limits) with(opts []Option) (limits, error) {
 	return l, nil
 }
 
+// dsnOptions are the names that parseOption knows.
+var dsnOptions = []string{
+	prefix + "maxlen", prefix + "maxbytes", prefix + "maxqueue", prefix + "maxdelay", prefix + "writers",
+	prefix + "locktimeout", prefix + "maxtime", prefix + "mode", prefix + "retry",
+}
+
 // parseOption makes an option of a name without its prefix and a value, as they stand in a data source name.
 func parseOption(name, value string) (Option, error) {
 	number := func(f func(int) Option) (Option, error) {
@@ -136,6 +195,13 @@ func parseOption(name, value string) (Option, error) {
 		}
 		return f(n), nil
 	}
+	duration := func(f func(time.Duration) Option) (Option, error) {
+		d, err := time.ParseDuration(value)
+		if err != nil {
+			return nil, badOption(prefix+name, value, "a duration, such as 2ms")
+		}
+		return f(d), nil
+	}
 	switch name {
 	case "maxlen":
 		return number(MaxLen)
@@ -143,13 +209,24 @@ func parseOption(name, value string) (Option, error) {
 		return number(MaxBytes)
 	case "maxqueue":
 		return number(MaxQueue)
+	case "writers":
+		return number(Writers)
 	case "maxdelay":
-		d, err := time.ParseDuration(value)
-		if err != nil {
-			return nil, badOption(prefix+name, value, "a duration of 0 or more, such as 2ms")
+		return duration(MaxDelay)
+	case "locktimeout":
+		return duration(LockTimeout)
+	case "maxtime":
+		return duration(MaxTime)
+	case "retry":
+		p, err := parseRetry(value)
+		return Retry(p), err
+	case "mode":
+		for _, m := range []GroupMode{Transaction, Autocommit} {
+			if value == m.String() {
+				return Mode(m), nil
+			}
 		}
-		return MaxDelay(d), nil
+		return nil, badOption(prefix+name, value, "transaction or autocommit")
 	}
-	return nil, fmt.Errorf("groupcommit: unknown option %s=%q in the data source name; allowed are %smaxlen, %[3]smaxbytes, %[3]smaxqueue, %[3]smaxdelay",
-		prefix+name, value, prefix)
+	return nil, fmt.Errorf("groupcommit: unknown option %s=%q in the data source name; allowed are %s", prefix+name, value, strings.Join(dsnOptions, ", "))
 }

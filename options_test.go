@@ -22,6 +22,11 @@ func TestEveryOptionSaysWhatIsWrongWithItsValue(t *testing.T) {
 		"MaxBytes(0)":           {MaxBytes(0), `option maxbytes: "0" is not allowed; ` + whole + " is"},
 		"MaxQueue(0)":           {MaxQueue(0), `option maxqueue: "0" is not allowed; ` + whole + " is"},
 		"MaxDelay(-1ns)":        {MaxDelay(-1), `option maxdelay: "-1ns" is not allowed; a duration of 0 or more, such as 2ms is`},
+		"Writers(0)":            {Writers(0), `option writers: "0" is not allowed; a whole number from 1 to 2147483647 is`},
+		"LockTimeout(-1s)":      {LockTimeout(-time.Second), `option locktimeout: "-1s" is not allowed; a duration of 0 or more, such as 200ms is`},
+		"MaxTime(0)":            {MaxTime(0), `option maxtime: "0s" is not allowed; a duration of more than 0, such as 1m is`},
+		"Mode(7)":               {Mode(7), `option mode: "GroupMode(7)" is not allowed; transaction or autocommit is`},
+		"Retry(nil)":            {Retry(nil), `option Retry: "nil" is not allowed; a RetryPolicy, such as groupcommit.Never is`},
 		"OnGroup(nil)":          {OnGroup(nil), `option OnGroup: "nil" is not allowed; a function is`},
 		"Physical(nil)":         {Physical(nil), `option Physical: "nil" is not allowed; a function is`},
 		"WithEngine(nil)":       {WithEngine(nil), `option WithEngine: "nil" is not allowed; an Engine is`},
@@ -60,6 +65,10 @@ func TestOptionsSetTheirLimitAndNoOther(t *testing.T) {
 		{MaxQueue(7), func(l *limits) { l.maxQueue = 7 }},
 		{MaxDelay(0), func(l *limits) {}},
 		{MaxDelay(time.Second), func(l *limits) { l.maxDelay = time.Second }},
+		{Writers(4), func(l *limits) { l.writers = 4 }},
+		{LockTimeout(0), func(l *limits) { l.lockWait = 0 }},
+		{MaxTime(time.Second), func(l *limits) { l.maxTime = time.Second }},
+		{Mode(Autocommit), func(l *limits) { l.mode = Autocommit }},
 		{WithEngine(anyDriver{}), func(l *limits) { l.engine = anyDriver{} }},
 	} {
 		want := defaults
@@ -69,5 +78,6 @@ func TestOptionsSetTheirLimitAndNoOther(t *testing.T) {
 	assert.NotNil(t, set(OnGroup(func(GroupInfo) {})).onGroup)
 	assert.NotNil(t, set(Physical(func(*sql.DB) {})).physical)
 	assert.Equal(t, 3, set(MaxLen(2), MaxLen(3)).maxLen, "the last one wins")
-	assert.Equal(t, limits{maxLen: 1000, maxBytes: 16 << 20, maxQueue: 10_000}, defaults, "as documented")
+	documented := limits{maxLen: 1000, maxBytes: 16 << 20, maxQueue: 10_000, lockWait: 200 * time.Millisecond, maxTime: time.Minute}
+	assert.Equal(t, documented, defaults)
 }

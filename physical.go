@@ -21,11 +21,7 @@ func (pc physicalConnector) Connect(ctx context.Context) (driver.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := pc.db.limits.engine
-	if e == nil {
-		e = findEngine(raw)
-	}
-	s, err := e.Open(ctx, raw, pc.db.dsn)
+	s, err := pc.db.engineFor(raw).Open(ctx, raw, pc.db.settings())
 	if err != nil {
 		raw.Close()
 		return nil, err

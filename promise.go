@@ -56,7 +56,7 @@ func Go(ctx context.Context, db *sql.DB, query string, args ...any) *Promise {
 	}
 	c := &conn{db: d}
 	if !c.batchable(ctx, d.texts.get(traits.Dialect, query), traits, p.call.Args) {
-		if !d.batcher.accept() {
+		if !d.lanes[0].accept() {
 			return p.reject(ErrClosed)
 		}
 		go p.apart(d)
@@ -67,7 +67,7 @@ func Go(ctx context.Context, db *sql.DB, query string, args ...any) *Promise {
 			return p.reject(err)
 		}
 	}
-	p.batch = d.batcher
+	p.batch = d.lane()
 	p.batch.submit(p)
 	return p
 }
@@ -75,7 +75,7 @@ func Go(ctx context.Context, db *sql.DB, query string, args ...any) *Promise {
 // apart runs a call that cannot join a group, as a blocking Exec does.
 // The connection is not of db's pool, which refuses calls as soon as db.Close has begun.
 func (p *Promise) apart(d *database) {
-	defer d.batcher.active.Done()
+	defer d.lanes[0].active.Done()
 	defer p.settle() // also after runtime.Goexit
 	query, args := p.call.Query, p.call.Args
 	for try := 0; ; try++ {
@@ -95,7 +95,7 @@ func (p *Promise) apart(d *database) {
 			bad = errors.Is(err, driver.ErrBadConn)
 			return res, err
 		})
-		if try == retries || !errors.Is(p.call.out.err, driver.ErrBadConn) {
+		if try == staleRetries || !errors.Is(p.call.out.err, driver.ErrBadConn) {
 			return
 		}
 	}
@@ -189,6 +189,12 @@ func (p *Promise) lead() {
 	if p.call.state == callWithdrawn {
 		p.settle()
 	}
+}
+
+// alone runs a call that its group has put off.
+func (p *Promise) alone() {
+	p.batch.env.apart(&p.call)
+	p.settle()
 }
 
 // reject settles a promise that never came to be a call.

@@ -24,7 +24,7 @@ type checking struct{}
 
 type checkingSession struct{ anySession }
 
-func (checking) Open(_ context.Context, conn driver.Conn, _ string) (Session, error) {
+func (checking) Open(_ context.Context, conn driver.Conn, _ Settings) (Session, error) {
 	return checkingSession{anySession{conn}}, nil
 }
 

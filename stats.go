@@ -83,6 +83,21 @@ func (s *Stats) observe(calls []*Call, reason Reason, reruns int, waited, took t
 	s.Took += took
 }
 
+func (s *Stats) add(o Stats) {
+	s.Calls += o.Calls
+	s.Withdrawn += o.Withdrawn
+	s.Queued += o.Queued
+	s.Groups += o.Groups
+	s.Alone += o.Alone
+	s.Reruns += o.Reruns
+	s.MaxGroup = max(s.MaxGroup, o.MaxGroup)
+	s.Drained += o.Drained
+	s.Full += o.Full
+	s.FullBytes += o.FullBytes
+	s.Waited += o.Waited
+	s.Took += o.Took
+}
+
 func (b *batcher) snapshot() Stats {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -98,7 +113,10 @@ func StatsOf(db *sql.DB) (Stats, error) {
 	if err != nil {
 		return Stats{}, err
 	}
-	s := d.batcher.snapshot()
+	var s Stats
+	for _, b := range d.lanes {
+		s.add(b.snapshot())
+	}
 	s.Writer, s.Leased = d.writers.Stats(), d.leases.Stats()
 	return s, nil
 }

@@ -39,6 +39,7 @@ import (
 	"time"
 
 	"github.com/groupcommit/groupcommit"
+	"github.com/jmoiron/sqlx"
 	"github.com/mattn/go-sqlite3"
 )
 
@@ -52,6 +53,7 @@ func init() {
 		}
 		return nil
 	})
+	sqlx.BindDriver(DriverName, sqlx.QUESTION)
 	if !slices.Contains(sql.Drivers(), DriverName) {
 		groupcommit.Register(DriverName, &sqlite3.SQLiteDriver{})
 	}
@@ -64,7 +66,10 @@ type engine struct{}
 // another process that is waited for, but goroutines of this one that will be done.
 const leastWait = 10 * time.Second
 
-func (engine) Open(ctx context.Context, conn driver.Conn, dsn string) (groupcommit.Session, error) {
+func (engine) Open(ctx context.Context, conn driver.Conn, s groupcommit.Settings) (groupcommit.Session, error) {
+	if s.Mode != groupcommit.Transaction {
+		return nil, fmt.Errorf("groupcommit/sqlite3: option mode: %q is not allowed; on SQLite only transaction is", s.Mode)
+	}
 	lite, ok := groupcommit.Unwrapped[*sqlite3.SQLiteConn](conn)
 	if !ok {
 		return nil, fmt.Errorf("groupcommit/sqlite3: the connection is a %T; a *sqlite3.SQLiteConn is needed", conn)
@@ -78,7 +83,7 @@ func (engine) Open(ctx context.Context, conn driver.Conn, dsn string) (groupcomm
 	if err != nil {
 		return nil, err
 	}
-	t := traits(lite.GetFilename("main"), dsn, time.Duration(busy)*time.Millisecond)
+	t := traits(lite.GetFilename("main"), s.DSN, time.Duration(busy)*time.Millisecond)
 	// On the only connection of a database the program may set the latter at any time.
 	return newSession(conn, lite, t, counts != 0 || t.OneConn), nil
 }

@@ -1,0 +1,173 @@
+package groupcommit
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"time"
+)
+
+// A lane is the way of one group at a time to the database: the environment of one batcher.
+type lane struct {
+	*database
+	turn *turn // one leader at a time uses it
+}
+
+func (l *lane) enter(ctx context.Context, since time.Time) error {
+	return l.takeTurn(ctx, l.turn, false, since)
+}
+
+func (l *lane) patience() (time.Duration, error) {
+	t := l.traits.Load()
+	if t.Busy == nil {
+		return 0, nil
+	}
+	return t.BusyWait, t.Busy
+}
+
+func (l *lane) leave() { l.writer.leave(l.turn) }
+
+func (l *lane) alone(c *Call) { l.runOn(l.writers, c) }
+
+// mostApart bounds the connections for calls that were put off. There may be thousands of them at once, and a server
+// has room for a hundred connections.
+const mostApart = 24
+
+func (l *lane) apart(c *Call) {
+	select {
+	case l.apartRoom <- struct{}{}:
+		defer func() { <-l.apartRoom }()
+		l.runOn(l.leases, c)
+	case <-c.ctx.Done():
+		c.Answer(nil, c.ctx.Err())
+	}
+}
+
+// runOn runs one call by itself, and again where the error is transient.
+func (l *lane) runOn(pool *sql.DB, c *Call) {
+	stale, failed := 0, 0
+	for {
+		l.runOnce(pool, c)
+		switch err := c.out.err; {
+		case err == nil:
+			return
+		case c.promise != nil && errors.Is(err, driver.ErrBadConn) && stale < staleRetries:
+			stale++ // database/sql runs a blocking Exec again; a promise has nobody behind it
+		case l.transient(err):
+			failed++
+			if !l.limits.retryPolicy().pause(c.ctx, failed) {
+				return
+			}
+		default:
+			return
+		}
+	}
+}
+
+func (l *lane) runOnce(pool *sql.DB, c *Call) {
+	p, err := borrow(c.ctx, pool)
+	if err != nil {
+		c.Answer(nil, err)
+		return
+	}
+	ok := false
+	defer func() { // also of runtime.Goexit
+		if ok {
+			p.done(c.out.err)
+		} else {
+			p.discard() // nobody knows what the panic left open
+		}
+	}()
+	ok = c.Try(p.session.Alone)
+}
+
+func (d *database) transient(err error) bool {
+	t := d.traits.Load()
+	return t != nil && t.Transient != nil && t.Transient(err)
+}
+
+// staleRetries is how often a group or a promise looks for a connection that is not stale: database/sql's own number.
+const staleRetries = 2
+
+// commit runs a group until it is known what became of it. Nothing of it is in the database when it runs again.
+func (l *lane) commit(calls []*Call) Outcome {
+	stale, failed := 0, 0
+	for {
+		out := l.commitOnce(calls)
+		if out.Verdict == Unknown && out.Token != nil {
+			out = l.resolve(out)
+		}
+		switch {
+		case out.Verdict != Refused:
+			return out
+		case errors.Is(out.Err, driver.ErrBadConn) && stale < staleRetries:
+			stale++
+		case out.Again || l.transient(out.Err):
+			failed++
+			if !l.limits.retryPolicy().pause(context.Background(), failed) {
+				return out
+			}
+		default:
+			return out
+		}
+	}
+}
+
+func (l *lane) commitOnce(calls []*Call) Outcome {
+	ctx, cancel := context.WithTimeout(context.Background(), l.limits.maxTime)
+	defer cancel()
+	for _, c := range calls {
+		c.apart = false
+	}
+	p, err := borrow(ctx, l.writers)
+	if err != nil {
+		return Outcome{Verdict: Refused, Err: err}
+	}
+	out := Outcome{Broken: true} // what a panic leaves
+	defer func() {
+		if out.Broken {
+			p.discard()
+		} else {
+			p.giveBack()
+		}
+	}()
+	out = p.session.Group(ctx, calls)
+	out.Broken = out.Broken || errors.Is(out.Err, driver.ErrBadConn)
+	return out
+}
+
+// askAgain is the time between two questions about a group that the database is still busy with.
+const askAgain = 20 * time.Millisecond
+
+// resolve asks the database what became of a group whose answer to COMMIT was lost.
+func (l *lane) resolve(lost Outcome) Outcome {
+	ctx, cancel := context.WithTimeout(context.Background(), l.limits.maxTime)
+	defer cancel()
+	again := Constant(askAgain, int(l.limits.maxTime/askAgain))
+	for asked := 1; ; asked++ {
+		verdict, err := l.ask(ctx, lost.Token)
+		switch {
+		case err == nil && verdict == Committed:
+			return Outcome{}
+		case err == nil && verdict == RolledBack:
+			return Outcome{Verdict: Refused, Err: lost.Err, Again: true}
+		case err == nil, !again.pause(ctx, asked):
+			return lost
+		}
+	}
+}
+
+func (l *lane) ask(ctx context.Context, token any) (Verdict, error) {
+	p, err := borrow(ctx, l.leases)
+	if err != nil {
+		return Unknown, err
+	}
+	defer func() { p.done(err) }()
+	r, ok := p.session.(Resolver)
+	if !ok {
+		return Unknown, nil
+	}
+	verdict, err := r.Resolve(ctx, token)
+	return verdict, err
+}

@@ -1,0 +1,130 @@
+package groupcommit
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A RetryPolicy says whether to try again after so many attempts have failed, 1 being the first, and how long to wait
+// before. [Never] is one; [Constant] and [Exponential] make others.
+type RetryPolicy func(failed int) (wait time.Duration, again bool)
+
+// Never tries once.
+func Never(int) (time.Duration, bool) { return 0, false }
+
+// Constant tries up to n more times, each after d.
+func Constant(d time.Duration, n int) RetryPolicy {
+	return func(failed int) (time.Duration, bool) { return max(0, d), failed <= n }
+}
+
+// Exponential tries up to n more times, first after base, then each time after factor times as long, but no longer than
+// most.
+func Exponential(base time.Duration, factor float64, most time.Duration, n int) RetryPolicy {
+	return func(failed int) (time.Duration, bool) {
+		wait := float64(base) * math.Pow(factor, float64(failed-1))
+		return time.Duration(max(0, min(wait, float64(most)))), failed <= n
+	}
+}
+
+// Retry sets what happens after a transient error: one that is certain to have left nothing behind, and that may not
+// come again. Which errors these are is the engine's to say; package pgx lists its own. The default is
+// Exponential(10ms, 2, 1s, 8), some 3 seconds in all. A call is never tried again after its context has ended.
+//
+// In a data source name: groupcommit_retry=never, constant(10ms,5) or exponential(10ms,2,1s,8).
+func Retry(p RetryPolicy) Option {
+	return func(l *limits) error {
+		if p == nil {
+			return badOption("Retry", "nil", "a RetryPolicy, such as groupcommit.Never")
+		}
+		l.retry = p
+		return nil
+	}
+}
+
+var defaultRetry = Exponential(10*time.Millisecond, 2, time.Second, 8)
+
+func (l *limits) retryPolicy() RetryPolicy {
+	if l.retry == nil {
+		return defaultRetry
+	}
+	return l.retry
+}
+
+// pause waits as the policy says. False if there is to be no other attempt.
+func (p RetryPolicy) pause(ctx context.Context, failed int) bool {
+	wait, again := p(failed)
+	if !again || ctx.Err() != nil {
+		return false
+	}
+	if wait <= 0 {
+		return true
+	}
+	t := time.NewTimer(wait)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// parseRetry reads a policy as it stands in a data source name.
+func parseRetry(s string) (RetryPolicy, error) {
+	name, rest, _ := strings.Cut(s, "(")
+	args := strings.Split(strings.TrimSuffix(rest, ")"), ",")
+	bad := func() (RetryPolicy, error) {
+		return nil, badOption(prefix+"retry", s, "never, constant(10ms,5) or exponential(10ms,2,1s,8)")
+	}
+	if name == "never" && rest == "" {
+		return Never, nil
+	}
+	if !strings.HasSuffix(rest, ")") {
+		return bad()
+	}
+	switch {
+	case name == "constant" && len(args) == 2:
+		d, err1 := time.ParseDuration(args[0])
+		n, err2 := strconv.Atoi(args[1])
+		if err1 != nil || err2 != nil || d < 0 || n < 0 {
+			return bad()
+		}
+		return Constant(d, n), nil
+	case name == "exponential" && len(args) == 4:
+		base, err1 := time.ParseDuration(args[0])
+		factor, err2 := strconv.ParseFloat(args[1], 64)
+		most, err3 := time.ParseDuration(args[2])
+		n, err4 := strconv.Atoi(args[3])
+		if err1 != nil || err2 != nil || err3 != nil || err4 != nil || base < 0 || !(factor >= 1) || most < 0 || n < 0 {
+			return bad()
+		}
+		return Exponential(base, factor, most, n), nil
+	}
+	return bad()
+}
+
+// GroupMode is how a group is committed, where an engine has the choice.
+type GroupMode uint8
+
+const (
+	// Transaction: the calls of a group share one transaction.
+	Transaction GroupMode = iota
+	// Autocommit: each call has a transaction of its own, and they share what makes them durable. It is slower than
+	// one transaction, and in nothing different from the plain driver: for programs that count notifications, or read
+	// the time of their transaction. PostgreSQL only; elsewhere it is an error when the database is first used.
+	Autocommit
+)
+
+func (m GroupMode) String() string {
+	switch m {
+	case Transaction:
+		return "transaction"
+	case Autocommit:
+		return "autocommit"
+	}
+	return fmt.Sprintf("GroupMode(%d)", uint8(m))
+}
