@@ -91,6 +91,8 @@ type lying struct{}
 
 func (lying) Value() (driver.Value, error) { return unconvertible{}, nil }
 
+var outDest int // one for all, because its address may stand in the error
+
 func (s *scene) mistakes() []mistake {
 	insert := s.insert()
 	return []mistake{
@@ -113,7 +115,7 @@ func (s *scene) mistakes() []mistake {
 		{"a number that is too large", insert, []any{"x", uint64(math.MaxUint64)}},
 		{"a Valuer that fails", insert, []any{failing{}, 1}},
 		{"a Valuer that lies", insert, []any{lying{}, 1}},
-		{"an output argument", insert, []any{"out", sql.Out{Dest: new(int)}}},
+		{"an output argument", insert, []any{"out", sql.Out{Dest: &outDest}}},
 		{"a name that is no name", insert, []any{sql.Named("1", "x"), 1}},
 	}
 }

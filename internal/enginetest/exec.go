@@ -158,9 +158,9 @@ func preparedStatements(s *scene) {
 		calls = append(calls, func() {
 			_, err := insert.Exec(name(200+n%4), n) // every name twice
 			if n < 4 {
-				assert.NoError(s, err)
+				assert.NoError(s, err, "call %d", n)
 			} else {
-				assert.True(s, s.NativeError(err), "%v", err)
+				assert.True(s, s.NativeError(err), "call %d: %v", n, err)
 			}
 		})
 	}
