@@ -55,7 +55,7 @@ type Session interface {
 // Outcome is how a group ended.
 type Outcome struct {
 	Verdict Verdict
-	Culprit int   // for RolledBack: the index of the call that ended the transaction, or -1
+	Culprit int   // for RolledBack: the index of the call that ended the transaction, or -1; for Unknown: at which it was
 	Token   any   // for Unknown: what a [Resolver] can be asked about; nil if there is nothing to ask
 	Err     error // for Refused and Unknown: why
 	Again   bool  // for Refused: the group may run again, though Err is not transient by itself

@@ -151,6 +151,10 @@ func (l *lane) resolve(lost Outcome) Outcome {
 		case err == nil && verdict == Committed:
 			return Outcome{}
 		case err == nil && verdict == RolledBack:
+			if lost.Culprit >= 0 && errors.Is(lost.Err, context.DeadlineExceeded) {
+				// One call took all the time: it must not cost the others theirs, nor be ended for good.
+				return Outcome{Verdict: RolledBack, Culprit: lost.Culprit}
+			}
 			return Outcome{Verdict: Refused, Err: lost.Err, Again: true}
 		case err == nil, !again.pause(ctx, asked):
 			return lost

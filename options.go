@@ -75,7 +75,13 @@ func MaxDelay(d time.Duration) Option {
 // calls wait for the first, and so on. At least 1; the default is the engine's: 1, on PostgreSQL 2. With more than one, the calls of one goroutine's [Go] may be executed in any order, and groups may wait for each
 // other's locks. A database with one writer has one, whatever is set.
 func Writers(n int) Option {
-	return positive("writers", n, func(l *limits) { l.writers = n })
+	return func(l *limits) error {
+		if n < 1 || n > 1000 {
+			return badOption("writers", strconv.Itoa(n), "a whole number from 1 to 1000")
+		}
+		l.writers = n
+		return nil
+	}
 }
 
 // LockTimeout bounds how long a call may keep its group waiting for a lock that somebody else holds. A call that would
@@ -83,8 +89,8 @@ func Writers(n int) Option {
 // the session's own; the default is 200 ms. Only PostgreSQL makes use of it.
 func LockTimeout(d time.Duration) Option {
 	return func(l *limits) error {
-		if d < 0 {
-			return badOption("locktimeout", d.String(), "a duration of 0 or more, such as 200ms")
+		if d < 0 || d > 24*time.Hour {
+			return badOption("locktimeout", d.String(), "a duration from 0 to 24h, such as 200ms")
 		}
 		l.lockWait = d
 		return nil

@@ -94,6 +94,7 @@ func (s *Stats) add(o Stats) {
 	s.Drained += o.Drained
 	s.Full += o.Full
 	s.FullBytes += o.FullBytes
+	s.Halved += o.Halved
 	s.Waited += o.Waited
 	s.Took += o.Took
 }

@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
+	"fmt"
 	"math"
 	"strconv"
 	"sync/atomic"
@@ -107,7 +108,7 @@ func (s *scene) mistakes() []mistake {
 		{"nothing", "", nil},       // no mistake for some
 		{"a comment", "--\n", nil}, // nor this
 		{"too few arguments", insert, []any{"x"}},
-		{"no arguments", insert, nil},
+		{"no arguments", fmt.Sprintf("%s /* %d */", insert, names.Add(1)), nil}, // a connection may know insert, and say so
 		{"too many arguments", insert, []any{"too many", 1, 2, 3}},
 		{"an argument that cannot be converted", insert, []any{"x", unconvertible{}}},
 		{"a second one", insert, []any{unconvertible{}, make(chan int)}},
