@@ -1,0 +1,114 @@
+// Package pgx is the engine for PostgreSQL through jackc/pgx/v5. Importing it registers the driver "pgx-groupcommit",
+// which takes every data source name that "pgx" takes, as a URL and as words, and makes the engine known for
+// connectors of your own:
+//
+//	import _ "github.com/groupcommit/groupcommit/pgx"
+//
+//	db, err := sql.Open("pgx-groupcommit", "postgres://localhost/app?groupcommit_maxlen=500")
+//
+// # What a group is
+//
+// One transaction, sent in one piece and answered in one: BEGIN, SET CONSTRAINTS ALL IMMEDIATE, so that a deferrable
+// constraint is checked by the call that violates it, the calls, COMMIT. So a group costs one round trip and one flush of
+// the log, whatever its size.
+//
+// An error undoes a transaction in PostgreSQL. The call that caused it is run alone by its own caller once the others
+// have been committed, as a group again. Where a second one fails, the rest goes by the autocommit pipeline: each call
+// has a transaction of its own, still in one round trip, with synchronous_commit off, and at the end one that is
+// flushed, and the others with it. That is slower than one transaction, and in nothing different from the plain
+// driver. A text that keeps failing goes that way from the start; with groupcommit_mode=autocommit everything does, and it
+// does where default_transaction_isolation is not read committed.
+//
+// # Waiting and slow calls
+//
+// A call that waits for a lock longer than [groupcommit.LockTimeout] leaves its group and waits by itself. A text
+// that takes far longer than the others of its groups is learned, and runs by itself for a while.
+//
+// # Lost connections
+//
+// Where the connection dies before the answer to COMMIT, the server is asked what became of the transaction, by its id.
+// Either the callers get their results, or the group runs again. Only if that cannot be known, because the server has
+// been restarted in between or cannot be reached for [groupcommit.MaxTime], they get a
+// [*groupcommit.OutcomeUnknownError]. A call that was committed, but whose result was lost with the connection, is answered
+// without an error; its RowsAffected says that it is not known.
+//
+// # What is tried again
+//
+// By the policy of [groupcommit.Retry]: a group whose transaction is certain to have been undone with its connection;
+// and a call or group that PostgreSQL ended with serialization_failure (40001), deadlock_detected (40P01),
+// lock_not_available (55P03), or that it did not let in while starting up (57P03).
+//
+// # Servers
+//
+// PostgreSQL 13 and later. From 10 to 12 the older names of the same functions are used; before that, a lost answer is
+// always an OutcomeUnknownError. QueryExecModeSimpleProtocol cannot be pipelined: a group is then one transaction of many
+// round trips.
+//
+// # Known limits
+//
+// A lone call that waits for a lock keeps the calls behind it waiting, too: a program whose goroutine holds that lock in a
+// transaction and calls Exec on the same database waits for itself, where the plain driver does not. Give such a
+// call a context with a deadline, or [groupcommit.NoBatch].
+//
+// A connection lost in the autocommit pipeline leaves the calls of its group with an unknown outcome. What became of a
+// group is not asked rightly through a pooler that hides the server's process, or of a standby that lags behind.
+package pgx
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"fmt"
+	"slices"
+
+	"github.com/groupcommit/groupcommit"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/jmoiron/sqlx"
+)
+
+// DriverName is the name that importing the package registers, unless it is taken.
+const DriverName = "pgx-groupcommit"
+
+func init() {
+	groupcommit.RegisterEngine(func(c driver.Conn) groupcommit.Engine {
+		if _, ok := c.(*stdlib.Conn); ok {
+			return &engine{memory: newMemory()}
+		}
+		return nil
+	})
+	sqlx.BindDriver(DriverName, sqlx.DOLLAR)
+	if !slices.Contains(sql.Drivers(), DriverName) {
+		groupcommit.Register(DriverName, stdlib.GetDefaultDriver())
+	}
+}
+
+// engine is groupcommit.Engine for one PostgreSQL database.
+type engine struct{ memory *memory }
+
+func (e *engine) Open(_ context.Context, conn driver.Conn, s groupcommit.Settings) (groupcommit.Session, error) {
+	std, ok := groupcommit.Unwrapped[*stdlib.Conn](conn)
+	if !ok {
+		return nil, fmt.Errorf("groupcommit/pgx: the connection is a %T; a *stdlib.Conn of pgx is needed", conn)
+	}
+	return newSession(conn, std.Conn(), s, e.memory), nil
+}
+
+var traits = groupcommit.Traits{
+	Dialect:   groupcommit.PostgresSQL,
+	Writers:   2,
+	Check:     func(*driver.NamedValue) error { return nil }, // as the driver's own: pgx converts when it encodes
+	Alone:     forTheDriver,
+	Transient: transient,
+}
+
+// forTheDriver reports an argument that is not a value but an option, of which pgx takes some before the values.
+func forTheDriver(args []driver.NamedValue) bool {
+	for i := range args {
+		switch args[i].Value.(type) {
+		case sql.Out, pgx.QueryExecMode, pgx.QueryResultFormats, pgx.QueryResultFormatsByOID, pgx.QueryRewriter:
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,181 @@
+package pgx
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/internal/lru"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// session runs groups on one connection of the driver.
+type session struct {
+	conn     driver.Conn // what the plain driver's calls go through
+	pg       *pgx.Conn   // the same or inside it
+	settings groupcommit.Settings
+	memory   *memory
+
+	server *server // what is known of the server; nil before the first group
+	known  *lru.Cache[*pgconn.StatementDescription]
+	eqb    pgx.ExtendedQueryBuilder
+	failed bool // the last transaction failed and is still to be rolled back
+	ended  bool // the connection is of no more use
+
+	stuck   *groupcommit.Call // what the server was at when the group was lost
+	bounded bool              // lock_timeout is the groups' while texts are being prepared
+
+	dropped []*pgconn.StatementDescription // no longer known; the server is still to forget them
+}
+
+func newSession(conn driver.Conn, pg *pgx.Conn, s groupcommit.Settings, m *memory) *session {
+	ses := &session{conn: conn, pg: pg, settings: s, memory: m}
+	ses.known = lru.New(max(1, pg.Config().StatementCacheCapacity), ses.forget)
+	return ses
+}
+
+func (s *session) Traits() groupcommit.Traits { return traits }
+
+func (s *session) Idle() bool {
+	return !s.pg.IsClosed() && s.pg.PgConn().TxStatus() == 'I'
+}
+
+func (s *session) Close() {} // the statements end with the connection
+
+func (s *session) Alone(c *groupcommit.Call) (driver.Result, error) {
+	return groupcommit.ExecOn(c.Context(), s.conn, c)
+}
+
+// Group commits what it can in one transaction, what has a way of its own by that, and puts off what must not keep the
+// others waiting.
+func (s *session) Group(ctx context.Context, calls []*groupcommit.Call) groupcommit.Outcome {
+	if s.pg.Config().DefaultQueryExecMode == pgx.QueryExecModeSimpleProtocol {
+		return s.simple(ctx, calls)
+	}
+	if s.server == nil {
+		if err := s.learnServer(ctx); err != nil {
+			return s.refused(ctx, err)
+		}
+	}
+	together, single := s.sort(calls)
+	s.stuck = nil
+	out := s.share(ctx, together, &single)
+	if out.Verdict == groupcommit.Unknown {
+		out.Culprit = slices.Index(calls, s.stuck)
+	}
+	if out.Verdict != groupcommit.Committed {
+		for _, r := range single { // not begun
+			r.call.Apart()
+		}
+		return out
+	}
+	s.each(ctx, single)
+	s.rollback(ctx)
+	out.Broken = s.ended || !s.Idle()
+	return out
+}
+
+// simple runs a group where nothing can be pipelined.
+func (s *session) simple(ctx context.Context, calls []*groupcommit.Call) groupcommit.Outcome {
+	if s.settings.Mode == groupcommit.Autocommit {
+		for _, c := range calls {
+			c.Apart()
+		}
+		return groupcommit.Outcome{}
+	}
+	out := groupcommit.GroupOn(ctx, s.conn, calls)
+	if out.Verdict == groupcommit.Unknown && !endsConnection(out.Err) {
+		return groupcommit.Outcome{Verdict: groupcommit.RolledBack, Culprit: -1, Broken: !s.Idle()} // COMMIT failed: a deferred constraint
+	}
+	return out
+}
+
+// A request is a call in a pipeline.
+type request struct {
+	call   *groupcommit.Call
+	query  string // the call's: the memory is told after it has been answered
+	sample bool   // its time is to be taken
+	known  *pgconn.StatementDescription
+}
+
+// sort says which way each call goes.
+func (s *session) sort(calls []*groupcommit.Call) (together, single []request) {
+	now := time.Now()
+	single0 := s.settings.Mode == groupcommit.Autocommit || !s.server.readCommitted
+	for _, c := range calls {
+		way, sample := s.memory.road(c.Query, now)
+		r := request{call: c, query: c.Query, sample: sample}
+		switch {
+		case way == apart:
+			c.Apart()
+		case way == own || single0:
+			single = append(single, r)
+		default:
+			together = append(together, r)
+		}
+	}
+	return together, single
+}
+
+// mayFail is how many culprits are taken out of a transaction before the others go each by its own.
+const mayFail = 1
+
+// share commits the requests in one transaction, without those that fail. What is too many is added to single.
+func (s *session) share(ctx context.Context, together []request, single *[]request) groupcommit.Outcome {
+	var out groupcommit.Outcome
+	for failed := 0; len(together) > 0; failed++ {
+		if failed > mayFail {
+			*single = append(together, *single...)
+			return groupcommit.Outcome{}
+		}
+		var culprit int
+		out, together, culprit = s.transaction(ctx, together)
+		s.teach(together, culprit)
+		if out.Verdict != groupcommit.RolledBack {
+			return out
+		}
+		if culprit < 0 { // COMMIT itself failed
+			*single = append(together, *single...)
+			return groupcommit.Outcome{}
+		}
+		together[culprit].call.Apart()
+		together = append(together[:culprit:culprit], together[culprit+1:]...)
+	}
+	return out
+}
+
+// teach tells the memory what has been executed: everything up to the culprit, or everything if there is none.
+func (s *session) teach(requests []request, culprit int) {
+	ran := requests
+	if culprit >= 0 {
+		ran = requests[:culprit]
+		s.memory.ran(requests[culprit].query, 1, 1)
+	}
+	for len(ran) > 0 {
+		n := 1
+		for n < len(ran) && ran[n].query == ran[0].query {
+			n++
+		}
+		s.memory.ran(ran[0].query, n, 0)
+		ran = ran[n:]
+	}
+}
+
+// refused is the outcome of a group of which nothing was committed, because of its connection.
+func (s *session) refused(ctx context.Context, err error) groupcommit.Outcome {
+	if pgconn.SafeToRetry(err) || s.pg.IsClosed() && ctx.Err() == nil {
+		err = driver.ErrBadConn // another connection may do
+	}
+	return groupcommit.Outcome{Verdict: groupcommit.Refused, Err: err, Broken: s.pg.IsClosed()}
+}
+
+// asPg returns the server's own error in err.
+func asPg(err error) *pgconn.PgError {
+	var pg *pgconn.PgError
+	errors.As(err, &pg)
+	return pg
+}

@@ -1,0 +1,157 @@
+package pgx
+
+import (
+	"context"
+	"crypto/sha256"
+	"database/sql/driver"
+	"encoding/hex"
+	"slices"
+
+	"github.com/groupcommit/groupcommit"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// describe returns what the server says of a text: nil if the connection's mode is not to ask. It is remembered within
+// the capacity of pgx's own cache, and prepared where the mode is to prepare: under a name of ours, because pgx closes
+// its own when a call fails and when a sql.Stmt of the same text is closed.
+func (s *session) describe(ctx context.Context, query string) (*pgconn.StatementDescription, error) {
+	name := ""
+	switch s.pg.Config().DefaultQueryExecMode {
+	case pgx.QueryExecModeExec:
+		return nil, nil
+	case pgx.QueryExecModeCacheStatement:
+		digest := sha256.Sum256([]byte(query))
+		name = "groupcommit_" + hex.EncodeToString(digest[:24])
+	}
+	if sd, ok := s.known.Get(query); ok {
+		return sd, nil
+	}
+	if err := s.rollback(ctx); err != nil { // nothing can be prepared in a transaction that failed
+		return nil, err
+	}
+	if s.settings.LockTimeout > 0 && !s.bounded { // reading a text takes locks
+		if err := s.setLockTimeout(ctx, lockTimeout(s.settings)); err != nil {
+			return nil, err
+		}
+		s.bounded = true
+	}
+	sd, err := s.pg.Prepare(ctx, name, query)
+	if err != nil {
+		return nil, err
+	}
+	s.known.Put(query, sd)
+	return sd, nil
+}
+
+// forget is called for a statement that fell out of the cache. A pipeline may be about to use it, or be under way.
+func (s *session) forget(sd *pgconn.StatementDescription) {
+	if sd.Name != "" {
+		s.dropped = append(s.dropped, sd)
+	}
+}
+
+// deallocate has the server forget what fell out of the cache.
+func (s *session) deallocate(ctx context.Context) error {
+	for len(s.dropped) > 0 {
+		sd := s.dropped[0]
+		if _, again := s.known.Get(sd.SQL); !again {
+			if err := s.pg.Deallocate(ctx, sd.Name); err != nil {
+				return err
+			}
+		}
+		s.dropped = s.dropped[1:]
+	}
+	return nil
+}
+
+// prepare describes the texts of the requests before their pipeline, and puts off those whose text is refused: the
+// plain driver has the right words. It returns the others. An error is the connection's.
+func (s *session) prepare(ctx context.Context, requests []request) ([]request, error) {
+	if err := s.deallocate(ctx); err != nil {
+		return nil, err
+	}
+	kept := requests[:0:0]
+	for _, r := range requests {
+		if len(r.call.Args) > 0 {
+			sd, err := s.describe(ctx, r.query)
+			switch {
+			case err == nil:
+				r.known = sd
+			case asPg(err) == nil || s.pg.IsClosed():
+				return nil, err
+			default:
+				r.call.Apart()
+				continue
+			}
+		}
+		kept = append(kept, r)
+	}
+	if s.bounded {
+		if err := s.setLockTimeout(ctx, s.server.lockTimeout); err != nil {
+			s.pg.Close(ctx) // it must not be used with our setting
+			return nil, err
+		}
+		s.bounded = false
+	}
+	return kept, nil
+}
+
+func (s *session) setLockTimeout(ctx context.Context, v string) error {
+	_, err := s.pg.PgConn().Exec(ctx, "SELECT set_config('lock_timeout', "+quote(v)+", false)").ReadAll()
+	return err
+}
+
+// send puts a request into the pipeline. An error is its own, and nothing of it was sent.
+func (s *session) send(p *pgconn.Pipeline, r request) error {
+	args := make([]any, len(r.call.Args))
+	for i := range args {
+		args[i] = r.call.Args[i].Value
+	}
+	sd := r.known
+	if sd == nil && len(args) == 0 {
+		sendText(p, r.query)
+		return nil
+	}
+	if err := s.eqb.Build(s.pg.TypeMap(), sd, args); err != nil {
+		return err
+	}
+	switch {
+	case sd == nil: // QueryExecModeExec
+		p.SendQueryParams(r.query, s.eqb.ParamValues, nil, s.eqb.ParamFormats, s.eqb.ResultFormats)
+	case sd.Name == "":
+		p.SendQueryParams(r.query, s.eqb.ParamValues, sd.ParamOIDs, s.eqb.ParamFormats, s.eqb.ResultFormats)
+	default:
+		p.SendQueryStatement(sd, s.eqb.ParamValues, s.eqb.ParamFormats, s.eqb.ResultFormats)
+	}
+	return nil
+}
+
+// try sends a request. One that cannot be sent is put off: what is known of its text may be out of date, and the plain
+// driver has the right words. One whose argument panics is answered.
+func (s *session) try(p *pgconn.Pipeline, r request) (sent bool) {
+	returned := r.call.Try(func(*groupcommit.Call) (driver.Result, error) { return nil, s.send(p, r) })
+	if returned && r.call.Err() != nil {
+		s.drop(r.query)
+		r.call.Apart()
+	}
+	return returned && r.call.Err() == nil
+}
+
+// invalidate drops a text whose statement failed, unless the error is a constraint's, of other sessions or of the
+// program's making: what it was prepared for may have changed, and a value was sent as what it no longer is. It reports
+// whether that may be the reason.
+func (s *session) invalidate(query string, err error) bool {
+	pg := asPg(err)
+	if pg == nil || len(pg.Code) < 2 || slices.Contains([]string{"23", "40", "55", "57", "P0"}, pg.Code[:2]) {
+		return false
+	}
+	s.drop(query)
+	return true
+}
+
+func (s *session) drop(query string) {
+	if sd, ok := s.known.Take(query); ok {
+		s.forget(sd)
+	}
+}

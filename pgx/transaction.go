@@ -1,0 +1,204 @@
+package pgx
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/groupcommit/groupcommit"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// transaction commits the requests in one transaction, which is sent in two pieces:
+//
+//	[ROLLBACK] BEGIN SET CONSTRAINTS head Flush request... Flush
+//	COMMIT Sync
+//
+// The head names the transaction, and COMMIT is not sent before its name is known: so whoever loses the answer to COMMIT
+// knows what to ask for, and whoever loses the connection earlier knows that nothing was committed. The name is here
+// while the server is still executing the requests, and COMMIT is there before it has done with them; so all that is
+// paid for it is one more write.
+//
+// The second Flush has the results on their way while the server is writing its log.
+//
+// Rejected: one Sync without BEGIN. It needs no ROLLBACK after an error, but SET CONSTRAINTS then gives a warning
+// each time, which lands in the server's log; and the name could not be waited for.
+//
+// sent are the requests that it held: the others have been put off or answered, and must not come again. culprit is the
+// one of them whose error undid the transaction, or -1.
+func (s *session) transaction(ctx context.Context, requests []request) (out groupcommit.Outcome, sent []request, culprit int) {
+	ready, err := s.prepare(ctx, requests)
+	if err != nil {
+		return s.refused(ctx, err), nil, -1
+	}
+	p := s.pg.PgConn().StartPipeline(ctx)
+	head := 3
+	if s.failed {
+		sendText(p, "ROLLBACK")
+		head++
+	}
+	sendText(p, "BEGIN")
+	sendText(p, "SET CONSTRAINTS ALL IMMEDIATE")
+	sendText(p, s.server.head)
+	p.SendFlushRequest()
+	sent = ready[:0:0]
+	for i, r := range ready {
+		if r.sample && i > 0 && !ready[i-1].sample {
+			p.SendFlushRequest()
+		}
+		if s.try(p, r) {
+			sent = append(sent, r)
+		}
+		if r.sample {
+			p.SendFlushRequest()
+		}
+	}
+	p.SendFlushRequest()
+	a := answers{session: s, p: p, sent: sent, token: token{pid: s.pg.PgConn().PID()}, failed: -1}
+	err = p.Flush()
+	if err == nil {
+		err = a.begin(head)
+	}
+	if err != nil && endsConnection(err) {
+		s.ended = true
+		p.Close()
+		return s.refused(ctx, err), nil, -1
+	}
+	s.failed = false
+	sendText(p, "COMMIT")
+	syncErr := p.Sync()
+	switch {
+	case syncErr != nil:
+		err = syncErr
+	case err != nil:
+		a.drain(err)
+	default:
+		err = a.read()
+	}
+	closeErr := p.Close()
+	switch {
+	case err == nil && closeErr == nil:
+		return groupcommit.Outcome{Commit: a.commit}, sent, -1
+	case a.synced:
+		s.failed = s.pg.PgConn().TxStatus() != 'I'
+		if a.failed < 0 {
+			return groupcommit.Outcome{Verdict: groupcommit.RolledBack, Culprit: -1}, sent, -1
+		}
+		s.invalidate(sent[a.failed].query, err)
+		return groupcommit.Outcome{Verdict: groupcommit.RolledBack}, sent, a.failed
+	}
+	// The connection is gone, and COMMIT may have been received. What was committed has no result that did not arrive.
+	s.ended = true
+	for _, r := range a.sent[a.answered:] {
+		r.call.Answer(lostResult{}, nil)
+	}
+	out = groupcommit.Outcome{Verdict: groupcommit.Unknown, Err: errors.Join(err, closeErr), Broken: true}
+	if a.token.xid != "" {
+		out.Token = a.token
+	}
+	if a.failed < 0 && a.answered < len(sent) {
+		s.stuck = sent[a.answered].call
+	}
+	return out, sent, -1
+}
+
+// sendText sends a statement without parameters.
+func sendText(p *pgconn.Pipeline, query string) { p.SendQueryParams(query, nil, nil, nil, nil) }
+
+// answers are what the server says to one transaction.
+type answers struct {
+	*session
+	p    *pgconn.Pipeline
+	sent []request
+
+	token    token
+	began    time.Time     // when the requests' turn came
+	answered int           // requests that have their result
+	failed   int           // the request that undid the transaction; -1 if it was another statement
+	synced   bool          // the server has said everything
+	commit   time.Duration // from the last result to the end of COMMIT
+}
+
+// begin reads the answers up to the head's, which is the last of so many.
+func (a *answers) begin(head int) error {
+	for range head - 1 {
+		if _, _, err := a.next(false); err != nil {
+			return err
+		}
+	}
+	_, row, err := a.next(true)
+	if err == nil {
+		a.token.xid, a.token.started = string(row[0]), string(row[1])
+	}
+	a.began = time.Now()
+	return err
+}
+
+// read reads the requests' answers up to the server's last word. nil says that everything was committed.
+func (a *answers) read() error {
+	last := a.began
+	for i, r := range a.sent {
+		n, _, err := a.next(false)
+		if err != nil {
+			if !endsConnection(err) {
+				a.failed = i
+			}
+			return a.drain(err)
+		}
+		r.call.Answer(result(n), nil)
+		a.answered = i + 1
+		now := time.Now()
+		if r.sample {
+			a.memory.took(r.query, now.Sub(last), now)
+		}
+		last = now
+	}
+	if _, _, err := a.next(false); err != nil { // COMMIT's
+		return a.drain(err)
+	}
+	a.commit = time.Since(last)
+	_, _, err := a.next(false)
+	a.synced = errors.Is(err, errSynced)
+	if a.synced {
+		return nil
+	}
+	return err
+}
+
+var errSynced = errors.New("the server has said everything")
+
+// next reads one statement's answer: how many rows it affected, and its row if that is wanted.
+func (a *answers) next(wanted bool) (n int64, row [][]byte, err error) {
+	res, err := a.p.GetResults()
+	if err != nil {
+		return 0, nil, err
+	}
+	switch r := res.(type) {
+	case *pgconn.ResultReader:
+		if wanted {
+			for r.NextRow() {
+				for _, v := range r.Values() {
+					row = append(row, append([]byte(nil), v...))
+				}
+			}
+		}
+		tag, err := r.Close()
+		return tag.RowsAffected(), row, err
+	case *pgconn.PipelineSync:
+		return 0, nil, errSynced
+	}
+	return 0, nil, errors.New("groupcommit/pgx: the server has stopped answering in the middle of a group")
+}
+
+// drain reads on after an error up to the server's last word, if it comes.
+func (a *answers) drain(first error) error {
+	for {
+		switch _, _, err := a.next(false); {
+		case errors.Is(err, errSynced):
+			a.synced = true
+			return first
+		case err != nil && endsConnection(err):
+			return first
+		}
+	}
+}
