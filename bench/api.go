@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"sync/atomic"
 
@@ -11,20 +12,59 @@ import (
 
 // An api is how a program asks a database for its inserts. It puts in the values of w, each of them once.
 //
-// The statements get no context that could end: mattn's driver would start a goroutine for each, and that is not what
-// is compared here. Between two statements ctx is looked at.
+// The statements of an api for SQLite get no context that could end: mattn's driver would start a goroutine for each,
+// and that is not what is compared here. Between two statements ctx is looked at.
 type api func(ctx context.Context, db *sql.DB, w *work) error
 
 // work is what a run has to do, and how far it has come.
 type work struct {
+	home
 	users      int
 	goroutines int
-	said       func(value int) // called after each insert, unless nil
-	next       atomic.Int64    // the next value to insert; those below have been taken
-	byHand     groups          // what an api that makes its own transactions has made
+	maxLen     int                   // for an api that makes its own transactions; 0: rowsByHand
+	clash      int                   // every so many calls insert the value that is taken; 0: none does
+	said       func(value int)       // called after each insert, unless nil
+	saidAll    func(first, last int) // the same for an api that makes its own transactions
+	next       atomic.Int64          // the next call to make; those below have been taken
+	byHand     groups                // what an api that makes its own transactions has made
 }
 
-const insert = "INSERT INTO users (value) VALUES (?)"
+// taken is the value that a table has before a run in which calls are to clash.
+const taken = 0
+
+func (w *work) clashes(call int) bool { return w.clash > 0 && call%w.clash == 0 }
+
+// value is the one that a call inserts: its own number, unless it is to clash.
+func (w *work) value(call int) int {
+	if w.clashes(call) {
+		return taken
+	}
+	return call
+}
+
+// rows are those that are inserted.
+func (w *work) rows() int {
+	if w.clash == 0 {
+		return w.users
+	}
+	return w.users - (w.users+w.clash-1)/w.clash
+}
+
+// verdict is what is wrong with a call's answer.
+func (w *work) verdict(call int, err error) error {
+	if w.clashes(call) {
+		if err == nil {
+			return fmt.Errorf("call %d: no error, but a unique violation expected", call)
+		}
+		if w.violation(err) {
+			return nil
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("value %d: %w", call, err)
+	}
+	return nil
+}
 
 // execs is the article's program: concurrent goroutines that know nothing of each other, one Exec a value.
 func execs(ctx context.Context, db *sql.DB, w *work) error {
@@ -32,14 +72,16 @@ func execs(ctx context.Context, db *sql.DB, w *work) error {
 	for range min(w.goroutines, w.users) {
 		all.Go(func() error {
 			for ctx.Err() == nil {
-				v := int(w.next.Add(1)) - 1
-				if v >= w.users {
+				n := int(w.next.Add(1)) - 1
+				if n >= w.users {
 					return nil
 				}
-				if _, err := db.Exec(insert, v); err != nil {
-					return fmt.Errorf("value %d: %w", v, err)
+				v := w.value(n)
+				_, err := db.Exec(w.insert, int64(v))
+				if err := w.verdict(n, err); err != nil {
+					return err
 				}
-				if w.said != nil {
+				if w.said != nil && err == nil {
 					w.said(v)
 				}
 			}
@@ -49,43 +91,32 @@ func execs(ctx context.Context, db *sql.DB, w *work) error {
 	return all.Wait()
 }
 
-// rowsByHand is how many rows the hand-written loop puts in a transaction.
+// rowsByHand is how many rows the hand-written programs put in a transaction.
 const rowsByHand = 1000
 
-// loop is what one would write by hand to be fast: one goroutine that has all the values already, one prepared
-// INSERT, many rows a transaction.
-func loop(ctx context.Context, db *sql.DB, w *work) error {
-	for first := 0; first < w.users; first += rowsByHand {
+// inPieces is the frame of a hand-written program, which makes a transaction of each piece.
+func (w *work) inPieces(ctx context.Context, transaction func(first, n int) error) error {
+	if w.clash > 0 {
+		return errors.New("a hand-written transaction would fail as a whole")
+	}
+	most := w.maxLen
+	if most == 0 {
+		most = rowsByHand
+	}
+	for first := 0; first < w.users; first += most {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		n := min(rowsByHand, w.users-first)
-		if err := transaction(db, first, n); err != nil {
-			return err
+		n := min(most, w.users-first)
+		if err := transaction(first, n); err != nil {
+			return fmt.Errorf("values %d to %d: %w", first, first+n-1, err)
 		}
 		w.next.Store(int64(first + n))
 		w.byHand.commits++
 		w.byHand.largest = max(w.byHand.largest, n)
-	}
-	w.byHand.mean = perOf(float64(w.users), float64(w.byHand.commits))
-	return nil
-}
-
-func transaction(db *sql.DB, first, n int) error {
-	tx, err := db.Begin()
-	if err != nil {
-		return err
-	}
-	defer tx.Rollback()
-	stmt, err := tx.Prepare(insert)
-	if err != nil {
-		return err
-	}
-	defer stmt.Close()
-	for v := first; v < first+n; v++ {
-		if _, err := stmt.Exec(v); err != nil {
-			return err
+		if w.saidAll != nil {
+			w.saidAll(first, first+n-1)
 		}
 	}
-	return tx.Commit()
+	return nil
 }

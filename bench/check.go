@@ -7,10 +7,14 @@ import (
 	"strings"
 )
 
-// check counts the rows and looks for every value from 0 to users-1, which must be there exactly once. The error says
-// which values are wrong, and how.
-func check(ctx context.Context, db *sql.DB, users int) (rows int, err error) {
-	found, err := db.Query("SELECT id, value FROM users ORDER BY id")
+// check counts the rows and looks for every value that w inserts, and the one that was taken before: they must be there
+// exactly once, and no others. The error says which values are wrong, and how.
+func check(ctx context.Context, db *sql.DB, w *work) (rows int, err error) {
+	users, want := w.users, w.rows()
+	if w.clash > 0 {
+		want++ // the row that was there
+	}
+	found, err := db.QueryContext(ctx, "SELECT id, value FROM "+w.table+" ORDER BY id")
 	if err != nil {
 		return 0, err
 	}
@@ -38,16 +42,20 @@ func check(ctx context.Context, db *sql.DB, users int) (rows int, err error) {
 	}
 	for v, n := range times {
 		switch {
+		case w.value(v) != v: // nobody's
+			if n > 0 {
+				foreign.add("%d", v)
+			}
 		case n == 0:
 			missing.add("%d", v)
 		case n > 1:
 			doubled.add("%d (%d times)", v, n)
 		}
 	}
-	if rows == users && missing.n+doubled.n+foreign.n == 0 {
+	if rows == want && missing.n+doubled.n+foreign.n == 0 {
 		return rows, nil
 	}
-	text := fmt.Sprintf("the database is wrong: %s rows, %s expected", comma(rows), comma(users))
+	text := fmt.Sprintf("the database is wrong: %s rows, %s expected", comma(rows), comma(want))
 	text += missing.text("missing") + doubled.text("more than once") + foreign.text("never inserted")
 	return rows, fmt.Errorf("%s", text)
 }

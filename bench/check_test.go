@@ -3,7 +3,7 @@ package main
 import (
 	"context"
 	"database/sql"
-	"path/filepath"
+	"errors"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -24,12 +24,12 @@ func TestTheCheckFindsWhatIsWrong(t *testing.T) {
 		{"everything gone", "DELETE FROM users", "the database is wrong: 0 rows, 200 expected; missing: 0, 1, 2, 3, 4 and 195 more"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			db := filled(t, 200)
+			db, w := filled(t, 200)
 			_, err := db.Exec(c.change)
 			require.NoError(t, err)
 			var want int
 			require.NoError(t, db.QueryRow("SELECT count(*) FROM users").Scan(&want))
-			rows, err := check(context.Background(), db, 200)
+			rows, err := check(context.Background(), db, w)
 			assert.Equal(t, want, rows)
 			if c.want == "" {
 				assert.NoError(t, err)
@@ -41,13 +41,16 @@ func TestTheCheckFindsWhatIsWrong(t *testing.T) {
 }
 
 // filled is a database with the values 0 to n-1.
-func filled(t *testing.T, n int) *sql.DB {
+func filled(t *testing.T, n int) (*sql.DB, *work) {
 	r := &run{side: plain, synchronous: "off"}
-	db, err := r.fresh(context.Background(), filepath.Join(t.TempDir(), "users.db"))
+	h, err := dir(t.TempDir()).home(r)
+	require.NoError(t, err)
+	db, err := r.fresh(context.Background(), h)
 	require.NoError(t, err)
 	t.Cleanup(func() { db.Close() })
-	require.NoError(t, loop(context.Background(), db, &work{users: n}))
-	return db
+	w := &work{home: h, users: n}
+	require.NoError(t, loop(context.Background(), db, w))
+	return db, w
 }
 
 func TestAWrongRunIsReportedAndFails(t *testing.T) {
@@ -59,8 +62,9 @@ func TestAWrongRunIsReportedAndFails(t *testing.T) {
 		return err
 	}
 	for _, s := range []side{plain, grouped} {
-		l := &lab{dir: t.TempDir()}
-		_, err := l.do(context.Background(), run{side: s, api: forgetful, users: 10, goroutines: 2, synchronous: "off"})
+		l := &lab{place: dir(t.TempDir())}
+		s.api = forgetful
+		_, err := l.do(context.Background(), run{side: s, users: 10, goroutines: 2, synchronous: "off"})
 		assert.EqualError(t, err, "the database is wrong: 9 rows, 10 expected; missing: 4")
 		require.Len(t, l.results, 1)
 		assert.Equal(t, 9, l.results[0].Rows)
@@ -75,9 +79,30 @@ func TestAnInsertThatFailsNamesItsValue(t *testing.T) {
 		return execs(ctx, db, w)
 	}
 	for _, s := range []side{plain, grouped} {
-		l := &lab{dir: t.TempDir()}
-		_, err := l.do(context.Background(), run{side: s, api: guarded, users: 6, goroutines: 1, synchronous: "off"})
+		l := &lab{place: dir(t.TempDir())}
+		s.api = guarded
+		_, err := l.do(context.Background(), run{side: s, users: 6, goroutines: 1, synchronous: "off"})
 		assert.EqualError(t, err, "value 5: UNIQUE constraint failed: index 'one'")
 		assert.Empty(t, l.results)
 	}
+}
+
+func TestCallsThatClashGetTheirViolation(t *testing.T) {
+	for _, s := range []side{plain, grouped} {
+		l := &lab{place: dir(t.TempDir())}
+		res, err := l.do(context.Background(), run{side: s, users: 250, goroutines: 8, synchronous: "off", clash: 100})
+		require.NoError(t, err)
+		assert.Equal(t, 250-3+1, res.Rows)
+	}
+}
+
+func TestOnlyTheCallsThatClashMayFailAndTheyMust(t *testing.T) {
+	violation, other := errors.New("a violation"), errors.New("another")
+	w := &work{home: home{violation: func(err error) bool { return err == violation }}, users: 250, clash: 100}
+	assert.Equal(t, 247, w.rows())
+	assert.NoError(t, w.verdict(100, violation))
+	assert.NoError(t, w.verdict(101, nil))
+	assert.EqualError(t, w.verdict(100, nil), "call 100: no error, but a unique violation expected")
+	assert.ErrorIs(t, w.verdict(100, other), other)
+	assert.EqualError(t, w.verdict(101, violation), "value 101: a violation")
 }

@@ -10,10 +10,14 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // config is what the flags say.
 type config struct {
+	driver      string
+	dsn         string // ""; or a PostgreSQL server's
 	users       int
 	goroutines  int
 	maxLen      int // 0: the library's default
@@ -26,15 +30,16 @@ type config struct {
 	rounds      int
 }
 
-// sides are the ones to run: both, unless one was asked for by itself.
-func (c config) sides() []side {
+// sides are the ones to run: all that p has, unless one was asked for by itself.
+func (c config) sides(p place) []side {
+	all := p.sides()
 	switch {
 	case c.batch && !c.noBatch:
-		return []side{grouped}
+		return all[1:2]
 	case c.noBatch && !c.batch:
-		return []side{plain}
+		return all[:1]
 	}
-	return []side{plain, grouped}
+	return all
 }
 
 const mostUsers = 1_000_000
@@ -57,23 +62,41 @@ func parseFlags(args []string) (config, error) {
 func (c config) agree(fs *flag.FlagSet) (err error) {
 	fs.Visit(func(f *flag.Flag) {
 		switch {
-		case c.table && !slices.Contains([]string{"table", "rounds", "json"}, f.Name):
-			err = fmt.Errorf("--%s does not go with --table, which makes its own runs; only --rounds and --json do", f.Name)
+		case c.table && !slices.Contains([]string{"table", "rounds", "json", "driver", "dsn"}, f.Name):
+			err = fmt.Errorf("--%s does not go with --table, which makes its own runs; only --driver, --dsn, --rounds and --json do", f.Name)
 		case !c.table && f.Name == "rounds":
 			err = fmt.Errorf("--rounds goes only with --table")
+		case c.driver != pgxDriver && f.Name == "dsn":
+			err = fmt.Errorf("--dsn goes only with --driver pgx; --driver %s makes a file of its own", c.driver)
+		case c.driver == pgxDriver && f.Name == "synchronous":
+			err = fmt.Errorf("--synchronous %s does not go with --driver pgx; a setting of its own is allowed in --dsn: synchronous_commit=off", f.Value)
+		case f.Name == "maxlen" && strings.Contains(c.dsn, "groupcommit_maxlen"):
+			err = fmt.Errorf("--maxlen %s does not go with a --dsn that holds groupcommit_maxlen; one of them is allowed", f.Value)
 		}
 	})
+	if err == nil && c.dsn != "" {
+		if _, e := pgx.ParseConfig(c.dsn); e != nil { // pgx leaves out the password, which package flag would not
+			err = fmt.Errorf("--dsn is not one that pgx allows: %w", e)
+		}
+	}
 	return err
 }
 
 func flagSet(c *config) *flag.FlagSet {
 	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
 	fs.SetOutput(io.Discard) // errors are printed once, by main
+	fs.Var(word(&c.driver, sqliteDriver, sqliteDriver, pgxDriver), "driver", "the plain driver and its database: `sqlite3 or pgx`")
+	fs.Func("dsn", "the PostgreSQL server at `DSN`, in a table that is dropped afterwards; without it a throwaway cluster", func(s string) error {
+		if c.dsn = s; s == "" {
+			return errors.New("a URL such as postgres://localhost/app, or host=localhost dbname=app, is allowed")
+		}
+		return nil
+	})
 	fs.Var(whole(&c.users, 10_000, 0, mostUsers), "users", "`N` users to insert, 0 to 1,000,000")
 	fs.Var(whole(&c.goroutines, 64, 1, mostUsers), "goroutines", "`N` goroutines that insert them, at least 1")
 	fs.Var(whole(&c.maxLen, 0, 0, 1<<31-1), "maxlen", "`N` calls at most in a group; 0 is the library's own limit")
-	fs.Var(word(&c.synchronous, "full", "off", "normal", "full"), "synchronous", "SQLite's `synchronous`: off, normal or full")
-	fs.Var(truth{&c.batch}, "batch", "only sqlite3-groupcommit")
+	fs.Var(word(&c.synchronous, "full", "off", "normal", "full"), "synchronous", "SQLite's `synchronous`: off, normal or full; not for pgx")
+	fs.Var(truth{&c.batch}, "batch", "only groupcommit")
 	fs.Var(truth{&c.noBatch}, "no-batch", "only the plain driver")
 	fs.Var(truth{&c.verbose}, "verbose", "one line for each group, or for each value without groups")
 	fs.Func("json", "write the runs to `FILE` as JSON; - is standard output", func(s string) error {
@@ -89,7 +112,7 @@ func flagSet(c *config) *flag.FlagSet {
 var twoDashes = strings.NewReplacer("for -", "for --", "for flag -", "for flag --", "defined: -", "defined: --", "argument: -", "argument: --")
 
 func usage(w io.Writer) {
-	fmt.Fprintln(w, "usage: go run ./bench [flags]\n\nInserts users through the plain SQLite driver and through groupcommit, and compares.")
+	fmt.Fprintln(w, "usage: go run ./bench [flags]\n\nInserts users into SQLite or PostgreSQL through the plain driver and through groupcommit, and compares.")
 	fmt.Fprintln(w)
 	flagSet(new(config)).VisitAll(func(f *flag.Flag) {
 		name, text := flag.UnquoteUsage(f)

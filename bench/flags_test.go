@@ -12,7 +12,7 @@ import (
 func TestWithoutFlagsItIsTheArticlesBenchmarkOnBothSides(t *testing.T) {
 	c, err := parseFlags(nil)
 	require.NoError(t, err)
-	assert.Equal(t, config{users: 10_000, goroutines: 64, synchronous: "full", rounds: 5}, c)
+	assert.Equal(t, config{driver: "sqlite3", users: 10_000, goroutines: 64, synchronous: "full", rounds: 5}, c)
 	assert.Equal(t, []string{"sqlite3", "sqlite3-groupcommit"}, drivers(c))
 }
 
@@ -23,6 +23,12 @@ func TestBatchAndNoBatchTakeOneSideEach(t *testing.T) {
 		"--batch --no-batch":    {"sqlite3", "sqlite3-groupcommit"},
 		"--batch=false":         {"sqlite3", "sqlite3-groupcommit"},
 		"--no-batch --users=10": {"sqlite3"},
+
+		"--driver pgx":                       {"pgx", "pgx-groupcommit", "pgx.Batch"},
+		"--driver PGX --batch":               {"pgx-groupcommit"},
+		"--driver pgx --no-batch":            {"pgx"},
+		"--driver=pgx --batch --no-batch":    {"pgx", "pgx-groupcommit", "pgx.Batch"},
+		"--driver pgx --dsn host=db --batch": {"pgx-groupcommit"},
 	} {
 		c, err := parseFlags(strings.Fields(args))
 		require.NoError(t, err, args)
@@ -31,8 +37,9 @@ func TestBatchAndNoBatchTakeOneSideEach(t *testing.T) {
 }
 
 func drivers(c config) (names []string) {
-	for _, s := range c.sides() {
-		names = append(names, s.driver)
+	p := map[string]place{"sqlite3": dir(""), "pgx": &cluster{}}[c.driver]
+	for _, s := range c.sides(p) {
+		names = append(names, s.String())
 	}
 	return names
 }
@@ -41,7 +48,7 @@ func TestEveryFlagIsTakenAtTheEndsOfWhatIsAllowed(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "runs.json")
 	c, err := parseFlags([]string{"--users", "1000000", "--goroutines", "1", "--maxlen", "1", "--synchronous", "OFF", "--verbose", "--json", file})
 	require.NoError(t, err)
-	assert.Equal(t, config{users: 1_000_000, goroutines: 1, maxLen: 1, synchronous: "off", verbose: true, json: file, rounds: 5}, c)
+	assert.Equal(t, config{driver: "sqlite3", users: 1_000_000, goroutines: 1, maxLen: 1, synchronous: "off", verbose: true, json: file, rounds: 5}, c)
 	c, err = parseFlags([]string{"--table", "--rounds", "2", "--json", "-"})
 	require.NoError(t, err)
 	assert.Equal(t, 2, c.rounds)
@@ -62,10 +69,22 @@ func TestABadFlagIsNamedWithItsValueAndWhatIsAllowed(t *testing.T) {
 		{"--users", `flag needs an argument: --users`},
 		{"--user 1", `flag provided but not defined: --user`},
 		{"10000", `unexpected argument "10000"; only flags are allowed (--help lists them)`},
-		{"--table --users 5", `--users does not go with --table, which makes its own runs; only --rounds and --json do`},
+		{"--table --users 5", `--users does not go with --table, which makes its own runs; only --driver, --dsn, --rounds and --json do`},
+		{"--driver mysql", `invalid value "mysql" for flag --driver: one of sqlite3, pgx is allowed`},
+		{"--dsn host=db", `--dsn goes only with --driver pgx; --driver sqlite3 makes a file of its own`},
+		{"--driver pgx --dsn=", `invalid value "" for flag --dsn: a URL such as postgres://localhost/app, or host=localhost dbname=app, is allowed`},
+		{"--driver pgx --synchronous off", `--synchronous off does not go with --driver pgx; a setting of its own is allowed in --dsn: synchronous_commit=off`},
+		{"--driver pgx --maxlen 5 --dsn postgres://db/app?groupcommit_maxlen=9", `--maxlen 5 does not go with a --dsn that holds groupcommit_maxlen; one of them is allowed`},
+		{"--table --driver pgx --batch", `--batch does not go with --table, which makes its own runs; only --driver, --dsn, --rounds and --json do`},
 		{"--rounds 3", `--rounds goes only with --table`},
 	} {
 		_, err := parseFlags(strings.Fields(c.args))
 		assert.EqualError(t, err, c.want, c.args)
 	}
+}
+
+func TestABadDSNIsPgxsErrorWithoutThePassword(t *testing.T) {
+	_, err := parseFlags([]string{"--driver", "pgx", "--dsn", "postgres://me:s3cret@db:port/app"})
+	assert.ErrorContains(t, err, "--dsn is not one that pgx allows")
+	assert.NotContains(t, err.Error(), "s3cret")
 }

@@ -1,9 +1,13 @@
-// Command bench runs the article's benchmark: users are inserted by concurrent goroutines into an SQLite file in a
-// temporary folder, one Exec for each, through the plain driver and then through groupcommit.
+// Command bench runs the article's benchmark: users are inserted by concurrent goroutines, one Exec for each, through
+// the plain driver and then through groupcommit. The database is an SQLite file in a temporary folder, or PostgreSQL: a
+// throwaway cluster, or the server of a DSN, in a table that is dropped afterwards.
 //
 //	go run ./bench
 //	go run ./bench --users 100000 --batch --verbose
+//	go run ./bench --driver pgx
+//	go run ./bench --driver pgx --dsn postgres://localhost/app
 //	go run ./bench --table
+//	go run ./bench --table --driver pgx
 //
 // Exit codes: 0, every value of every run was found in the database exactly once; 1, it was not, or a run failed; 2, a
 // flag or its value is not allowed; 130, interrupted. (go run makes 1 of all but 0.)
@@ -62,15 +66,15 @@ func bench(args []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
-// measure does what cfg asks for, in a temporary folder that is gone when it returns.
+// measure does what cfg asks for, in a place of which nothing is left when it returns.
 // The results are those of the runs that ended, also if something is wrong with one.
 func measure(ctx context.Context, cfg config, out, stderr io.Writer) (results []result, err error) {
-	dir, err := os.MkdirTemp("", "groupcommit-bench-")
+	p, err := newPlace(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	l := &lab{dir: dir, out: out, bar: bar{to: stderr, on: isTerminal(stderr) && !cfg.verbose}}
+	defer func() { err = errors.Join(err, p.close()) }()
+	l := &lab{place: p, out: out, bar: bar{to: stderr, on: isTerminal(stderr) && !cfg.verbose}}
 	if cfg.table {
 		err = l.table(ctx, cfg.rounds)
 	} else {
@@ -81,23 +85,23 @@ func measure(ctx context.Context, cfg config, out, stderr io.Writer) (results []
 
 // lab is where runs are made.
 type lab struct {
-	dir string
-	out io.Writer // for people
-	bar bar
+	place place
+	out   io.Writer // for people
+	bar   bar
 
 	results []result // of every run that ended
 }
 
 // compare runs the same program on each side.
 func (l *lab) compare(ctx context.Context, cfg config) error {
-	head(l.out, cfg, l.dir)
-	for _, s := range cfg.sides() {
-		r := run{side: s, api: execs, users: cfg.users, goroutines: cfg.goroutines, maxLen: cfg.maxLen, synchronous: cfg.synchronous}
+	head(l.out, cfg, l.place)
+	for _, s := range cfg.sides(l.place) {
+		r := run{side: s, users: cfg.users, goroutines: cfg.goroutines, maxLen: cfg.maxLen, synchronous: cfg.synchronous}
 		if cfg.verbose {
 			r.lines = newLines(l.out)
 		}
 		if _, err := l.do(ctx, r); err != nil {
-			return fmt.Errorf("%s: %w", s.driver, err)
+			return fmt.Errorf("%s: %w", s, err)
 		}
 	}
 	summary(l.out, l.results)

@@ -7,29 +7,22 @@ import (
 	"io"
 	"os"
 	"strconv"
-	"strings"
 	"text/tabwriter"
 )
 
 // head says what will be measured, and on what.
-func head(w io.Writer, c config, dir string) {
+func head(w io.Writer, c config, p place) {
 	fmt.Fprintf(w, "%s users, inserted one by one by %s goroutines\n", comma(c.users), comma(c.goroutines))
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(t, "machine\t%s\n", machine())
-	fmt.Fprintf(t, "settings\tjournal_mode=WAL, synchronous=%s%s\n", strings.ToUpper(c.synchronous), syncNote(c.synchronous))
-	fmt.Fprintf(t, "folder\t%s\n", folder(dir))
-	for _, s := range c.sides() {
-		fmt.Fprintf(t, "%s\t%s\n", s.driver, s.pool)
+	fmt.Fprintf(t, "settings\t%s\n", p.settings(c))
+	label, where := p.where()
+	fmt.Fprintf(t, "%s\t%s\n", label, where)
+	for _, s := range c.sides(p) {
+		fmt.Fprintf(t, "%s\t%s\n", s, s.pool)
 	}
 	t.Flush()
 	fmt.Fprintln(w)
-}
-
-func syncNote(synchronous string) string {
-	if synchronous == "full" {
-		return " on both sides (the plain driver's default, NORMAL, does not sync at every commit)"
-	}
-	return " on both sides: commits are not synced one by one (FULL does that)"
 }
 
 func folder(dir string) string {
@@ -48,7 +41,7 @@ func summary(w io.Writer, results []result) {
 	t := tabwriter.NewWriter(w, 0, 0, 3, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(t, "driver\tseconds\tinserts a second\tcommits\tmean group\tlargest group\tratio\t")
 	for _, r := range results {
-		fmt.Fprintf(t, "%s\t%.3f\t%s\t%s\t%.1f\t%s\t%s\t\n", r.Driver, r.Seconds, comma(int(r.PerSecond+0.5)),
+		fmt.Fprintf(t, "%s\t%.3f\t%s\t%s\t%.1f\t%s\t%s\t\n", r.title, r.Seconds, comma(int(r.PerSecond+0.5)),
 			comma(r.Commits), r.MeanGroup, comma(r.MaxGroup), ratio(r, results[0]))
 	}
 	t.Flush()

@@ -2,22 +2,19 @@ package main
 
 import (
 	"context"
-	"database/sql"
 	"errors"
-	"os"
-	"path/filepath"
 	"runtime"
 	"time"
 )
 
-// A run is one measurement: a side of the comparison, how the program uses it, and how much is asked of it.
+// A run is one measurement: a side of the comparison, and how much is asked of it.
 type run struct {
 	side
-	api         api
 	users       int
 	goroutines  int
 	maxLen      int
-	synchronous string
+	synchronous string // SQLite's; PostgreSQL has the server's own
+	clash       int    // one call in so many violates a unique key; 0: none does
 	lines       *lines // for --verbose; nil without
 
 	name  string // in the table
@@ -43,42 +40,47 @@ type result struct {
 	Case   string  `json:"case,omitempty"`
 	Round  int     `json:"round,omitempty"`
 	Allocs float64 `json:"allocs_per_insert,omitempty"` // of the whole process
+
+	title string // the side's, for people
 }
 
-// do makes a run on a database of its own, and looks whether everything is there.
+// do makes a run in a home of its own, and looks whether everything is there.
 func (l *lab) do(ctx context.Context, r run) (res result, err error) {
-	dir, err := os.MkdirTemp(l.dir, "run-")
+	if r.alone {
+		r.goroutines = 1
+	}
+	h, err := l.place.home(&r)
 	if err != nil {
 		return result{}, err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	file := filepath.Join(dir, "users.db")
+	defer func() { err = errors.Join(err, h.remove()) }()
 
-	w := &work{users: r.users, goroutines: r.goroutines}
+	w := &work{home: h, users: r.users, goroutines: r.goroutines, maxLen: r.maxLen, clash: r.clash}
 	if r.lines != nil {
 		if !r.batch {
 			w.said = r.lines.value
 		}
+		w.saidAll = r.lines.span
 		defer func() { err = errors.Join(err, r.lines.flush()) }()
 	}
-	title := r.driver
+	title := r.side.String()
 	if r.name != "" {
 		title = r.name
 	}
 	stop := l.bar.watch(title, w)
-	res, err = r.timed(ctx, file, w)
+	res, err = r.timed(ctx, w)
 	stop()
 	if err != nil {
 		return result{}, err
 	}
-	res.Rows, err = r.checked(ctx, file)
+	res.Rows, err = l.checked(ctx, w)
 	l.results = append(l.results, res) // a wrong one too
 	return res, err
 }
 
 // timed is the run itself, from the first insert to the last answer, between opening the database and closing it.
-func (r *run) timed(ctx context.Context, file string, w *work) (result, error) {
-	db, err := r.fresh(ctx, file)
+func (r *run) timed(ctx context.Context, w *work) (result, error) {
+	db, err := r.fresh(ctx, w.home)
 	if err != nil {
 		return result{}, err
 	}
@@ -97,10 +99,11 @@ func (r *run) timed(ctx context.Context, file string, w *work) (result, error) {
 		return result{}, err
 	}
 	res := result{
-		Driver: r.driver, Batch: r.batch, Users: r.users, Goroutines: r.goroutines, MaxLen: r.maxLen, Synchronous: r.synchronous,
+		Driver: r.driver, Batch: r.batch, Users: r.users, Goroutines: r.goroutines, MaxLen: r.maxLen, Synchronous: w.synchronous,
 		Seconds: took, PerSecond: perOf(float64(r.users), took),
 		Commits: g.commits, MeanGroup: g.mean, MaxGroup: g.largest,
 		Case: r.name, Round: r.round,
+		title: r.side.String(),
 	}
 	if r.name != "" {
 		res.Allocs = perOf(float64(after.Mallocs-before.Mallocs), float64(r.users))
@@ -109,32 +112,13 @@ func (r *run) timed(ctx context.Context, file string, w *work) (result, error) {
 }
 
 // checked looks at what the run has left, through the plain driver whichever the run has used.
-func (r *run) checked(ctx context.Context, file string) (rows int, err error) {
-	db, err := openPlain(file, r)
+func (l *lab) checked(ctx context.Context, w *work) (rows int, err error) {
+	db, err := l.place.plain(w.home)
 	if err != nil {
 		return 0, err
 	}
 	defer db.Close()
-	return check(ctx, db, r.users)
-}
-
-// fresh makes the database and opens it once more: what was asked of a connection to make it must not be left on it.
-func (r *run) fresh(ctx context.Context, file string) (*sql.DB, error) {
-	db, err := r.open(file, r)
-	if err != nil {
-		return nil, err
-	}
-	if err := errors.Join(prepare(db, r), db.Close()); err != nil {
-		return nil, err
-	}
-	if db, err = r.open(file, r); err != nil {
-		return nil, err
-	}
-	if err := db.PingContext(ctx); err != nil {
-		db.Close()
-		return nil, err
-	}
-	return db, nil
+	return check(ctx, db, w)
 }
 
 // perOf is n / d, and 0 where there is nothing to divide by: JSON has no NaN.

@@ -2,23 +2,31 @@ package main
 
 import (
 	"database/sql"
+	"database/sql/driver"
 	"fmt"
-	"net/url"
-	"strconv"
-	"strings"
 
 	"github.com/groupcommit/groupcommit"
-	gcsqlite3 "github.com/groupcommit/groupcommit/sqlite3"
-	"github.com/mattn/go-sqlite3"
 )
 
-// A side of the comparison is a driver, the pool that serves it best, and how its commits are counted.
+// A side of the comparison is a driver, the pool that serves it best, how a program uses it, and how its commits are
+// counted.
 type side struct {
 	driver string // its registered name
+	title  string // for people, where the driver's name is not enough
 	batch  bool
+	alone  bool   // its api is one goroutine, whatever was asked for
+	conns  int    // the connections that its pool keeps; 0: they are virtual
 	pool   string // what people are told of it
-	open   func(file string, r *run) (*sql.DB, error)
+	api    api
+	open   func(name string, r *run) (*sql.DB, error) // name is home's
 	count  func(db *sql.DB, w *work) (groups, error)
+}
+
+func (s side) String() string {
+	if s.title != "" {
+		return s.title
+	}
+	return s.driver
 }
 
 // groups are the transactions that a run's inserts came to.
@@ -28,48 +36,31 @@ type groups struct {
 	largest int
 }
 
-var (
-	plain = side{
-		driver: "sqlite3",
-		pool:   "1 connection: SQLite has one writer, and more of them would only wait for its lock",
-		open:   openPlain,
-		count: func(_ *sql.DB, w *work) (groups, error) { // every Exec by itself is a transaction
-			return groups{w.users, float64(min(1, w.users)), min(1, w.users)}, nil
-		},
-	}
-	grouped = side{
-		driver: gcsqlite3.DriverName,
-		batch:  true,
-		pool:   "as many connections as goroutines, all of them kept: they are virtual",
-		open:   openGrouped,
-		count: func(db *sql.DB, _ *work) (groups, error) {
-			s, err := groupcommit.StatsOf(db)
-			return groups{int(s.Groups), s.MeanGroup(), s.MaxGroup}, err
-		},
-	}
-	byHand = side{
-		driver: "sqlite3",
-		batch:  true,
-		open:   openPlain,
-		count:  func(_ *sql.DB, w *work) (groups, error) { return w.byHand, nil },
-	}
-)
-
-func openPlain(file string, r *run) (*sql.DB, error) {
-	db, err := sql.Open("sqlite3", dsn(file, r))
-	if err != nil {
-		return nil, err
-	}
-	db.SetMaxOpenConns(1)
-	return db, nil
+// oneEach counts where every Exec by itself is a transaction.
+func oneEach(_ *sql.DB, w *work) (groups, error) {
+	n := w.rows()
+	return groups{n, float64(min(1, n)), min(1, n)}, nil
 }
 
-func openGrouped(file string, r *run) (*sql.DB, error) {
-	name := gcsqlite3.DriverName
-	if r.lines != nil {
-		name = listening(r.lines)
-	}
-	db, err := sql.Open(name, dsn(file, r))
+// byStats counts what groupcommit has counted.
+func byStats(db *sql.DB, _ *work) (groups, error) {
+	s, err := groupcommit.StatsOf(db)
+	return groups{int(s.Groups), s.MeanGroup(), s.MaxGroup}, err
+}
+
+// byItself counts where the api made the transactions and counted them.
+func byItself(_ *sql.DB, w *work) (groups, error) {
+	g := w.byHand
+	g.mean = perOf(float64(w.users), float64(g.commits))
+	return g, nil
+}
+
+// virtual is what people are told of groupcommit's pool.
+const virtual = "as many connections as goroutines, all of them kept: they are virtual"
+
+// openVirtual opens a driver of groupcommit's with a connection for every goroutine.
+func openVirtual(driver, dsn string, r *run) (*sql.DB, error) {
+	db, err := sql.Open(driver, dsn)
 	if err != nil {
 		return nil, err
 	}
@@ -77,38 +68,9 @@ func openGrouped(file string, r *run) (*sql.DB, error) {
 	return db, nil
 }
 
-// listening registers the same driver once more, with its groups written down.
-func listening(l *lines) string {
-	name := fmt.Sprintf("%s-verbose-%d", gcsqlite3.DriverName, len(sql.Drivers()))
-	groupcommit.Register(name, &sqlite3.SQLiteDriver{}, groupcommit.OnGroup(l.group))
+// tuned registers a driver of groupcommit's once more, with options that a DSN cannot hold.
+func tuned(name string, d driver.Driver, opts ...groupcommit.Option) string {
+	name = fmt.Sprintf("%s-%d", name, len(sql.Drivers()))
+	groupcommit.Register(name, d, opts...)
 	return name
-}
-
-// dsn is the same for all sides, but for groupcommit's own options.
-func dsn(file string, r *run) string {
-	q := url.Values{"_journal_mode": {"WAL"}, "_synchronous": {strings.ToUpper(r.synchronous)}}
-	if r.maxLen > 0 && r.driver == gcsqlite3.DriverName {
-		q.Set("groupcommit_maxlen", strconv.Itoa(r.maxLen))
-	}
-	return "file:" + (&url.URL{Path: file}).EscapedPath() + "?" + q.Encode()
-}
-
-// prepare makes the table, and makes sure that the settings are what the output says.
-func prepare(db *sql.DB, r *run) error {
-	if _, err := db.Exec("CREATE TABLE users (id INTEGER PRIMARY KEY, value INTEGER)"); err != nil {
-		return err
-	}
-	var journal string
-	if err := db.QueryRow("PRAGMA journal_mode").Scan(&journal); err != nil {
-		return err
-	}
-	var level int
-	if err := db.QueryRow("PRAGMA synchronous").Scan(&level); err != nil {
-		return err
-	}
-	want := map[string]int{"off": 0, "normal": 1, "full": 2}[r.synchronous]
-	if journal != "wal" || level != want {
-		return fmt.Errorf("the settings did not take: journal_mode is %s, not wal, or synchronous is %d, not %d", journal, level, want)
-	}
-	return nil
 }

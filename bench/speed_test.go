@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"database/sql"
-	"path/filepath"
 	"runtime"
 	"sync/atomic"
 	"testing"
@@ -11,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The lines of the README's table as Go benchmarks, each with the alternative beside it:
+// The lines of the tables as Go benchmarks, each with the alternative beside it:
 //
 //	go test -run '^$' -bench . ./bench
 //
@@ -19,38 +18,44 @@ import (
 // number of goroutines there are a few more of them than the name says; the metric goroutines counts them.
 
 func BenchmarkInsert64Full(b *testing.B) {
-	b.Run("plain", func(b *testing.B) { concurrent(b, plain, 64, "full") })
-	b.Run("groupcommit", func(b *testing.B) { concurrent(b, grouped, 64, "full") })
+	b.Run("plain", func(b *testing.B) { concurrent(b, folderFor(b), plain64) })
+	b.Run("groupcommit", func(b *testing.B) { concurrent(b, folderFor(b), ours64) })
 }
 
 func BenchmarkInsert1024Full(b *testing.B) {
-	b.Run("by-hand", func(b *testing.B) { handWritten(b) })
-	b.Run("groupcommit", func(b *testing.B) { concurrent(b, grouped, 1024, "full") })
+	b.Run("by-hand", func(b *testing.B) { handWritten(b, folderFor(b), hand) })
+	b.Run("groupcommit", func(b *testing.B) { concurrent(b, folderFor(b), ours1024) })
 }
 
 func BenchmarkInsert8Full(b *testing.B) {
-	b.Run("plain", func(b *testing.B) { concurrent(b, plain, 8, "full") })
-	b.Run("groupcommit", func(b *testing.B) { concurrent(b, grouped, 8, "full") })
+	plain8 := ours8
+	plain8.side = plain
+	b.Run("plain", func(b *testing.B) { concurrent(b, folderFor(b), plain8) })
+	b.Run("groupcommit", func(b *testing.B) { concurrent(b, folderFor(b), ours8) })
 }
 
 // One goroutine, and no sync to hide behind. Its allocations are the plain driver's fewest; those of a batched Exec
 // are BenchmarkInsert64Full/groupcommit's.
 func BenchmarkInsert1Normal(b *testing.B) {
-	b.Run("plain", func(b *testing.B) { single(b, plain) })
-	b.Run("groupcommit", func(b *testing.B) { single(b, grouped) })
+	b.Run("plain", func(b *testing.B) { single(b, folderFor(b), plain1) })
+	b.Run("groupcommit", func(b *testing.B) { single(b, folderFor(b), ours1) })
 }
 
+func folderFor(b *testing.B) place { return dir(b.TempDir()) }
+
 // concurrent inserts from closed-loop goroutines.
-func concurrent(b *testing.B, s side, goroutines int, synchronous string) {
-	db := freshFor(b, run{side: s, goroutines: goroutines, synchronous: synchronous})
+func concurrent(b *testing.B, p place, r run) {
+	db, w := freshFor(b, p, r)
 	procs := runtime.GOMAXPROCS(0)
-	each := (goroutines + procs - 1) / procs
+	each := (r.goroutines + procs - 1) / procs
 	b.SetParallelism(each)
 	b.ReportAllocs()
 	var next atomic.Int64
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			if _, err := db.Exec(insert, int(next.Add(1))-1); err != nil {
+			n := int(next.Add(1)) - 1
+			_, err := db.Exec(w.insert, int64(w.value(n)))
+			if err := w.verdict(n, err); err != nil {
 				b.Error(err)
 				return
 			}
@@ -58,47 +63,54 @@ func concurrent(b *testing.B, s side, goroutines int, synchronous string) {
 	})
 	b.StopTimer()
 	b.ReportMetric(float64(each*procs), "goroutines")
-	complete(b, s, db, int(next.Load()))
+	complete(b, p, r, db, w, int(next.Load()))
 }
 
-func single(b *testing.B, s side) {
-	db := freshFor(b, run{side: s, goroutines: 1, synchronous: "normal"})
+func single(b *testing.B, p place, r run) {
+	db, w := freshFor(b, p, r)
 	b.ReportAllocs()
 	n := 0
 	for b.Loop() {
-		if _, err := db.Exec(insert, n); err != nil {
+		if _, err := db.Exec(w.insert, int64(n)); err != nil {
 			b.Fatal(err)
 		}
 		n++
 	}
-	complete(b, s, db, n)
+	complete(b, p, r, db, w, n)
 }
 
-func handWritten(b *testing.B) {
-	db := freshFor(b, run{side: byHand, goroutines: 1, synchronous: "full"})
+func handWritten(b *testing.B, p place, r run) {
+	db, w := freshFor(b, p, r)
 	b.ReportAllocs()
 	b.ResetTimer()
-	w := &work{users: b.N, goroutines: 1}
-	require.NoError(b, loop(context.Background(), db, w))
+	w.users = b.N
+	require.NoError(b, r.api(context.Background(), db, w))
 	b.StopTimer()
-	complete(b, byHand, db, b.N)
+	complete(b, p, r, db, w, b.N)
 }
 
-// freshFor opens a new database as the program does.
-func freshFor(b *testing.B, r run) *sql.DB {
-	db, err := r.fresh(context.Background(), filepath.Join(b.TempDir(), "users.db"))
+// freshFor opens a new home as the program does.
+func freshFor(b *testing.B, p place, r run) (*sql.DB, *work) {
+	h, err := p.home(&r)
+	require.NoError(b, err)
+	b.Cleanup(func() { require.NoError(b, h.remove()) })
+	db, err := r.fresh(context.Background(), h)
 	require.NoError(b, err)
 	b.Cleanup(func() { db.Close() })
-	return db
+	return db, &work{home: h, clash: r.clash}
 }
 
 // complete makes sure that what was timed was done.
-func complete(b *testing.B, s side, db *sql.DB, n int) {
-	if s.driver == grouped.driver {
-		g, err := s.count(db, nil)
+func complete(b *testing.B, p place, r run, db *sql.DB, w *work, n int) {
+	w.users = n
+	if r.batch && !r.alone {
+		g, err := r.count(db, w)
 		require.NoError(b, err)
 		b.ReportMetric(g.mean, "mean-group")
 	}
-	_, err := check(context.Background(), db, n)
+	left, err := p.plain(w.home)
+	require.NoError(b, err)
+	defer left.Close()
+	_, err = check(context.Background(), left, w)
 	require.NoError(b, err)
 }

@@ -11,7 +11,7 @@ func made(perSecond ...float64) []round {
 	var rounds []round
 	for _, x := range perSecond {
 		r := round{}
-		for _, of := range tableRuns {
+		for _, of := range sqliteGrid.runs {
 			r[of.name] = result{PerSecond: 100, MeanGroup: 60, Allocs: 9}
 		}
 		r[ours64.name] = result{PerSecond: 100 * x, MeanGroup: 60, Allocs: 9}
@@ -21,23 +21,38 @@ func made(perSecond ...float64) []round {
 }
 
 func TestTheTableShowsTheMedianOfTheRoundsRatios(t *testing.T) {
-	line := tableCases[0].measured(made(50, 10, 45))
+	line := sqliteGrid.cases[0].cell(made(50, 10, 45))
 	assert.Equal(t, "**45.0 times** (10.0 to 50.0); 4,500 against 100 inserts a second", line)
 }
 
 func TestTheTableSaysWhatWasNotReached(t *testing.T) {
-	assert.Contains(t, tableCases[0].measured(made(39)), "**39.0 times**, not reached")
-	assert.NotContains(t, tableCases[0].measured(made(40)), "not reached")
+	assert.Contains(t, sqliteGrid.cases[0].cell(made(39)), "**39.0 times**, not reached")
+	assert.NotContains(t, sqliteGrid.cases[0].cell(made(40)), "not reached")
 	few := made(1)
 	few[0][ours64.name] = result{Allocs: 9.5}
-	assert.Contains(t, tableCases[5].measured(few), "**1.06 times as many**, not reached")
+	assert.Contains(t, sqliteGrid.cases[5].cell(few), "**1.06 times as many**, not reached")
+}
+
+func TestThePlainDriverCountsAtItsBestPool(t *testing.T) {
+	r := round{pgOurs1024.name: {PerSecond: 900}, pgPools[0].name: {PerSecond: 60}, pgPools[1].name: {PerSecond: 90}}
+	line := postgresGrid.cases[0].cell([]round{r})
+	assert.Equal(t, "**10.0 times**; 900 against 60 on 16, 90 on 64 inserts a second", line)
+}
+
+func TestPoolsThatTheServerHasNoRoomForAreLeftOut(t *testing.T) {
+	for room, left := range map[int]int{300: 11, 97: 10, 20: 7} {
+		g := (&cluster{room: room}).grid()
+		assert.Len(t, g.runs, left)
+		assert.Len(t, g.notes, 1+11-left)
+	}
+	assert.Len(t, postgresGrid.runs, 11)
 }
 
 func TestTheTableIsMarkdown(t *testing.T) {
 	var b strings.Builder
-	markdown(&b, made(1, 2))
+	sqliteGrid.markdown(&b, made(1, 2))
 	lines := strings.Split(strings.TrimSpace(b.String()), "\n")
-	assert.Len(t, lines, 2+len(tableCases))
+	assert.Len(t, lines, 2+len(sqliteGrid.cases))
 	for _, l := range lines {
 		assert.Equal(t, 4, strings.Count(l, "|"), l)
 	}

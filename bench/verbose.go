@@ -23,6 +23,12 @@ func (l *lines) value(v int) {
 	fmt.Fprintf(l.w, "Value %d has been inserted\n", v)
 }
 
+func (l *lines) span(first, last int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	fmt.Fprintf(l.w, "Values from %d to %d have been inserted\n", first, last)
+}
+
 // group writes one group's line. Goroutines overtake each other between taking a value and inserting it, so a group
 // may lack values from its range; the line then says how many it has.
 func (l *lines) group(g groupcommit.GroupInfo) {

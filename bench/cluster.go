@@ -1,0 +1,149 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/groupcommit/groupcommit/internal/pgtest"
+)
+
+// cluster is the place for PostgreSQL: a server, with a table of its own in it for every run.
+type cluster struct {
+	dsn    string
+	server *pgtest.Server // the throwaway one; nil when the DSN was given
+
+	version     string
+	fsync       string
+	synchronous string // synchronous_commit, as a connection of this DSN has it
+	folder      string // the throwaway server's data
+	room        int    // for connections
+}
+
+// newCluster goes to the server of the DSN, or starts one if it is "".
+func newCluster(ctx context.Context, dsn string) (place, error) {
+	c := &cluster{dsn: dsn}
+	if dsn == "" {
+		server, err := pgtest.Start(pgtest.Options{})
+		if errors.Is(err, pgtest.ErrNotInstalled) {
+			return nil, errors.New(forTheProgram.Replace(err.Error()))
+		} else if err != nil {
+			return nil, err
+		}
+		c.server, c.dsn = server, server.DSN()
+	}
+	if err := c.ask(ctx); err != nil {
+		return nil, errors.Join(err, c.close())
+	}
+	return c, nil
+}
+
+// forTheProgram puts in pgtest's advice what a user of this program would do.
+var forTheProgram = strings.NewReplacer("pgtest: ", "", "in "+pgtest.EnvServer, "with --dsn")
+
+// ask learns what people want to know of a server.
+func (c *cluster) ask(ctx context.Context) error {
+	db, err := openPgxPool(c.dsn, 1)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	if err := db.QueryRowContext(ctx, `SELECT current_setting('server_version'), current_setting('fsync'),
+		current_setting('synchronous_commit'),
+		current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
+			- (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend')`).
+		Scan(&c.version, &c.fsync, &c.synchronous, &c.room); err != nil {
+		return err
+	}
+	if c.server == nil {
+		return nil
+	}
+	return db.QueryRowContext(ctx, "SHOW data_directory").Scan(&c.folder)
+}
+
+// usualConns is the plain driver's pool where only one is measured.
+const usualConns = 16
+
+func (c *cluster) sides() []side { return []side{pgxPlain(usualConns), pgxGrouped, pgxBatch} }
+
+func (c *cluster) settings(config) string {
+	s := fmt.Sprintf("fsync=%s, synchronous_commit=%s on all sides", c.fsync, c.synchronous)
+	if c.fsync != "on" || c.synchronous == "off" {
+		s += ": commits are not synced before they are answered"
+	}
+	return s
+}
+
+func (c *cluster) where() (label, text string) {
+	if c.server == nil {
+		return "server", "PostgreSQL " + c.version + ", the one of --dsn"
+	}
+	return "server", "PostgreSQL " + c.version + ", a throwaway cluster in " + folder(c.folder)
+}
+
+func (c *cluster) close() error {
+	if c.server == nil {
+		return nil
+	}
+	return c.server.Close()
+}
+
+func (c *cluster) plain(h home) (*sql.DB, error) { return openPgxPool(h.name, 1) }
+
+// home has a table whose name nobody else has: what the server holds already is not touched.
+func (c *cluster) home(r *run) (home, error) {
+	table := "groupcommit_bench_users_" + strings.ToLower(rand.Text()[:12])
+	return home{
+		name:        c.dsn,
+		table:       table,
+		insert:      "INSERT INTO " + table + " (value) VALUES ($1)",
+		synchronous: c.synchronous,
+		prepare:     func(ctx context.Context, db *sql.DB) error { return c.prepare(ctx, db, table, r) },
+		violation:   uniqueViolation,
+		remove:      func() error { return c.drop(table) },
+	}, nil
+}
+
+// prepare makes the table, and makes sure that the settings are what the output says.
+func (c *cluster) prepare(ctx context.Context, db *sql.DB, table string, r *run) error {
+	unique := ""
+	if r.clash > 0 {
+		unique = " UNIQUE"
+	}
+	if _, err := db.ExecContext(ctx, "CREATE TABLE "+table+
+		" (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, value bigint"+unique+")"); err != nil {
+		return err
+	}
+	if r.clash > 0 {
+		if _, err := db.ExecContext(ctx, "INSERT INTO "+table+" (value) VALUES ($1)", int64(taken)); err != nil {
+			return err
+		}
+	}
+	var synchronous string
+	if err := db.QueryRowContext(ctx, "SHOW synchronous_commit").Scan(&synchronous); err != nil {
+		return err
+	}
+	if synchronous != c.synchronous {
+		return fmt.Errorf("the settings did not take: synchronous_commit is %s, not %s", synchronous, c.synchronous)
+	}
+	return nil
+}
+
+// drop works also after an interrupt.
+func (c *cluster) drop(table string) error {
+	db, err := openPgxPool(c.dsn, 1)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	if _, err := db.ExecContext(ctx, "DROP TABLE IF EXISTS "+table); err != nil {
+		return fmt.Errorf("table %s is left on the server: %w", table, err)
+	}
+	return nil
+}

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+
+	"github.com/groupcommit/groupcommit"
+	gcpgx "github.com/groupcommit/groupcommit/pgx"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/stdlib"
+)
+
+const pgxDriver = "pgx"
+
+// PostgreSQL's sides, but for the plain one, of which there is one for every size of its pool.
+var (
+	pgxGrouped = side{
+		driver: gcpgx.DriverName,
+		batch:  true,
+		pool:   virtual,
+		api:    execs,
+		open:   openPgxGrouped,
+		count:  byStats,
+	}
+	pgxBatch = side{
+		driver: pgxDriver,
+		title:  "pgx.Batch",
+		batch:  true,
+		alone:  true,
+		conns:  1,
+		pool:   "written by hand: one goroutine that has all the values, one connection, --maxlen rows a batch (1,000 without)",
+		api:    batches,
+		open:   openPgx,
+		count:  byItself,
+	}
+)
+
+// pgxPlain is the plain driver with a pool of so many connections.
+func pgxPlain(conns int) side {
+	return side{
+		driver: pgxDriver,
+		conns:  conns,
+		pool:   fmt.Sprintf("%d connections, open before the clock starts; --table compares pools", conns),
+		api:    execs,
+		open:   openPgx,
+		count:  oneEach,
+	}
+}
+
+func openPgx(dsn string, r *run) (*sql.DB, error) { return openPgxPool(dsn, r.conns) }
+
+func openPgxPool(dsn string, conns int) (*sql.DB, error) {
+	config, err := pgx.ParseConfig(dsn)
+	if err != nil {
+		return nil, err
+	}
+	// Options of ours, which a DSN may hold, would be refused by the server.
+	maps.DeleteFunc(config.RuntimeParams, func(name, _ string) bool { return strings.HasPrefix(name, "groupcommit_") })
+	db := stdlib.OpenDB(*config)
+	db.SetMaxOpenConns(conns)
+	db.SetMaxIdleConns(conns)
+	return db, nil
+}
+
+func openPgxGrouped(dsn string, r *run) (*sql.DB, error) {
+	var opts []groupcommit.Option
+	if r.maxLen > 0 {
+		opts = append(opts, groupcommit.MaxLen(r.maxLen))
+	}
+	if r.lines != nil {
+		opts = append(opts, groupcommit.OnGroup(r.lines.group))
+	}
+	name := gcpgx.DriverName
+	if len(opts) > 0 {
+		name = tuned(name, stdlib.GetDefaultDriver(), opts...)
+	}
+	return openVirtual(name, dsn, r)
+}
+
+// batches is what one would write by hand to be fast. A batch is one round trip and, without a BEGIN in it, one
+// transaction.
+func batches(ctx context.Context, db *sql.DB, w *work) error {
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	err = conn.Raw(func(c any) error {
+		direct := c.(*stdlib.Conn).Conn()
+		return w.inPieces(ctx, func(first, n int) error {
+			var b pgx.Batch
+			for v := first; v < first+n; v++ {
+				b.Queue(w.insert, int64(v))
+			}
+			return direct.SendBatch(ctx, &b).Close()
+		})
+	})
+	return errors.Join(err, conn.Close())
+}
+
+// uniqueViolation reports whether the server says that the value was there before.
+func uniqueViolation(err error) bool {
+	e, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && e.Code == "23505"
+}

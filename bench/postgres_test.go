@@ -1,0 +1,154 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/groupcommit/groupcommit/internal/pgtest"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestPostgreSQLsSidesInTheTableAndInTheJSON(t *testing.T) {
+	dsn := pgtest.DSN(t)
+	file := filepath.Join(t.TempDir(), "runs.json")
+	code, out, errs := runProgram(t, "--driver", "pgx", "--dsn", dsn, "--users", "230", "--goroutines", "8", "--maxlen", "50", "--json", file)
+	assert.Zero(t, code, errs)
+	assert.Empty(t, errs)
+	for _, want := range []string{"fsync=on, synchronous_commit=on", "the one of --dsn", "16 connections", "pgx.Batch", "every value found exactly once"} {
+		assert.Contains(t, out, want)
+	}
+	text, err := os.ReadFile(file)
+	require.NoError(t, err)
+	runs := decoded(t, text)
+	require.Len(t, runs, 3)
+	for i, driver := range []string{"pgx", "pgx-groupcommit", "pgx"} {
+		r := runs[i]
+		assert.Len(t, r, 12)
+		assert.Equal(t, driver, r["driver"])
+		assert.Equal(t, i > 0, r["batch"])
+		assert.Equal(t, "on", r["synchronous"])
+		assert.Equal(t, 50.0, r["maxlen"])
+		assert.Equal(t, 230.0, r["rows"])
+		assert.InEpsilon(t, 230/r["commits"].(float64), r["mean_group"], 1e-9)
+	}
+	assert.Equal(t, 230.0, runs[0]["commits"])
+	assert.LessOrEqual(t, runs[1]["max_group"], 50.0)
+	assert.Equal(t, 5.0, runs[2]["commits"])
+	assert.Equal(t, 1.0, runs[2]["goroutines"])
+	assert.Empty(t, tables(t, dsn))
+}
+
+// tables are those of a database.
+func tables(t *testing.T, dsn string) (names []string) {
+	db, err := sql.Open("pgx", dsn)
+	require.NoError(t, err)
+	defer db.Close()
+	rows, err := db.Query("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+	require.NoError(t, err)
+	defer rows.Close()
+	for rows.Next() {
+		var name string
+		require.NoError(t, rows.Scan(&name))
+		names = append(names, name)
+	}
+	require.NoError(t, rows.Err())
+	return names
+}
+
+func TestWithoutADSNAThrowawayClusterServes(t *testing.T) {
+	pgtest.New(t, pgtest.Options{}) // skips where there is none
+	code, out, errs := runProgram(t, "--driver", "pgx", "--users", "100", "--batch", "--verbose")
+	assert.Zero(t, code, errs)
+	assert.Contains(t, out, "a throwaway cluster in ")
+	assert.Contains(t, out, "Values from ")
+}
+
+func TestOptionsInTheDSNAreGroupcommitsOnly(t *testing.T) {
+	dsn := pgtest.DSN(t, pgtest.Param("groupcommit_maxlen", "7"), pgtest.Param("synchronous_commit", "off"))
+	code, out, errs := runProgram(t, "--driver", "pgx", "--dsn", dsn, "--users", "50", "--json", "-")
+	assert.Zero(t, code, errs)
+	assert.Contains(t, errs, "commits are not synced")
+	runs := decoded(t, []byte(out))
+	require.Len(t, runs, 3)
+	assert.LessOrEqual(t, runs[1]["max_group"], 7.0)
+	assert.Equal(t, "off", runs[1]["synchronous"])
+}
+
+func TestAServerThatIsNotThereIsOneErrorAndExitCode1(t *testing.T) {
+	code, out, errs := runProgram(t, "--driver", "pgx", "--dsn", "postgres://me:s3cret@127.0.0.1:1/app?sslmode=disable")
+	assert.Equal(t, exitFailed, code)
+	assert.Empty(t, out)
+	assert.Contains(t, errs, "127.0.0.1:1")
+	assert.NotContains(t, errs, "s3cret")
+}
+
+func TestWithoutPostgreSQLTheErrorSaysWhatToInstall(t *testing.T) {
+	text := forTheProgram.Replace("pgtest: no PostgreSQL server found: install it, or name a running server in " + pgtest.EnvServer)
+	assert.Equal(t, "no PostgreSQL server found: install it, or name a running server with --dsn", text)
+}
+
+func TestEveryPostgreSQLRunOfTheTableIsChecked(t *testing.T) {
+	dsn := pgtest.DSN(t)
+	p, err := newCluster(context.Background(), dsn)
+	require.NoError(t, err)
+	forgetful := func(ctx context.Context, db *sql.DB, w *work) error {
+		if err := execs(ctx, db, w); err != nil {
+			return err
+		}
+		_, err := db.Exec("DELETE FROM " + w.table + " WHERE value = 4")
+		return err
+	}
+	for _, r := range p.grid().runs {
+		l := &lab{place: p}
+		r.users, r.goroutines, r.conns = 230, min(r.goroutines, 16), min(r.conns, 4)
+		res, err := l.do(context.Background(), r)
+		require.NoError(t, err, r.name)
+		if r.clash == 0 {
+			assert.Equal(t, 230, res.Rows, r.name)
+		} else {
+			assert.Equal(t, 228, res.Rows, r.name)
+		}
+		if !r.alone {
+			r.api = forgetful
+			_, err = l.do(context.Background(), r)
+			assert.ErrorContains(t, err, "missing: 4", r.name)
+		}
+	}
+	assert.Empty(t, tables(t, dsn))
+}
+
+// PostgreSQL's table as Go benchmarks.
+
+func BenchmarkPostgreSQL1024(b *testing.B) {
+	for _, r := range pgPools {
+		b.Run("plain-on-"+comma(r.conns), func(b *testing.B) { concurrent(b, clusterFor(b), r) })
+	}
+	b.Run("by-hand", func(b *testing.B) { handWritten(b, clusterFor(b), pgHand) })
+	b.Run("groupcommit", func(b *testing.B) { concurrent(b, clusterFor(b), pgOurs1024) })
+}
+
+func BenchmarkPostgreSQL64(b *testing.B) {
+	b.Run("plain", func(b *testing.B) { concurrent(b, clusterFor(b), pgPlain64) })
+	b.Run("groupcommit", func(b *testing.B) { concurrent(b, clusterFor(b), pgOurs64) })
+}
+
+func BenchmarkPostgreSQL1(b *testing.B) {
+	b.Run("plain", func(b *testing.B) { single(b, clusterFor(b), pgPlain1) })
+	b.Run("groupcommit", func(b *testing.B) { single(b, clusterFor(b), pgOurs1) })
+}
+
+// One call in a hundred violates a unique key.
+func BenchmarkPostgreSQL64Violations(b *testing.B) {
+	b.Run("plain", func(b *testing.B) { concurrent(b, clusterFor(b), pgClashes) })
+	b.Run("groupcommit", func(b *testing.B) { concurrent(b, clusterFor(b), pgOursToo) })
+}
+
+func clusterFor(b *testing.B) place {
+	p, err := newCluster(context.Background(), pgtest.Shared(b).DSN())
+	require.NoError(b, err)
+	return p
+}

@@ -1,0 +1,165 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/groupcommit/groupcommit"
+	gcsqlite3 "github.com/groupcommit/groupcommit/sqlite3"
+	"github.com/mattn/go-sqlite3"
+)
+
+const sqliteDriver = "sqlite3"
+
+// SQLite's sides.
+var (
+	plain = side{
+		driver: sqliteDriver,
+		conns:  1,
+		pool:   "1 connection: SQLite has one writer, and more of them would only wait for its lock",
+		api:    execs,
+		open:   openPlain,
+		count:  oneEach,
+	}
+	grouped = side{
+		driver: gcsqlite3.DriverName,
+		batch:  true,
+		pool:   virtual,
+		api:    execs,
+		open:   openGrouped,
+		count:  byStats,
+	}
+	byHand = side{
+		driver: sqliteDriver,
+		batch:  true,
+		alone:  true,
+		conns:  1,
+		api:    loop,
+		open:   openPlain,
+		count:  byItself,
+	}
+)
+
+func openPlain(file string, r *run) (*sql.DB, error) {
+	db, err := sql.Open(sqliteDriver, sqliteDSN(file, r))
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(1)
+	return db, nil
+}
+
+func openGrouped(file string, r *run) (*sql.DB, error) {
+	name := gcsqlite3.DriverName
+	if r.lines != nil {
+		name = tuned(name, &sqlite3.SQLiteDriver{}, groupcommit.OnGroup(r.lines.group))
+	}
+	return openVirtual(name, sqliteDSN(file, r), r)
+}
+
+// sqliteDSN is the same for all sides, but for groupcommit's own options.
+func sqliteDSN(file string, r *run) string {
+	q := url.Values{"_journal_mode": {"WAL"}, "_synchronous": {strings.ToUpper(r.synchronous)}}
+	if r.maxLen > 0 && r.driver == gcsqlite3.DriverName {
+		q.Set("groupcommit_maxlen", strconv.Itoa(r.maxLen))
+	}
+	return "file:" + (&url.URL{Path: file}).EscapedPath() + "?" + q.Encode()
+}
+
+// loop is what one would write by hand to be fast: one goroutine that has all the values already, one prepared
+// INSERT, many rows a transaction.
+func loop(ctx context.Context, db *sql.DB, w *work) error {
+	return w.inPieces(ctx, func(first, n int) error {
+		tx, err := db.Begin()
+		if err != nil {
+			return err
+		}
+		defer tx.Rollback()
+		stmt, err := tx.Prepare(w.insert)
+		if err != nil {
+			return err
+		}
+		defer stmt.Close()
+		for v := first; v < first+n; v++ {
+			if _, err := stmt.Exec(v); err != nil {
+				return err
+			}
+		}
+		return tx.Commit()
+	})
+}
+
+// dir is the place for SQLite: a temporary folder, with a folder of its own in it for every run.
+type dir string
+
+func newFolder() (place, error) {
+	d, err := os.MkdirTemp("", "groupcommit-bench-")
+	return dir(d), err
+}
+
+func (d dir) sides() []side            { return []side{plain, grouped} }
+func (d dir) grid() grid               { return sqliteGrid }
+func (d dir) where() (label, s string) { return "folder", folder(string(d)) }
+func (d dir) close() error             { return os.RemoveAll(string(d)) }
+
+func (d dir) settings(c config) string {
+	s := "journal_mode=WAL, synchronous=" + strings.ToUpper(c.synchronous) + " on both sides"
+	if c.synchronous == "full" {
+		return s + " (the plain driver's default, NORMAL, does not sync at every commit)"
+	}
+	return s + ": commits are not synced one by one (FULL does that)"
+}
+
+func (d dir) home(r *run) (home, error) {
+	own, err := os.MkdirTemp(string(d), "run-")
+	if err != nil {
+		return home{}, err
+	}
+	return home{
+		name:        filepath.Join(own, "users.db"),
+		table:       "users",
+		insert:      "INSERT INTO users (value) VALUES (?)",
+		synchronous: r.synchronous,
+		prepare:     func(_ context.Context, db *sql.DB) error { return prepareSQLite(db, r) },
+		violation: func(err error) bool {
+			e, ok := errors.AsType[sqlite3.Error](err)
+			return ok && e.ExtendedCode == sqlite3.ErrConstraintUnique
+		},
+		remove: func() error { return os.RemoveAll(own) },
+	}, nil
+}
+
+func (d dir) plain(h home) (*sql.DB, error) {
+	return openPlain(h.name, &run{side: plain, synchronous: h.synchronous})
+}
+
+// prepareSQLite makes the table, and makes sure that the settings are what the output says.
+func prepareSQLite(db *sql.DB, r *run) error {
+	create := "CREATE TABLE users (id INTEGER PRIMARY KEY, value INTEGER)"
+	if r.clash > 0 {
+		create = fmt.Sprintf("CREATE TABLE users (id INTEGER PRIMARY KEY, value INTEGER UNIQUE); INSERT INTO users (value) VALUES (%d)", taken)
+	}
+	if _, err := db.Exec(create); err != nil {
+		return err
+	}
+	var journal string
+	if err := db.QueryRow("PRAGMA journal_mode").Scan(&journal); err != nil {
+		return err
+	}
+	var level int
+	if err := db.QueryRow("PRAGMA synchronous").Scan(&level); err != nil {
+		return err
+	}
+	want := map[string]int{"off": 0, "normal": 1, "full": 2}[r.synchronous]
+	if journal != "wal" || level != want {
+		return fmt.Errorf("the settings did not take: journal_mode is %s, not wal, or synchronous is %d, not %d", journal, level, want)
+	}
+	return nil
+}
