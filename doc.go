@@ -46,7 +46,7 @@
 // What sql.DB pools are cheap connections without I/O; a goroutine needs one for as long as its Exec takes. So
 // SetMaxOpenConns bounds how many calls can be in a group: leave it unlimited, or well above the number of
 // goroutines that write. SetMaxIdleConns should be as high as that number, or connections are made and thrown
-// away. Physical connections are pooled below, one for groups and the others set up with [Physical].
+// away. Physical connections are pooled below: some for groups, the others as [Physical] sets them up.
 //
 // # Promises
 //

@@ -124,7 +124,7 @@ func Mode(m GroupMode) Option {
 // OnGroup has f told of every group after its commit and before its callers are answered. f is called by one goroutine
 // at a time, which is one of the callers: what f takes, every caller of the group waits, and a panic in f is that
 // caller's, after its commit (with [Go] there may be no caller, and the panic ends the program). f must not write to the
-// database or close it: no group runs while f does, so it would wait for ever.
+// database or close it: no group runs while f does, so it would wait for itself.
 func OnGroup(f func(GroupInfo)) Option {
 	return func(l *limits) error {
 		if f == nil {

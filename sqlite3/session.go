@@ -14,8 +14,8 @@ import (
 
 // session runs calls on one connection of the driver.
 //
-// The driver prepares the text of every Exec anew. The session keeps the statements: on a text that is used again
-// and again that is half of what an INSERT costs. A kept statement does what the driver's Exec does with it, bar two
+// The driver prepares the text of every Exec anew. The session keeps the statements, for the texts that are used again
+// and again. A kept statement does what the driver's Exec does with it, bar two
 // cases that go to the driver's Exec itself: a count of arguments that the statement does not have, and a statement with
 // rows (RETURNING, PRAGMA count_changes), which would stay in the middle of them and fail the COMMIT.
 type session struct {
