@@ -2,6 +2,7 @@ package pgx
 
 import (
 	"context"
+	"database/sql/driver"
 	"errors"
 	"time"
 
@@ -86,6 +87,10 @@ func (s *session) transaction(ctx context.Context, requests []request) (out grou
 		}
 		s.invalidate(sent[a.failed].query, err)
 		return groupcommit.Outcome{Verdict: groupcommit.RolledBack}, sent, a.failed
+	}
+	if a.failed >= 0 { // undone for certain, whatever came after; its error is nobody else's
+		s.ended = true
+		return groupcommit.Outcome{Verdict: groupcommit.Refused, Err: driver.ErrBadConn, Broken: true}, sent, -1
 	}
 	// The connection is gone, and COMMIT may have been received. What was committed has no result that did not arrive.
 	s.ended = true
