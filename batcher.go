@@ -47,9 +47,7 @@ type batcher struct {
 	filled  chan struct{} // cap 1: the queue holds a full group; only for a leader who lingers
 	linger  bool          // a leader watches filled
 
-	// The leader's alone; handing over the lead hands these over.
-	failures int
-	pace     pace
+	pace pace // the leader's alone; handing on the lead hands it on
 }
 
 // environment is the batcher's world: the writer and the engine. It is all that the batcher knows of a database.
@@ -62,6 +60,9 @@ type environment interface {
 	leave()
 	// alone runs one call as the plain driver does, and answers it, also if it panics.
 	alone(c *Call)
+	// overtime is how long a call that runs alone may keep the lead. 0 is for as long as it takes: there is one writer,
+	// and calls are executed in their order.
+	overtime() time.Duration
 	// apart runs a call that its group has put off, as the plain driver does, without a turn, and answers it.
 	apart(c *Call)
 	// commit runs at least two calls as one group.
@@ -135,7 +136,8 @@ func (b *batcher) await(c *Call) bool {
 // lead runs one group, with own at its head, and hands the lead on. own is answered or withdrawn when it returns.
 func (b *batcher) lead(own *Call) {
 	var claimed []*Call
-	defer func() { b.conclude(own, claimed) }()
+	var held lead
+	defer func() { b.conclude(own, claimed, &held) }()
 	err := own.ctx.Err()
 	if err == nil {
 		if b.limits.maxDelay > 0 {
@@ -158,10 +160,35 @@ func (b *batcher) lead(own *Call) {
 	start := time.Now()
 	var reason Reason
 	claimed, reason = b.claim()
-	b.failures = 0
 	defer b.guard()()
-	b.attempt(claimed)
-	b.account(claimed, reason, start)
+	if len(claimed) == 1 {
+		b.lone(claimed[0], &held)
+	} else {
+		b.attempt(claimed, &held)
+	}
+	b.account(claimed, reason, held.failures, start)
+}
+
+// A lead is one leader's. It ends once: when the group has been run, or when a lone call has kept it for too long.
+type lead struct {
+	ended    atomic.Bool
+	failures int // of the group, so far
+}
+
+func (l *lead) end() bool { return l.ended.CompareAndSwap(false, true) }
+
+// lone runs a group of one. It keeps the lead for a limited time: it may be waiting for a lock that is held by a
+// goroutine whose next call is behind it in the queue.
+func (b *batcher) lone(c *Call, held *lead) {
+	if limit := b.env.overtime(); limit > 0 {
+		clock := time.AfterFunc(limit, func() {
+			if held.end() {
+				b.handOn()
+			}
+		})
+		defer clock.Stop()
+	}
+	b.env.alone(c)
 }
 
 // claim takes the next group off the queue. The leader's own call is its first: it was the oldest when it was told to
@@ -198,12 +225,14 @@ const maxRedo = 3
 
 // attempt runs calls as one group and, where the engine had to roll back, again in the same order: what was before
 // the culprit, the culprit alone, what was after it.
-func (b *batcher) attempt(calls []*Call) {
+//
+// Where calls have no order, a call that is to run alone is put off: nobody waits for it.
+func (b *batcher) attempt(calls []*Call, held *lead) {
 	switch len(calls) {
 	case 0:
 		return
 	case 1:
-		b.env.alone(calls[0])
+		b.single(calls[0])
 		return
 	}
 	switch out := b.commit(calls); out.Verdict {
@@ -213,20 +242,28 @@ func (b *batcher) attempt(calls []*Call) {
 		for _, c := range calls { // what the attempt said of them is void
 			c.apart, c.out = false, outcome{err: errUnanswered}
 		}
-		b.failures++
-		if out.Culprit < 0 || b.failures > maxRedo {
+		held.failures++
+		if out.Culprit < 0 || held.failures > maxRedo {
 			for _, c := range calls {
-				b.env.alone(c)
+				b.single(c)
 			}
 			return
 		}
-		b.attempt(calls[:out.Culprit])
-		b.env.alone(calls[out.Culprit])
-		b.attempt(calls[out.Culprit+1:])
+		b.attempt(calls[:out.Culprit], held)
+		b.single(calls[out.Culprit])
+		b.attempt(calls[out.Culprit+1:], held)
 	case Refused:
 		answerAll(calls, out.Err)
 	case Unknown:
 		answerAll(calls, &OutcomeUnknownError{Cause: out.Err})
+	}
+}
+
+func (b *batcher) single(c *Call) {
+	if b.env.overtime() > 0 {
+		c.Apart()
+	} else {
+		b.env.alone(c)
 	}
 }
 
@@ -254,22 +291,24 @@ func answerAll(calls []*Call, err error) {
 }
 
 // account notes what a group was, and tells who wants to know. It runs after the commit and before the answers.
-func (b *batcher) account(calls []*Call, reason Reason, start time.Time) {
+func (b *batcher) account(calls []*Call, reason Reason, failures int, start time.Time) {
 	took := time.Since(start)
 	oldest := start.Sub(calls[0].since)
 	b.mu.Lock()
-	b.stats.observe(calls, reason, b.failures, oldest, took)
+	b.stats.observe(calls, reason, failures, oldest, took)
 	b.mu.Unlock()
 	if b.limits.onGroup != nil {
-		b.limits.onGroup(GroupInfo{Calls: calls, Reason: reason, Reruns: b.failures, Waited: oldest, Took: took})
+		b.limits.onGroup(GroupInfo{Calls: calls, Reason: reason, Reruns: failures, Waited: oldest, Took: took})
 	}
 }
 
 // conclude hands on the lead and answers the group's calls, the one beside the other: the next group may run while
 // this one's callers are woken. It is deferred: it happens whatever became of the group.
-func (b *batcher) conclude(own *Call, group []*Call) {
-	b.pace.concluded(len(group), int(b.waiting.Load()))
-	b.handOn()
+func (b *batcher) conclude(own *Call, group []*Call, held *lead) {
+	if held.end() {
+		b.pace.concluded(len(group), int(b.waiting.Load()))
+		b.handOn()
+	}
 	for i, c := range group {
 		group[i] = nil
 		b.settle(c, own)

@@ -33,6 +33,7 @@ type database struct {
 	generation atomic.Int64           // of the physical connections that are not known to be stale
 	writer     *writer                // written once, before traits
 	lanes      []*batcher             // the same; one for each group that may run at the same time
+	abreast    bool                   // the same; calls may be executed at the same time
 
 	mu     sync.Mutex // guards the setting of traits and engine, and closed
 	engine Engine
@@ -44,6 +45,14 @@ type database struct {
 const idleLeases = 8
 
 func newDatabase(parent driver.Connector, dsn string, l limits) *database {
+	if f := l.onGroup; f != nil { // several groups may end at the same time
+		var mu sync.Mutex
+		l.onGroup = func(g GroupInfo) {
+			mu.Lock()
+			defer mu.Unlock()
+			f(g)
+		}
+	}
 	d := &database{parent: parent, dsn: dsn, limits: l, engine: l.engine, apartRoom: make(chan struct{}, mostApart)}
 	d.writers = sql.OpenDB(physicalConnector{parent, d})
 	d.writers.SetMaxOpenConns(1) // until it is known what the database is like
@@ -120,6 +129,7 @@ func (d *database) ready(ctx context.Context) (*Traits, error) {
 		d.writer = joinWriter(t.WriterKey)
 	} else {
 		lanes = max(1, cmp.Or(d.limits.writers, t.Writers))
+		d.abreast = max(d.limits.writers, t.Writers) > 1
 		d.writers.SetMaxOpenConns(lanes)
 		d.writers.SetMaxIdleConns(lanes)
 	}

@@ -28,7 +28,27 @@ func (l *lane) patience() (time.Duration, error) {
 
 func (l *lane) leave() { l.writer.leave(l.turn) }
 
-func (l *lane) alone(c *Call) { l.runOn(l.writers, c) }
+// overtime is how long the others wait behind a call that runs alone, where they need not wait at all.
+const overtime = 100 * time.Millisecond
+
+func (l *lane) overtime() time.Duration {
+	if l.abreast {
+		return overtime
+	}
+	return 0
+}
+
+// alone runs a call on a connection that no group waits for, if it may be left alone with it.
+func (l *lane) alone(c *Call) {
+	switch {
+	case !l.abreast:
+		l.runOn(l.writers, c)
+	case c.promise != nil:
+		l.apart(c) // nothing else bounds how many there are
+	default:
+		l.runOn(l.leases, c)
+	}
+}
 
 // mostApart bounds the connections for calls that were put off. There may be thousands of them at once, and a server
 // has room for a hundred connections.

@@ -1,6 +1,7 @@
 package pgx_test
 
 import (
+	"database/sql"
 	"database/sql/driver"
 	"errors"
 	"fmt"
@@ -54,7 +55,7 @@ func (r *rig) committed(got []answer) {
 func TestALostAcknowledgementOfACommitIsAskedFor(t *testing.T) {
 	for _, n := range []int{2, 50, 1000} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
-			r, p := proxied(t)
+			r, p := proxied(t, groupcommit.Writers(1)) // a second one would take some of the thousand
 			release := r.begin(logs(n)...)
 			onCommit(p, proxy.CutAfterForward)
 			r.committed(release())
@@ -132,7 +133,7 @@ func TestAStaleConnectionIsReplaced(t *testing.T) {
 }
 
 func TestAnOutcomeThatCannotBeKnownIsSaidToBeUnknown(t *testing.T) {
-	r, p := proxied(t, groupcommit.MaxTime(300*time.Millisecond))
+	r, p := proxied(t, groupcommit.MaxTime(300*time.Millisecond), groupcommit.Physical(func(pool *sql.DB) { pool.SetMaxIdleConns(-1) }))
 	release := r.begin(logs(10)...)
 	p.OnClient(func(m proxy.Message) proxy.Action {
 		if m.Commit {
