@@ -39,10 +39,11 @@ func (s *session) each(ctx context.Context, requests []request) {
 	p := s.pg.PgConn().StartPipeline(ctx)
 	a := answers{session: s, p: p}
 	sendText(p, s.server.loosen(s.settings))
-	if err = p.Sync(); err == nil {
-		_, err = a.one()
+	lost := p.Sync()
+	if lost == nil {
+		_, err, lost = a.one()
 	}
-	if err != nil {
+	if err != nil || lost != nil {
 		s.ended = true
 		p.Close()
 		putOff(requests)
@@ -68,19 +69,63 @@ func (s *session) each(ctx context.Context, requests []request) {
 		unknown(sent, err)
 		return
 	}
-	answered, err := a.each(sent)
-	if closeErr := p.Close(); err == nil && closeErr != nil && endsConnection(closeErr) {
-		err = closeErr
-	}
-	if err != nil {
+	answered, flushed, lost := a.each(sent)
+	closeErr := p.Close()
+	if lost != nil || closeErr != nil {
 		s.ended = true
-		// What is committed may not be on the disk, and what was sent may still be executed.
-		unknown(undecided(sent, answered), err)
+	}
+	unknown(sent[answered:], lost) // what was sent may still be executed
+	if open := succeeded(sent[:answered]); !flushed && len(open) > 0 && s.server.syncCommit != "off" {
+		if err := s.flushElsewhere(); err != nil {
+			unknown(open, errors.Join(lost, err))
+		}
 	}
 }
 
 // flush is a transaction that writes to the log, and so waits for it.
-const flush = "SELECT pg_logical_emit_message(true, 'groupcommit', '')"
+const flush = "SELECT " + emit
+
+const emit = "pg_logical_emit_message(true, 'groupcommit', '')"
+
+// flushElsewhere makes durable what the server has answered, on a connection of its own, since this one cannot do it.
+// nil says that it did: a transaction is in the log before it is answered, so whatever is flushed later covers it, if
+// the server has not lost the end of its log in between.
+func (s *session) flushElsewhere() error {
+	ctx, cancel := context.WithTimeout(context.Background(), s.settings.MaxTime)
+	defer cancel()
+	for {
+		same, err := s.server.flush(ctx, &s.pg.Config().Config)
+		switch {
+		case err == nil && same:
+			return nil
+		case err == nil:
+			return errNotTheSame
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(tryAgain):
+		}
+	}
+}
+
+const tryAgain = 20 * time.Millisecond
+
+var errNotTheSame = errors.New("groupcommit/pgx: the server has been restarted, or is another, and may not have kept what it had answered")
+
+// flush flushes the log of the server at the other end of a new connection, and reports whether it is still the same.
+func (v *server) flush(ctx context.Context, way *pgconn.Config) (same bool, err error) {
+	conn, err := pgconn.ConnectConfig(ctx, way)
+	if err != nil {
+		return false, err
+	}
+	defer conn.Close(ctx)
+	res, err := conn.Exec(ctx, "SELECT set_config('synchronous_commit', "+quote(v.syncCommit)+", true), "+emit+", "+v.life.lasts()).ReadAll()
+	if err != nil {
+		return false, err
+	}
+	return string(res[0].Rows[0][2]) == "t", nil
+}
 
 // loosen and tighten are the statements before and after the requests.
 func (v *server) loosen(s groupcommit.Settings) string {
@@ -98,14 +143,15 @@ func (v *server) tighten() string {
 
 func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
 
-// each reads the answers up to the flush's, which is the last. It returns how many requests have theirs.
-func (a *answers) each(sent []request) (answered int, err error) {
+// each reads the answers up to the flush's, which is the last. It returns how many requests have theirs, whether the flush
+// has, and what the connection was lost to.
+func (a *answers) each(sent []request) (answered int, flushed bool, lost error) {
 	s := a.session
 	last := time.Now()
 	for _, r := range sent {
-		n, err := a.one()
-		if err != nil && endsConnection(err) {
-			return answered, err
+		n, err, lost := a.one()
+		if err == nil && lost != nil {
+			return answered, false, lost
 		}
 		switch {
 		case blocked(err), transient(err):
@@ -130,45 +176,52 @@ func (a *answers) each(sent []request) (answered int, err error) {
 		}
 		s.memory.ran(r.query, 1, failed)
 		answered++
-	}
-	for range 2 { // tighten, flush
-		if _, err := a.one(); err != nil {
-			return answered, err
+		if lost != nil {
+			return answered, false, lost
 		}
 	}
-	return answered, nil
+	_, err, lost := a.one()
+	if err != nil {
+		s.ended = true // its settings are still ours
+	}
+	if lost == nil {
+		_, err, lost = a.one()
+		flushed = err == nil && lost == nil
+	}
+	return answered, flushed, lost
 }
 
-// one reads one transaction's answer, and the sync after it.
-func (a *answers) one() (n int64, err error) {
+// one reads one transaction's answer, and the sync after it: before that, it has not been committed. err is the server's
+// own, which has undone it for certain; lost is what the connection was lost to.
+func (a *answers) one() (n int64, err, lost error) {
 	n, _, err = a.next(false)
 	if errors.Is(err, errSynced) {
-		return 0, errors.New("groupcommit/pgx: the server's answers do not fit what it was sent")
+		return 0, nil, errors.New("groupcommit/pgx: the server's answers do not fit what it was sent")
 	}
 	if err != nil && endsConnection(err) {
-		return 0, err
+		return 0, nil, err
 	}
 	for {
 		switch _, _, next := a.next(false); {
 		case errors.Is(next, errSynced):
-			return n, err
+			return n, err, nil
 		case next != nil && endsConnection(next):
-			return 0, next
+			return n, err, next
 		case err == nil:
 			err = next // of the transaction's end: a deferred constraint
 		}
 	}
 }
 
-// undecided are the requests of which it is not known whether they are on the disk. One that failed left nothing.
-func undecided(sent []request, answered int) []request {
-	var open []request
-	for i, r := range sent {
-		if i >= answered || r.call.Err() == nil {
-			open = append(open, r)
+// succeeded are the requests that have been committed. One that failed left nothing.
+func succeeded(answered []request) []request {
+	var ok []request
+	for _, r := range answered {
+		if r.call.Err() == nil {
+			ok = append(ok, r)
 		}
 	}
-	return open
+	return ok
 }
 
 func putOff(requests []request) {

@@ -5,11 +5,14 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"os"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/internal/pgtest"
 	"github.com/groupcommit/groupcommit/internal/pgtest/proxy"
 	"github.com/stretchr/testify/require"
 )
@@ -160,23 +163,234 @@ func (r *rig) unknown(err error, i int) {
 	require.False(r, errors.Is(err, driver.ErrBadConn), "call %d: %v", i, err)
 }
 
-func TestALostConnectionOfTheAutocommitPipelineIsUnknownButNeverTwice(t *testing.T) {
-	r, p := proxied(t, groupcommit.Mode(groupcommit.Autocommit))
+// cutAt cuts the connection instead of letting the server's message through that is the first to fulfil all the
+// conditions, each after the one before it.
+func cutAt(p *proxy.Proxy, conditions ...func(proxy.Message) bool) {
+	p.OnServer(func(m proxy.Message) proxy.Action {
+		if len(conditions) == 0 || !conditions[0](m) {
+			return proxy.Pass
+		}
+		if conditions = conditions[1:]; len(conditions) == 0 {
+			return proxy.Cut
+		}
+		return proxy.Pass
+	})
+}
+
+func tagged(tag string) func(proxy.Message) bool {
+	return func(m proxy.Message) bool { return m.Tag() == tag }
+}
+
+func ofType(b byte) func(proxy.Message) bool {
+	return func(m proxy.Message) bool { return m.Type == b }
+}
+
+// inserted is the answers to n INSERTs.
+func inserted(n int) (conditions []func(proxy.Message) bool) {
+	for range n {
+		conditions = append(conditions, tagged("INSERT 0 1"))
+	}
+	return conditions
+}
+
+func TestWhatWasAnsweredInTheAutocommitPipelineSurvivesTheConnection(t *testing.T) {
+	const n = 50
+	restored, ready := tagged("SELECT 1"), ofType('Z')
+	for _, cut := range []struct {
+		name     string
+		at       []func(proxy.Message) bool
+		answered int
+	}{
+		{"at the first answer", inserted(1), 0},
+		{"between two answers", inserted(21), 20},
+		{"when a call was executed but not committed", append(inserted(20), ready), 19},
+		{"when the settings are to be restored", append(inserted(n), restored), n},
+		{"at the flush", append(inserted(n), restored, restored), n},
+		{"when the flush was executed but not committed", append(inserted(n), restored, restored, ready), n},
+	} {
+		t.Run(cut.name, func(t *testing.T) {
+			r, p := proxied(t, groupcommit.Mode(groupcommit.Autocommit))
+			release := r.begin(logs(n)...)
+			cutAt(p, cut.at...)
+			for i, a := range release() {
+				if i < cut.answered {
+					require.Equal(t, answer{rows: 1}, a, "call %d", i)
+				} else {
+					r.unknown(a.err, i)
+				}
+			}
+			r.noneTwice()
+			require.Equal(t, fmt.Sprint(cut.answered), r.value("SELECT count(*) FROM log WHERE k < $1", cut.answered))
+			r.good(r.together(inserts(0, 3)...))
+		})
+	}
+}
+
+func (r *rig) noneTwice() {
+	r.Helper()
+	require.Empty(r, r.value("SELECT string_agg(k::text, ',') FROM (SELECT k FROM log GROUP BY k HAVING count(*) > 1) twice"))
+}
+
+func TestWhatWasAnsweredInTheAutocommitPipelineSurvivesTheGroupsTime(t *testing.T) {
+	r, p := proxied(t, groupcommit.Mode(groupcommit.Autocommit), groupcommit.MaxTime(500*time.Millisecond))
 	release := r.begin(logs(50)...)
-	var seen int
+	seen := 0
 	p.OnServer(func(m proxy.Message) proxy.Action {
 		if m.Tag() == "INSERT 0 1" {
-			if seen++; seen == 20 {
+			if seen++; seen == 21 {
+				return proxy.Mute
+			}
+		}
+		return proxy.Pass
+	})
+	got := release()
+	r.good(got[:20])
+	for i, a := range got[20:] {
+		r.unknown(a.err, i)
+	}
+	r.noneTwice()
+}
+
+func TestWhatCannotBeFlushedIsOfUnknownOutcome(t *testing.T) {
+	r, p := proxied(t, groupcommit.Mode(groupcommit.Autocommit), groupcommit.MaxTime(300*time.Millisecond))
+	r.exec(r.plain, "INSERT INTO rows (k) VALUES (7)")
+	release := r.begin(inserts(0, 50)...)
+	seen := 0
+	p.OnServer(func(m proxy.Message) proxy.Action {
+		if m.Tag() == "INSERT 0 1" {
+			if seen++; seen == 21 {
+				p.Refuse(true)
 				return proxy.Cut
 			}
 		}
 		return proxy.Pass
 	})
 	for i, a := range release() {
-		if a.err != nil {
+		if i == 7 {
+			r.sameError(insert(7), a.err) // it left nothing, whatever became of the others
+		} else {
 			r.unknown(a.err, i)
 		}
 	}
-	require.Empty(r, r.value("SELECT string_agg(k::text, ',') FROM (SELECT k FROM log GROUP BY k HAVING count(*) > 1) twice"))
-	require.GreaterOrEqual(r, seen, 20)
+	p.Refuse(false)
+	r.good(r.together(logs(3)...))
+}
+
+func TestAServerThatHasCrashedInBetweenIsNotTrusted(t *testing.T) {
+	for _, mode := range []groupcommit.GroupMode{groupcommit.Transaction, groupcommit.Autocommit} {
+		t.Run(mode.String(), func(t *testing.T) {
+			s := pgtest.New(t, pgtest.Options{})
+			p, err := proxy.New(s.Addr())
+			require.NoError(t, err)
+			r := setUpOn(t, s.DSN(), []pgtest.DSNOption{pgtest.Via(p.Addr())}, groupcommit.Mode(mode))
+			t.Cleanup(func() { p.Close() })
+			t.Cleanup(func() { r.db.Close() })
+
+			release := r.begin(logs(50)...)
+			lost := make(chan struct{})
+			lose := func(a proxy.Action) proxy.Action {
+				p.Refuse(true)
+				close(lost)
+				return a
+			}
+			var seen int
+			p.OnClient(func(m proxy.Message) proxy.Action {
+				if m.Commit {
+					return lose(proxy.CutAfterForward)
+				}
+				return proxy.Pass
+			})
+			p.OnServer(func(m proxy.Message) proxy.Action {
+				if mode == groupcommit.Autocommit && m.Tag() == "INSERT 0 1" {
+					if seen++; seen == 21 {
+						return lose(proxy.Cut)
+					}
+				}
+				return proxy.Pass
+			})
+			answers := make(chan []answer)
+			go func() { answers <- release() }()
+			<-lost
+
+			r.eventually("nothing is in progress", func() bool {
+				return r.value("SELECT count(*) FROM pg_stat_activity WHERE backend_xid IS NOT NULL") == "0"
+			})
+			const started, process = "SELECT pg_postmaster_start_time()", "SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'"
+			at, before := r.value(started), r.value(process)
+			var pid int
+			require.NoError(t, r.plain.QueryRow("SELECT pg_backend_pid()").Scan(&pid))
+			backend, err := os.FindProcess(pid)
+			require.NoError(t, err)
+			require.NoError(t, backend.Kill())
+			r.eventually("the server has recovered", func() bool {
+				var now string
+				return r.plain.QueryRow(process).Scan(&now) == nil && now != before
+			})
+			require.Equal(t, at, r.value(started), "what a crash does not change")
+			p.Refuse(false)
+			for i, a := range <-answers {
+				r.unknown(a.err, i)
+			}
+			r.noneTwice()
+		})
+	}
+}
+
+func TestAnErrorOfAStatementOfOursCostsNobodyAnything(t *testing.T) {
+	for statement, spoil := range map[string]func(sql string) string{
+		"loosen": func(sql string) string {
+			return strings.Replace(sql, "_commit', 'off', false", "_commit', 'OFX', false", 1)
+		},
+		"tighten": func(sql string) string {
+			return strings.Replace(sql, "_commit', 'on', false", "_commit', 'ox', false", 1)
+		},
+		"flush": func(sql string) string { return strings.Replace(sql, "pg_logical_emit", "no_function_too", 1) },
+	} {
+		t.Run(statement, func(t *testing.T) {
+			r, p := proxied(t, groupcommit.Mode(groupcommit.Autocommit))
+			release := r.begin(logs(50)...)
+			spoilt, flushed := 0, 0
+			p.OnClient(func(m proxy.Message) proxy.Action {
+				if m.Type == 'P' && spoil(m.SQL) != m.SQL {
+					spoilt++
+					copy(m.Payload[1:], spoil(m.SQL)) // behind the statement's name, which is empty
+				}
+				if m.Type == 'Q' && strings.Contains(m.SQL, "pg_logical_emit_message") {
+					flushed++
+				}
+				return proxy.Pass
+			})
+			r.good(release())
+			p.OnClient(nil)
+			r.once(50)
+			require.Equal(t, 1, spoilt)
+			require.Equal(t, statement == "flush", flushed > 0, "what was answered is flushed by another connection")
+			r.do(call{"INSERT INTO rows (k, v) VALUES ($1, current_setting('synchronous_commit'))", []any{1}})
+			require.Equal(t, "on", r.value("SELECT v FROM rows WHERE k = 1"))
+		})
+	}
+}
+
+func TestACulpritsErrorIsItsOwnThoughTheConnectionDiesWithIt(t *testing.T) {
+	for mode, spared := range map[groupcommit.GroupMode][]int{
+		groupcommit.Transaction: {0, 1, 3}, // what was undone runs again
+		groupcommit.Autocommit:  {0, 1},    // what comes behind the culprit may have been executed
+	} {
+		t.Run(mode.String(), func(t *testing.T) {
+			r, p := proxied(t, groupcommit.Mode(mode), groupcommit.Retry(groupcommit.Never))
+			r.exec(r.plain, "INSERT INTO rows (k) VALUES (1)")
+			culprit := insert(1)
+			r.good(r.together(insert(10), logged(10))) // what follows is prepared
+			r.exec(r.plain, "DELETE FROM log")
+			release := r.begin(logged(0), logged(1), culprit, logged(3))
+			cutAt(p, ofType('E'), ofType('Z')) // the error passes, and nothing behind it
+			got := release()
+			r.sameError(culprit, got[2].err)
+			for _, i := range spared {
+				require.Equal(t, answer{rows: 1}, got[i], "call %d", i)
+				require.Equal(t, "1", r.value("SELECT count(*) FROM log WHERE k = $1", i))
+			}
+			r.noneTwice()
+		})
+	}
 }

@@ -116,14 +116,19 @@ func TestASessionsOwnSettingsAreRestored(t *testing.T) {
 
 func TestStricterIsolationIsKeptAndSerialisedCallsDoNotHurtEachOther(t *testing.T) {
 	for _, level := range []string{"repeatable read", "serializable"} {
-		t.Run(level, func(t *testing.T) {
-			r := setUpOn(t, pgtest.KeywordDSN(t), []pgtest.DSNOption{pgtest.Param("default_transaction_isolation", level)})
-			r.seed(1)
-			isolation := call{"INSERT INTO rows (k, v) SELECT $1, current_setting('transaction_isolation')", []any{50}}
-			r.good(r.together(touch(0), isolation, touch(0), touch(0)))
-			require.Equal(r, level, r.value("SELECT v FROM rows WHERE k = 50"))
-			require.Equal(r, "...", r.value("SELECT v FROM rows WHERE k = 0"))
-		})
+		for _, exec := range []string{"cache_statement", "simple_protocol"} {
+			t.Run(level+"/"+exec, func(t *testing.T) {
+				dsn := pgtest.DSN(t)
+				r := setUpOn(t, dsn, []pgtest.DSNOption{pgtest.Param("default_transaction_isolation", level), pgtest.Param("default_query_exec_mode", exec)})
+				r.seed(1)
+				isolation := call{"INSERT INTO rows (k, v) SELECT $1, current_setting('transaction_isolation')", []any{50}}
+				r.good(r.together(touch(0), isolation, touch(0), touch(0)))
+				require.Equal(r, level, r.value("SELECT v FROM rows WHERE k = 50"))
+				require.Equal(r, "...", r.value("SELECT v FROM rows WHERE k = 0"))
+				r.good(r.together(logs(3)...))
+				require.Equal(r, "3", r.value("SELECT count(DISTINCT xmin::text) FROM log"), "transactions")
+			})
+		}
 	}
 }
 

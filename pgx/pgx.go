@@ -27,10 +27,15 @@
 // # Lost connections
 //
 // Where the connection dies before the answer to COMMIT, the server is asked what became of the transaction, by its id.
-// Either the callers get their results, or the group runs again. Only if that cannot be known, because the server has
-// been restarted in between or cannot be reached for [groupcommit.MaxTime], they get a
-// [*groupcommit.OutcomeUnknownError]. A call that was committed, but whose result was lost with the connection, is answered
-// without an error; its RowsAffected says that it is not known.
+// Either the callers get their results, or the group runs again. Only if that cannot be known they get a
+// [*groupcommit.OutcomeUnknownError]: because the server cannot be reached for [groupcommit.MaxTime], or because it has been
+// restarted, has crashed or has been replaced by its standby in between and says that the id was committed, which may then
+// be another's. A call that was committed, but whose result was lost with the connection, is answered without an error; its
+// RowsAffected says that it is not known.
+//
+// In the autocommit pipeline the calls that had been answered are flushed by a new connection of the same
+// configuration, and get their results; the others are of unknown outcome, and all that had not failed are where the same
+// server cannot be asked to flush any more.
 //
 // # What is tried again
 //
@@ -42,7 +47,11 @@
 //
 // PostgreSQL 13 and later. From 10 to 12 the older names of the same functions are used; before that, a lost answer is
 // always an OutcomeUnknownError. QueryExecModeSimpleProtocol cannot be pipelined: a group is then one transaction of many
-// round trips.
+// round trips, and what would go by the autocommit pipeline runs call by call.
+//
+// Of a data source name with several hosts a standby may answer: it is not believed, but asked again until it is no longer
+// one. Whether two servers are of one cluster is told by pg_control_system; where the role may not call it, a restart
+// always leaves an OutcomeUnknownError.
 //
 // # Known limits
 //
@@ -50,8 +59,14 @@
 // transaction and calls Exec on the same database waits for itself, where the plain driver does not. Give such a
 // call a context with a deadline, or [groupcommit.NoBatch].
 //
-// A connection lost in the autocommit pipeline leaves the calls of its group with an unknown outcome. What became of a
-// group is not asked rightly through a pooler that hides the server's process, or of a standby that lags behind.
+// A pooler that gives each transaction another connection, as pgbouncer's transaction mode does, needs
+// default_query_exec_mode=simple_protocol: the autocommit pipeline changes settings of its session and changes them back.
+//
+// A server that was replaced is believed about what it does not have. Where the old one goes on taking writes, too, there are
+// two truths, and nobody can tell which one a call belongs to.
+//
+// A Tracer of a pgx.ConnConfig sees the calls that run alone, and the preparing of texts, but not the calls of a group, except
+// by the simple protocol.
 package pgx
 
 import (

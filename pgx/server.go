@@ -2,6 +2,7 @@ package pgx
 
 import (
 	"context"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"math"
@@ -19,15 +20,33 @@ type server struct {
 	syncCommit    string // the session's own
 	head          string // the statement that begins a transaction: names it, and bounds the waiting for locks
 	status        string // the statement that asks what became of it; "" if there is none
+	life          life
+	cluster       string // a server's, and that of its standbys; "" if it is not told
 }
+
+// life is the time between two recoveries of a server, in which it forgets nothing that it has said and gives no id of a
+// transaction twice. A postmaster may see several: where one of its processes crashes, it ends all the others and recovers,
+// and its start time stays. So the pids of the server's own processes are part of it. What was learned when a connection
+// was young is true for as long as it lives.
+type life struct{ started, processes string }
+
+// lasts is the condition that it is still the same life.
+func (l life) lasts() string {
+	return "(extract(epoch FROM pg_postmaster_start_time())::text = " + quote(l.started) +
+		" AND EXISTS (SELECT FROM pg_stat_activity WHERE " + ownProcess + " AND pid = ANY(" + quote(l.processes) + ")))"
+}
+
+// ownProcess is what everybody may see of the checkpointer and its like, which live as long as the life does.
+const ownProcess = "datid IS NULL AND usesysid IS NULL"
 
 // learnServer asks once a connection, before its first group.
 func (s *session) learnServer(ctx context.Context) error {
 	var v server
 	var isolation string
 	err := s.pg.QueryRow(ctx, `SELECT current_setting('server_version_num')::int, current_setting('default_transaction_isolation'),
-		current_setting('lock_timeout'), current_setting('synchronous_commit')`).
-		Scan(&v.version, &isolation, &v.lockTimeout, &v.syncCommit)
+		current_setting('lock_timeout'), current_setting('synchronous_commit'), extract(epoch FROM pg_postmaster_start_time())::text,
+		(SELECT coalesce(array_agg(pid)::text, '{}') FROM pg_stat_activity WHERE `+ownProcess+`)`).
+		Scan(&v.version, &isolation, &v.lockTimeout, &v.syncCommit, &v.life.started, &v.life.processes)
 	if err != nil {
 		return err
 	}
@@ -44,9 +63,15 @@ func (s *session) learnServer(ctx context.Context) error {
 		xid = "txid_current()::text"
 		v.status = "SELECT txid_status($1::text::bigint)"
 	}
-	v.head = "SELECT " + xid + ", extract(epoch FROM pg_postmaster_start_time())::text"
+	v.head = "SELECT " + xid
 	if s.settings.LockTimeout > 0 {
 		v.head += ", set_config('lock_timeout', " + quote(lockTimeout(s.settings)) + ", true)" // of the transaction
+	}
+	if v.status != "" {
+		err := s.pg.QueryRow(ctx, "SELECT system_identifier::text FROM pg_control_system()").Scan(&v.cluster)
+		if err != nil && asPg(err) == nil { // the role may not be allowed to
+			return err
+		}
 	}
 	s.server = &v
 	return nil
@@ -59,12 +84,15 @@ func lockTimeout(s groupcommit.Settings) string {
 
 // token is what a group leaves behind to ask about.
 type token struct {
-	xid     string
-	started string // when the server was: after a restart an id may have been given to another transaction
-	pid     uint32
+	xid    string
+	server *server
 }
 
-// Resolve asks the server what became of a group. A backend that still works on it is ended: its client is gone.
+// Resolve asks a server what became of a group. A backend that still works on it is ended: its client is gone.
+//
+// Within one life of one server the answer is the truth. After a crash a server may give an id again that it had not
+// written down, and a standby that took over one that it had not heard of: so "committed" may be said of another's
+// transaction. All else says that ours has left nothing, because whoever knows of its commit gives its id to nobody.
 func (s *session) Resolve(ctx context.Context, asked any) (groupcommit.Verdict, error) {
 	t := asked.(token)
 	if s.server == nil {
@@ -75,33 +103,66 @@ func (s *session) Resolve(ctx context.Context, asked any) (groupcommit.Verdict, 
 	if s.server.status == "" || t.xid == "" {
 		return groupcommit.Unknown, nil
 	}
-	var started string
-	if err := s.pg.QueryRow(ctx, "SELECT extract(epoch FROM pg_postmaster_start_time())::text").Scan(&started); err != nil {
+	var standby, same bool
+	if err := s.pg.QueryRow(ctx, "SELECT pg_is_in_recovery()").Scan(&standby); err != nil {
 		return groupcommit.Unknown, err
 	}
-	restarted := started != t.started
-	var status *string
-	err := s.pg.QueryRow(ctx, s.server.status, t.xid).Scan(&status)
-	if pg := asPg(err); pg != nil && strings.HasPrefix(pg.Code, "22") {
-		return groupcommit.RolledBack, nil // an id that the server has yet to give: it does not remember it
+	if standby {
+		return groupcommit.Unknown, errStandby
 	}
+	status, err := s.status(ctx, t.xid)
 	if err != nil {
 		return groupcommit.Unknown, err
 	}
+	// After the status, so that it is of the same life: a pooler may have led the two to different connections.
+	if err := s.pg.QueryRow(ctx, "SELECT "+t.server.life.lasts()).Scan(&same); err != nil {
+		return groupcommit.Unknown, err
+	}
 	switch {
-	case status == nil:
-		return groupcommit.Unknown, nil // too old
-	case *status == "aborted":
-		return groupcommit.RolledBack, nil
-	case *status == "committed" && !restarted:
-		return groupcommit.Committed, nil
-	case *status == "in progress" && restarted:
-		return groupcommit.RolledBack, nil // the id is another's now, so ours left nothing
-	case *status == "in progress":
-		s.pg.Exec(ctx, "SELECT pg_terminate_backend($1)", int32(t.pid)) // if it may; if not, it ends by itself
+	case same && status == inProgress:
+		s.pg.Exec(ctx, endBackend, t.xid) // if it may; if not, it ends by itself
 		return groupcommit.Unknown, errStillRunning
+	case same && status == committed:
+		return groupcommit.Committed, nil
+	case same && status == aborted:
+		return groupcommit.RolledBack, nil
+	case same, t.server.cluster == "", t.server.cluster != s.server.cluster:
+		return groupcommit.Unknown, nil
+	case status == aborted, status == inProgress, status == unborn:
+		return groupcommit.RolledBack, nil
 	}
 	return groupcommit.Unknown, nil
 }
 
-var errStillRunning = errors.New("groupcommit/pgx: the server is still busy with the group")
+// What a server says of an id.
+const (
+	committed  = "committed"
+	aborted    = "aborted"
+	inProgress = "in progress"
+	unborn     = "unborn" // it has yet to give it
+	forgotten  = "forgotten"
+)
+
+func (s *session) status(ctx context.Context, xid string) (string, error) {
+	var status *string
+	err := s.pg.QueryRow(ctx, s.server.status, xid).Scan(&status)
+	if pg := asPg(err); pg != nil && strings.HasPrefix(pg.Code, "22") {
+		return unborn, nil
+	}
+	if err != nil {
+		return "", err
+	}
+	if status == nil {
+		return forgotten, nil
+	}
+	return *status, nil
+}
+
+// endBackend ends the backend that runs a transaction. It is found by the transaction: the process that a client knows
+// may be a pooler's. backend_xid has the lower 32 bits of an id.
+const endBackend = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_xid::text = ($1::text::numeric % 4294967296)::text"
+
+var (
+	errStillRunning = errors.New("groupcommit/pgx: the server is still busy with the group")
+	errStandby      = fmt.Errorf("groupcommit/pgx: a standby cannot know yet what became of the group: %w", driver.ErrBadConn) // another connection may do
+)

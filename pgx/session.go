@@ -19,6 +19,7 @@ type session struct {
 	pg       *pgx.Conn   // the same or inside it
 	settings groupcommit.Settings
 	memory   *memory
+	simple   bool // by the simple protocol: nothing can be pipelined
 
 	server *server // what is known of the server; nil before the first group
 	known  *lru.Cache[*pgconn.StatementDescription]
@@ -33,8 +34,10 @@ type session struct {
 }
 
 func newSession(conn driver.Conn, pg *pgx.Conn, s groupcommit.Settings, m *memory) *session {
+	config := pg.Config()
 	ses := &session{conn: conn, pg: pg, settings: s, memory: m}
-	ses.known = lru.New(max(1, pg.Config().StatementCacheCapacity), ses.forget)
+	ses.simple = config.DefaultQueryExecMode == pgx.QueryExecModeSimpleProtocol
+	ses.known = lru.New(max(1, config.StatementCacheCapacity), ses.forget)
 	return ses
 }
 
@@ -53,9 +56,6 @@ func (s *session) Alone(c *groupcommit.Call) (driver.Result, error) {
 // Group commits what it can in one transaction, what has a way of its own by that, and puts off what must not keep the
 // others waiting.
 func (s *session) Group(ctx context.Context, calls []*groupcommit.Call) groupcommit.Outcome {
-	if s.pg.Config().DefaultQueryExecMode == pgx.QueryExecModeSimpleProtocol {
-		return s.simple(ctx, calls)
-	}
 	if s.server == nil {
 		if err := s.learnServer(ctx); err != nil {
 			return s.refused(ctx, err)
@@ -64,33 +64,18 @@ func (s *session) Group(ctx context.Context, calls []*groupcommit.Call) groupcom
 	together, single := s.sort(calls)
 	s.stuck = nil
 	out := s.share(ctx, together, &single)
-	if out.Verdict == groupcommit.Unknown {
-		out.Culprit = slices.Index(calls, s.stuck)
-	}
 	if out.Verdict != groupcommit.Committed {
-		for _, r := range single { // not begun
-			r.call.Apart()
-		}
+		out.Culprit = slices.Index(calls, s.stuck)
+		putOff(single) // not begun
 		return out
 	}
-	s.each(ctx, single)
+	if s.simple {
+		putOff(single)
+	} else {
+		s.each(ctx, single)
+	}
 	s.rollback(ctx)
 	out.Broken = s.ended || !s.Idle()
-	return out
-}
-
-// simple runs a group where nothing can be pipelined.
-func (s *session) simple(ctx context.Context, calls []*groupcommit.Call) groupcommit.Outcome {
-	if s.settings.Mode == groupcommit.Autocommit {
-		for _, c := range calls {
-			c.Apart()
-		}
-		return groupcommit.Outcome{}
-	}
-	out := groupcommit.GroupOn(ctx, s.conn, calls)
-	if out.Verdict == groupcommit.Unknown && !endsConnection(out.Err) {
-		return groupcommit.Outcome{Verdict: groupcommit.RolledBack, Culprit: -1, Broken: !s.Idle()} // COMMIT failed: a deferred constraint
-	}
 	return out
 }
 
@@ -127,15 +112,19 @@ const mayFail = 1
 // share commits the requests in one transaction, without those that fail. What is too many is added to single.
 func (s *session) share(ctx context.Context, together []request, single *[]request) groupcommit.Outcome {
 	var out groupcommit.Outcome
+	transaction := s.transaction
+	if s.simple {
+		transaction = s.oneByOne
+	}
 	for failed := 0; len(together) > 0; failed++ {
 		if failed > mayFail {
 			*single = append(together, *single...)
 			return groupcommit.Outcome{}
 		}
 		var culprit int
-		out, together, culprit = s.transaction(ctx, together)
+		out, together, culprit = transaction(ctx, together)
 		s.teach(together, culprit)
-		if out.Verdict != groupcommit.RolledBack {
+		if out.Verdict != groupcommit.RolledBack || out.Broken {
 			return out
 		}
 		if culprit < 0 { // COMMIT itself failed

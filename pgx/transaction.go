@@ -55,7 +55,7 @@ func (s *session) transaction(ctx context.Context, requests []request) (out grou
 		}
 	}
 	p.SendFlushRequest()
-	a := answers{session: s, p: p, sent: sent, token: token{pid: s.pg.PgConn().PID()}, failed: -1}
+	a := answers{session: s, p: p, sent: sent, token: token{server: s.server}, failed: -1}
 	err = p.Flush()
 	if err == nil {
 		err = a.begin(head)
@@ -133,7 +133,7 @@ func (a *answers) begin(head int) error {
 	}
 	_, row, err := a.next(true)
 	if err == nil {
-		a.token.xid, a.token.started = string(row[0]), string(row[1])
+		a.token.xid = string(row[0])
 	}
 	a.began = time.Now()
 	return err

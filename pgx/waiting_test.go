@@ -20,41 +20,46 @@ func (r *rig) seed(n int) {
 }
 
 func TestACallThatWaitsForALockWaitsAloneAndTheOthersCommit(t *testing.T) {
-	bothModes(t, func(t *testing.T, mode groupcommit.Option) {
-		r := setUp(t, mode, groupcommit.LockTimeout(20*time.Millisecond))
-		r.seed(5)
-		tx, err := r.plain.Begin()
-		require.NoError(r, err)
-		_, err = tx.Exec("UPDATE rows SET v = 'held' WHERE k = 2")
-		require.NoError(r, err)
+	patience := groupcommit.LockTimeout(20 * time.Millisecond)
+	bothModes(t, func(t *testing.T, mode groupcommit.Option) { setUp(t, mode, patience).oneWaits() })
+	t.Run("simple protocol", func(t *testing.T) { simply(t, nil, patience).oneWaits() })
+}
 
-		release := r.hold()
-		var promises []*groupcommit.Promise
-		for k := range 5 {
-			c := touch(k)
-			promises = append(promises, groupcommit.Go(background, r.db, c.query, c.args...))
+// oneWaits has one of a group's calls wait for a lock.
+func (r *rig) oneWaits() {
+	r.Helper()
+	r.seed(5)
+	tx, err := r.plain.Begin()
+	require.NoError(r, err)
+	_, err = tx.Exec("UPDATE rows SET v = 'held' WHERE k = 2")
+	require.NoError(r, err)
+
+	release := r.hold()
+	var promises []*groupcommit.Promise
+	for k := range 5 {
+		c := touch(k)
+		promises = append(promises, groupcommit.Go(background, r.db, c.query, c.args...))
+	}
+	release()
+	for k, p := range promises {
+		if k != 2 {
+			_, err := p.Await(background)
+			require.NoError(r, err, "row %d", k)
 		}
-		release()
-		for k, p := range promises {
-			if k != 2 {
-				_, err := p.Await(background)
-				require.NoError(r, err, "row %d", k)
-			}
-		}
-		select {
-		case <-promises[2].Done():
-			r.Fatal("the row is locked")
-		default:
-		}
-		r.good(r.together(insert(10), insert(11))) // and the next groups go on
-		require.NoError(r, tx.Commit())
-		res, err := promises[2].Await(background)
-		require.NoError(r, err)
-		rows, err := res.RowsAffected()
-		require.NoError(r, err)
-		require.EqualValues(r, 1, rows)
-		require.Equal(r, "held.", r.value("SELECT v FROM rows WHERE k = 2"))
-	})
+	}
+	select {
+	case <-promises[2].Done():
+		r.Fatal("the row is locked")
+	default:
+	}
+	r.good(r.together(insert(10), insert(11))) // and the next groups go on
+	require.NoError(r, tx.Commit())
+	res, err := promises[2].Await(background)
+	require.NoError(r, err)
+	rows, err := res.RowsAffected()
+	require.NoError(r, err)
+	require.EqualValues(r, 1, rows)
+	require.Equal(r, "held.", r.value("SELECT v FROM rows WHERE k = 2"))
 }
 
 func TestACallThatWaitsAloneEndsWithItsOwnContext(t *testing.T) {

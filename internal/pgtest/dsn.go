@@ -114,7 +114,7 @@ func (a address) url() string {
 	default:
 		u.Host = a.host
 	}
-	u.RawQuery = query.Encode()
+	u.RawQuery = strings.ReplaceAll(query.Encode(), "+", "%20") // libpq and pgx read a + as itself
 	return u.String()
 }
 

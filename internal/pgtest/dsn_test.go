@@ -3,6 +3,8 @@ package pgtest
 import (
 	"maps"
 	"testing"
+
+	"github.com/jackc/pgx/v5"
 )
 
 func TestDSNsKeepTheirMeaningThroughBothForms(t *testing.T) {
@@ -49,6 +51,21 @@ func TestOptionsChangeADSN(t *testing.T) {
 	}
 	if got, want := With("dbname=a", Via("/tmp/pg/.s.PGSQL.5433")), "host=/tmp/pg port=5433 dbname=a"; got != want {
 		t.Errorf("by the socket: %s, want %s", got, want)
+	}
+}
+
+func TestAParameterMayHoldABlank(t *testing.T) {
+	for dsn, want := range map[string]string{
+		"postgres://db/a": "postgres://db/a?options=-c%20work_mem%3D1%2B1",
+		"host=db":         "host=db options='-c work_mem=1+1'",
+	} {
+		if got := With(dsn, Param("options", "-c work_mem=1+1")); got != want {
+			t.Errorf("%s became %s, want %s", dsn, got, want)
+		}
+	}
+	config, err := pgx.ParseConfig(With("postgres://db/a", Param("default_transaction_isolation", "repeatable read")))
+	if err != nil || config.RuntimeParams["default_transaction_isolation"] != "repeatable read" {
+		t.Errorf("pgx reads %q, %v", config.RuntimeParams, err)
 	}
 }
 

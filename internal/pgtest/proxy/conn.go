@@ -87,6 +87,7 @@ func (c *conn) fromServer() {
 			c.proxy.mu.Unlock()
 		}
 		if c.muted.Load() {
+			w.Flush() // what came before was to pass
 			continue
 		}
 		action := c.proxy.decide(&c.proxy.onServer, Message{Conn: c.number, Type: f.kind, Payload: f.body})

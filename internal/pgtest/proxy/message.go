@@ -14,7 +14,7 @@ import (
 type Message struct {
 	Conn    int    // the number of the connection, from 1 in the order of Accept
 	Type    byte   // 'Q', 'P', 'C' …; 0 for those without a type: StartupMessage and CancelRequest
-	Payload []byte // what follows type and length; valid only while the function that gets it runs
+	Payload []byte // what follows type and length; valid only while the function that gets it runs, which may change the bytes
 
 	// Of the client's messages only:
 
