@@ -21,20 +21,18 @@ import (
 // synchronous_commit is off; the last transaction does, and with its record in the log all before it is on the disk. It
 // must write something, or it would have nothing to flush; and it comes whatever became of the requests.
 //
-// Every request is answered, or put off.
-func (s *session) each(ctx context.Context, requests []request) {
+// Every request is answered, or put off. An error says that the connection was lost before any of them was sent.
+func (s *session) each(ctx context.Context, requests []request) error {
 	if len(requests) == 0 {
-		return
+		return nil
 	}
 	if err := s.rollback(ctx); err != nil {
-		putOff(requests)
-		return
+		return err
 	}
 	ready, err := s.prepare(ctx, requests)
 	if err != nil {
 		s.ended = true
-		putOff(requests)
-		return
+		return err
 	}
 	p := s.pg.PgConn().StartPipeline(ctx)
 	a := answers{session: s, p: p}
@@ -47,7 +45,7 @@ func (s *session) each(ctx context.Context, requests []request) {
 		s.ended = true
 		p.Close()
 		putOff(requests)
-		return
+		return lost
 	}
 	sent := ready[:0:0]
 	for _, r := range ready {
@@ -63,11 +61,10 @@ func (s *session) each(ctx context.Context, requests []request) {
 		s.ended = true
 		p.Close()
 		if pgconn.SafeToRetry(err) {
-			putOff(sent)
-			return
+			return err
 		}
 		unknown(sent, err)
-		return
+		return nil
 	}
 	answered, flushed, lost := a.each(sent)
 	closeErr := p.Close()
@@ -80,6 +77,7 @@ func (s *session) each(ctx context.Context, requests []request) {
 			unknown(open, errors.Join(lost, err))
 		}
 	}
+	return nil
 }
 
 // flush is a transaction that writes to the log, and so waits for it.

@@ -28,6 +28,9 @@ func onCommit(p *proxy.Proxy, a proxy.Action) {
 	})
 }
 
+// noSpare leaves no connection over from earlier calls.
+var noSpare = groupcommit.Physical(func(pool *sql.DB) { pool.SetMaxIdleConns(-1) })
+
 // logs are n calls that leave a row each, if they are executed, and two if they are executed twice.
 func logs(n int) (calls []call) {
 	for i := range n {
@@ -136,7 +139,7 @@ func TestAStaleConnectionIsReplaced(t *testing.T) {
 }
 
 func TestAnOutcomeThatCannotBeKnownIsSaidToBeUnknown(t *testing.T) {
-	r, p := proxied(t, groupcommit.MaxTime(300*time.Millisecond), groupcommit.Physical(func(pool *sql.DB) { pool.SetMaxIdleConns(-1) }))
+	r, p := proxied(t, groupcommit.MaxTime(300*time.Millisecond), noSpare)
 	release := r.begin(logs(10)...)
 	p.OnClient(func(m proxy.Message) proxy.Action {
 		if m.Commit {
@@ -282,7 +285,7 @@ func TestAServerThatHasCrashedInBetweenIsNotTrusted(t *testing.T) {
 			s := pgtest.New(t, pgtest.Options{})
 			p, err := proxy.New(s.Addr())
 			require.NoError(t, err)
-			r := setUpOn(t, s.DSN(), []pgtest.DSNOption{pgtest.Via(p.Addr())}, groupcommit.Mode(mode))
+			r := setUpOn(t, s.DSN(), []pgtest.DSNOption{pgtest.Via(p.Addr())}, groupcommit.Mode(mode), noSpare)
 			t.Cleanup(func() { p.Close() })
 			t.Cleanup(func() { r.db.Close() })
 

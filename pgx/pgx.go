@@ -21,7 +21,8 @@
 //
 // # Waiting and slow calls
 //
-// A call that waits for a lock longer than [groupcommit.LockTimeout] leaves its group and waits by itself. A text
+// A call that waits for a lock longer than [groupcommit.LockTimeout] leaves its group and waits by itself. A lone call
+// keeps the calls behind it waiting for a tenth of a second at most, whatever it waits for. A text
 // that takes far longer than the others of its groups is learned, and runs by itself for a while.
 //
 // # Lost connections
@@ -54,10 +55,6 @@
 // always leaves an OutcomeUnknownError.
 //
 // # Known limits
-//
-// A lone call that waits for a lock keeps the calls behind it waiting, too: a program whose goroutine holds that lock in a
-// transaction and calls Exec on the same database waits for itself, where the plain driver does not. Give such a
-// call a context with a deadline, or [groupcommit.NoBatch].
 //
 // A pooler that gives each transaction another connection, as pgbouncer's transaction mode does, needs
 // default_query_exec_mode=simple_protocol: the autocommit pipeline changes settings of its session and changes them back.

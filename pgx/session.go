@@ -72,7 +72,12 @@ func (s *session) Group(ctx context.Context, calls []*groupcommit.Call) groupcom
 	if s.simple {
 		putOff(single)
 	} else {
-		s.each(ctx, single)
+		if err := s.each(ctx, single); err != nil {
+			if !slices.ContainsFunc(calls, func(c *groupcommit.Call) bool { return c.Err() == nil }) {
+				return s.refused(ctx, err) // nothing of the group was executed
+			}
+			putOff(single)
+		}
 	}
 	s.rollback(ctx)
 	out.Broken = s.ended || !s.Idle()
