@@ -47,7 +47,7 @@ func (s *session) each(ctx context.Context, requests []request) error {
 		putOff(requests)
 		return lost
 	}
-	sent := ready[:0:0]
+	sent := ready[:0]
 	for _, r := range ready {
 		if s.try(p, r) {
 			p.SendPipelineSync()

@@ -24,6 +24,7 @@ type session struct {
 	server *server // what is known of the server; nil before the first group
 	known  *lru.Cache[*pgconn.StatementDescription]
 	eqb    pgx.ExtendedQueryBuilder
+	args   []any // of the request that is being encoded
 	failed bool // the last transaction failed and is still to be rolled back
 	ended  bool // the connection is of no more use
 
@@ -96,6 +97,7 @@ type request struct {
 func (s *session) sort(calls []*groupcommit.Call) (together, single []request) {
 	now := time.Now()
 	single0 := s.settings.Mode == groupcommit.Autocommit || !s.server.readCommitted
+	together = make([]request, 0, len(calls))
 	for _, c := range calls {
 		way, sample := s.memory.road(c.Query, now)
 		r := request{call: c, query: c.Query, sample: sample}

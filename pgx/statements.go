@@ -16,6 +16,9 @@ import (
 // the capacity of pgx's own cache, and prepared where the mode is to prepare: under a name of ours, because pgx closes
 // its own when a call fails and when a sql.Stmt of the same text is closed.
 func (s *session) describe(ctx context.Context, query string) (*pgconn.StatementDescription, error) {
+	if sd, ok := s.known.Get(query); ok {
+		return sd, nil
+	}
 	name := ""
 	switch s.pg.Config().DefaultQueryExecMode {
 	case pgx.QueryExecModeExec:
@@ -23,9 +26,6 @@ func (s *session) describe(ctx context.Context, query string) (*pgconn.Statement
 	case pgx.QueryExecModeCacheStatement:
 		digest := sha256.Sum256([]byte(query))
 		name = "groupcommit_" + hex.EncodeToString(digest[:24])
-	}
-	if sd, ok := s.known.Get(query); ok {
-		return sd, nil
 	}
 	if err := s.rollback(ctx); err != nil { // nothing can be prepared in a transaction that failed
 		return nil, err
@@ -66,12 +66,12 @@ func (s *session) deallocate(ctx context.Context) error {
 }
 
 // prepare describes the texts of the requests before their pipeline, and puts off those whose text is refused: the
-// plain driver has the right words. It returns the others. An error is the connection's.
+// plain driver has the right words. It returns the others, in the place of requests. An error is the connection's.
 func (s *session) prepare(ctx context.Context, requests []request) ([]request, error) {
 	if err := s.deallocate(ctx); err != nil {
 		return nil, err
 	}
-	kept := requests[:0:0]
+	kept := requests[:0]
 	for _, r := range requests {
 		if len(r.call.Args) > 0 {
 			sd, err := s.describe(ctx, r.query)
@@ -104,10 +104,12 @@ func (s *session) setLockTimeout(ctx context.Context, v string) error {
 
 // send puts a request into the pipeline. An error is its own, and nothing of it was sent.
 func (s *session) send(p *pgconn.Pipeline, r request) error {
-	args := make([]any, len(r.call.Args))
-	for i := range args {
-		args[i] = r.call.Args[i].Value
+	args := s.args[:0]
+	for i := range r.call.Args {
+		args = append(args, r.call.Args[i].Value)
 	}
+	s.args = args
+	defer clear(args)
 	sd := r.known
 	if sd == nil && len(args) == 0 {
 		sendText(p, r.query)

@@ -42,9 +42,10 @@ func (s *session) transaction(ctx context.Context, requests []request) (out grou
 	sendText(p, "SET CONSTRAINTS ALL IMMEDIATE")
 	sendText(p, s.server.head)
 	p.SendFlushRequest()
-	sent = ready[:0:0]
-	for i, r := range ready {
-		if r.sample && i > 0 && !ready[i-1].sample {
+	sent = ready[:0]
+	before := true // the request before was a sample
+	for _, r := range ready {
+		if r.sample && !before {
 			p.SendFlushRequest()
 		}
 		if s.try(p, r) {
@@ -53,6 +54,7 @@ func (s *session) transaction(ctx context.Context, requests []request) (out grou
 		if r.sample {
 			p.SendFlushRequest()
 		}
+		before = r.sample
 	}
 	p.SendFlushRequest()
 	a := answers{session: s, p: p, sent: sent, token: token{server: s.server}, failed: -1}
