@@ -138,10 +138,7 @@ func TestConcurrentHistoriesAreLinearizable(t *testing.T) {
 					in.at = int64(i%(requests/ids)*4 + random.IntN(8))
 					in.value = fmt.Sprint(client, "/", i)
 					clock.Time = noon.Add(time.Duration(in.at) * time.Millisecond)
-					call := time.Since(begin)
-					out := perform(t, s, in)
-					histories[client] = append(histories[client], porcupine.Operation{ClientId: client, Input: in,
-						Call: int64(call), Output: out, Return: int64(time.Since(begin))})
+					histories[client] = append(histories[client], operation(t, s, client, begin, in))
 				}
 			})
 		}
@@ -158,11 +155,53 @@ func TestConcurrentHistoriesAreLinearizable(t *testing.T) {
 		for _, l := range "od." {
 			require.NotZero(t, seen[byte(l)], "nobody was answered %c", l)
 		}
-		m := model(t)
-		if result := porcupine.CheckOperationsTimeout(m, history, time.Minute); result != porcupine.Ok {
-			require.Equal(t, porcupine.Ok, result, refused(m, history))
+		linearizable(t, history)
+	})
+}
+
+// Everybody has read the pending promise before anybody completes it, and so everybody believes to be the one.
+func TestOneOfManyWhoSawAPromisePendingCompletesIt(t *testing.T) {
+	everywhere(t, func(t *testing.T, open func() durable.Store) {
+		steps := []step{{op: "resolve", key: "k1", at: 1}, {op: "reject", key: "k2", at: 2, strict: true}, {op: "cancel", at: 3},
+			{op: "resolve", key: "k1", at: 4}, {op: "reject", key: "k1", at: 10}, {op: "get", at: 11}}
+		var stores []durable.Store
+		for range steps {
+			stores = append(stores, open())
+		}
+		begin := time.Now()
+		for round := range 3 {
+			create := step{id: fmt.Sprint("p", round), op: "create", timeout: 10 * time.Millisecond}
+			s, _ := atNoon(stores[0])
+			history := make([]porcupine.Operation, len(steps))
+			made := operation(t, s, 0, begin, create)
+			var met, done sync.WaitGroup
+			met.Add(len(steps))
+			for client, in := range steps {
+				in.id, in.value = create.id, fmt.Sprint(client)
+				var once sync.Once
+				s := durable.WithPause(stores[client], func() { once.Do(met.Done); met.Wait() })
+				s = durable.WithClock(s, func() time.Time { return noon.Add(time.Duration(in.at) * time.Millisecond) })
+				done.Go(func() { history[client] = operation(t, s, client, begin, in) })
+			}
+			done.Wait()
+			linearizable(t, append(history, made))
 		}
 	})
+}
+
+// operation makes a request and takes down when.
+func operation(t *testing.T, s durable.Store, client int, begin time.Time, in step) porcupine.Operation {
+	call := time.Since(begin)
+	out := perform(t, s, in)
+	return porcupine.Operation{ClientId: client, Input: in, Call: int64(call), Output: out, Return: int64(time.Since(begin))}
+}
+
+func linearizable(t *testing.T, history []porcupine.Operation) {
+	t.Helper()
+	m := model(t)
+	if result := porcupine.CheckOperationsTimeout(m, history, time.Minute); result != porcupine.Ok {
+		require.Equal(t, porcupine.Ok, result, refused(m, history))
+	}
 }
 
 func randomStep(r *rand.Rand) step {
@@ -177,7 +216,7 @@ func randomStep(r *rand.Rand) step {
 	return in
 }
 
-func perform(t require.TestingT, s durable.Store, in step) (out outcome) {
+func perform(t *testing.T, s durable.Store, in step) (out outcome) {
 	var answer durable.Answer
 	var err error
 	value := durable.Value{Data: []byte(in.value)}
@@ -190,7 +229,7 @@ func perform(t require.TestingT, s durable.Store, in step) (out outcome) {
 	default:
 		answer, err = request(background, s, in.op, in.id, in.key, in.strict, value)
 	}
-	out.letter = letter(t, answer, err)
+	out.letter = letter(goroutine{t}, answer, err)
 	if answer.ID == "" {
 		return out
 	}
@@ -206,6 +245,11 @@ func perform(t require.TestingT, s durable.Store, in step) (out outcome) {
 	}
 	return out
 }
+
+// goroutine is a test that a goroutine of its own can fail: what was seen goes on to the model.
+type goroutine struct{ *testing.T }
+
+func (goroutine) FailNow() {}
 
 // refused lists the operations on the promises whose history is refused.
 func refused(m porcupine.Model, history []porcupine.Operation) string {

@@ -1,6 +1,7 @@
 package durable_test
 
 import (
+	"context"
 	"database/sql"
 	"fmt"
 	"sync"
@@ -100,7 +101,9 @@ func TestDeletingDoesNotWaitForWhoDeletesToo(t *testing.T) {
 	n, err := durable.DeleteCompleted(background, tx, noon.AddDate(1, 0, 0), 2)
 	require.NoError(t, err)
 	require.EqualValues(t, 2, n)
-	n, err = durable.DeleteCompleted(background, db, noon.AddDate(1, 0, 0), 10)
+	ctx, cancel := context.WithTimeout(background, 10*time.Second) // it would wait for ever
+	defer cancel()
+	n, err = durable.DeleteCompleted(ctx, db, noon.AddDate(1, 0, 0), 10)
 	require.NoError(t, err)
 	require.EqualValues(t, 3, n)
 	require.NoError(t, tx.Commit())

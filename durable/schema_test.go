@@ -63,10 +63,13 @@ func TestTheDatabaseSaysWhichItIs(t *testing.T) {
 	})
 }
 
-func TestAnyOtherDatabaseIsRefused(t *testing.T) {
+func init() {
 	sql.Register("sqlite3-as-mysql", &mattn.SQLiteDriver{ConnectHook: func(c *mattn.SQLiteConn) error {
 		return c.RegisterFunc("version", func() string { return "8.4.0" }, true)
 	}})
+}
+
+func TestAnyOtherDatabaseIsRefused(t *testing.T) {
 	_, err := durable.Prepare(background, connect(t, "sqlite3-as-mysql", ":memory:"))
 	require.EqualError(t, err, `durable: the database is "8.4.0"; it must be SQLite or PostgreSQL`)
 	require.Nil(t, durable.Schema(0))

@@ -84,24 +84,25 @@ func TestASearchFindsByStateAndTags(t *testing.T) {
 		}
 		x := map[string]string{"kind": "x"}
 		require.Equal(t, []string{"late", "sleep", "waiting"}, search(t, s, durable.Query{States: []durable.State{durable.Pending}}))
-		clock.Time = noon.Add(time.Second) // nobody has touched those that time out now
-		for name, c := range map[string]struct {
+		clock.Time = noon.Add(time.Second)
+		for _, c := range []struct { // the first two are the first to see the promises that time out now
+			name string
 			durable.Query
 			want []string
 		}{
-			"pending":   {durable.Query{States: []durable.State{durable.Pending}}, []string{"waiting"}},
-			"resolved":  {durable.Query{States: []durable.State{durable.Resolved}}, []string{"resolve", "sleep"}},
-			"rejected":  {durable.Query{States: []durable.State{durable.Rejected}}, []string{"reject"}},
-			"canceled":  {durable.Query{States: []durable.State{durable.RejectedCanceled}}, []string{"cancel"}},
-			"timed out": {durable.Query{States: []durable.State{durable.RejectedTimedout}}, []string{"late"}},
-			"two":       {durable.Query{States: []durable.State{durable.Pending, durable.RejectedTimedout}}, []string{"late", "waiting"}},
-			"tag":       {durable.Query{Tags: x}, []string{"late", "sleep"}},
-			"odd tag":   {durable.Query{Tags: map[string]string{odd: odd}}, []string{"resolve"}},
-			"two tags":  {durable.Query{Tags: map[string]string{"kind": "x", "other": "y"}}, []string{"late"}},
-			"no tag":    {durable.Query{Tags: map[string]string{"kind": ""}}, nil},
-			"all three": {durable.Query{ID: "*e*", Tags: x, States: []durable.State{durable.Resolved}}, []string{"sleep"}},
+			{"resolved", durable.Query{States: []durable.State{durable.Resolved}}, []string{"resolve", "sleep"}},
+			{"timed out", durable.Query{States: []durable.State{durable.RejectedTimedout}}, []string{"late"}},
+			{"pending", durable.Query{States: []durable.State{durable.Pending}}, []string{"waiting"}},
+			{"rejected", durable.Query{States: []durable.State{durable.Rejected}}, []string{"reject"}},
+			{"canceled", durable.Query{States: []durable.State{durable.RejectedCanceled}}, []string{"cancel"}},
+			{"two", durable.Query{States: []durable.State{durable.Pending, durable.RejectedTimedout}}, []string{"late", "waiting"}},
+			{"tag", durable.Query{Tags: x}, []string{"late", "sleep"}},
+			{"odd tag", durable.Query{Tags: map[string]string{odd: odd}}, []string{"resolve"}},
+			{"two tags", durable.Query{Tags: map[string]string{"kind": "x", "other": "y"}}, []string{"late"}},
+			{"no tag", durable.Query{Tags: map[string]string{"kind": ""}}, nil},
+			{"all three", durable.Query{ID: "*e*", Tags: x, States: []durable.State{durable.Resolved}}, []string{"sleep"}},
 		} {
-			require.Equal(t, c.want, search(t, s, c.Query), name)
+			require.Equal(t, c.want, search(t, s, c.Query), c.name)
 		}
 	})
 }
