@@ -14,7 +14,7 @@ import (
 var ErrSchema = errors.New("durable: the table groupcommit_promises cannot be used")
 
 // Prepare asks the database which it is, looks whether the table is there and as it must be, and makes it if it is
-// missing. It costs three queries if the table is there. Processes that do so at once all succeed. A role that may not
+// missing. It costs three or four queries if the table is there. Processes that do so at once all succeed. A role that may not
 // create tables is content with one that is there: see Schema. q must not be in a transaction, which PostgreSQL ends at the
 // first error.
 func Prepare(ctx context.Context, q Querier) (Dialect, error) {
