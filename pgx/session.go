@@ -25,8 +25,8 @@ type session struct {
 	known  *lru.Cache[*pgconn.StatementDescription]
 	eqb    pgx.ExtendedQueryBuilder
 	args   []any // of the request that is being encoded
-	failed bool // the last transaction failed and is still to be rolled back
-	ended  bool // the connection is of no more use
+	failed bool  // the last transaction failed and is still to be rolled back
+	ended  bool  // the connection is of no more use
 
 	stuck   *groupcommit.Call // what the server was at when the group was lost
 	bounded bool              // lock_timeout is the groups' while texts are being prepared
