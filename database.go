@@ -37,12 +37,12 @@ type database struct {
 	writer     *writer                // written once, before traits
 	lanes      []*batcher             // the same; one for each group that may run at the same time
 	ledger     durable.Store          // the same; nil without Promises
-	sweeper    *sweeper               // the same; nil if there is nothing to delete
 	abreast    bool                   // the same; calls may be executed at the same time
 
-	mu     sync.Mutex // guards the setting of traits and engine, and closed
-	engine Engine
-	closed bool
+	mu      sync.Mutex // guards the setting of traits, and the rest
+	engine  Engine
+	closed  bool
+	sweeper *sweeper // nil if there is nothing to delete
 }
 
 // idleLeases is how many physical connections are kept for the next lease. database/sql's own default of 2 would open
@@ -128,9 +128,7 @@ func (d *database) ready(ctx context.Context) (*Traits, error) {
 	if d.closed {
 		return nil, ErrClosed
 	}
-	if d.ledger = ledger; ledger != nil && d.limits.keep > 0 {
-		d.sweeper = startSweeper(d.limits.keep, func(ctx context.Context) bool { return d.deleteOld(ctx, d.spare(&t)) })
-	}
+	d.ledger = ledger
 	if t.OneConn {
 		t.OneWriter = true
 		d.writers.SetConnMaxLifetime(0)
@@ -149,6 +147,9 @@ func (d *database) ready(ctx context.Context) (*Traits, error) {
 		d.lanes = append(d.lanes, newBatcher(&lane{database: d, turn: newTurn()}, d.limits))
 	}
 	d.traits.Store(&t)
+	if ledger != nil && d.limits.keep > 0 {
+		d.sweeper = startSweeper(d.limits.keep, func(ctx context.Context) bool { return d.deleteOld(ctx, d.spare(&t)) })
+	}
 	return &t, nil
 }
 
@@ -189,13 +190,13 @@ func (d *database) takeTurn(ctx context.Context, t *turn, tentative bool, since 
 // close drains the batcher and closes everything. Only the first call does.
 func (d *database) close() error {
 	d.mu.Lock()
-	closed := d.closed
+	closed, sweeper := d.closed, d.sweeper
 	d.closed = true
 	d.mu.Unlock()
 	if closed {
 		return nil
 	}
-	d.sweeper.stop()
+	sweeper.stop()
 	for _, b := range d.lanes {
 		b.close()
 	}
