@@ -58,7 +58,7 @@ func newDatabase(parent driver.Connector, dsn string, l limits) *database {
 			f(g)
 		}
 	}
-	d := &database{parent: parent, dsn: dsn, limits: l, engine: l.engine, apartRoom: make(chan struct{}, mostApart)}
+	d := &database{parent: parent, dsn: dsn, limits: l, engine: l.engine, apartRoom: make(chan struct{}, mostApart), flights: flights{keep: l.keep}}
 	d.writers = sql.OpenDB(physicalConnector{parent, d})
 	d.writers.SetMaxOpenConns(1) // until it is known what the database is like
 	d.leases = sql.OpenDB(physicalConnector{parent, d})

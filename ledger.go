@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -90,9 +91,9 @@ var (
 
 // ResolvedValue is the value of a promise of an Exec that came to so many rows and, unless it is nil, that last insert id.
 func ResolvedValue(rows int64, id *int64) []byte {
-	b := fmt.Appendf(nil, `{"rows":%d`, rows)
+	b := strconv.AppendInt(append(make([]byte, 0, 48), `{"rows":`...), rows, 10)
 	if id != nil {
-		b = fmt.Appendf(b, `,"id":%d`, *id)
+		b = strconv.AppendInt(append(b, `,"id":`...), *id, 10)
 	}
 	return append(b, '}')
 }

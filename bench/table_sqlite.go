@@ -10,7 +10,7 @@ var (
 	ours1024 = run{name: "groupcommit, 1,024 goroutines", side: grouped, users: 200_000, goroutines: 1024, synchronous: "full"}
 	ours8    = run{name: "groupcommit, 8 goroutines", side: grouped, users: 10_000, goroutines: 8, synchronous: "full"}
 	oursIDs  = run{name: "groupcommit, 1,024 goroutines, ids", side: grouped, users: 200_000, goroutines: 1024, synchronous: "full", ids: true}
-	replayed = run{name: "groupcommit, 1,024 goroutines, the same ids again", side: grouped, users: 200_000, goroutines: 1024, synchronous: "full", ids: true, again: true}
+	replayed = run{name: "groupcommit, 1,024 goroutines, the same ids again", side: grouped, users: 10_000, goroutines: 1024, synchronous: "full", ids: true, again: true}
 	plain1   = run{name: "plain, one goroutine", side: plain, users: 20_000, goroutines: 1, synchronous: "normal"}
 	ours1    = run{name: "groupcommit, one goroutine", side: grouped, users: 20_000, goroutines: 1, synchronous: "normal"}
 )

@@ -46,16 +46,23 @@ func rowsOf(t testing.TB, res sql.Result, rows, id int64, replay bool) {
 // groups runs a story on lone calls and on calls in a group with others.
 func groups(t *testing.T, story func(t *testing.T, db *sql.DB, exec func(id, query string, args ...any) (sql.Result, error))) {
 	t.Run("alone", func(t *testing.T) {
+		db, dsn := promising(t, "")
+		story(t, db, func(id, query string, args ...any) (sql.Result, error) {
+			return ours(t, dsn+"&groupcommit_promises=on").ExecContext(withID(id), query, args...)
+		})
+	})
+	t.Run("from memory", func(t *testing.T) {
 		db, _ := promising(t, "")
 		story(t, db, func(id, query string, args ...any) (sql.Result, error) {
 			return db.ExecContext(withID(id), query, args...)
 		})
 	})
 	t.Run("in a group", func(t *testing.T) {
-		db, _ := promising(t, "")
-		exec(t, db, "CREATE TABLE neighbours (n)")
+		look, dsn := promising(t, "")
+		exec(t, look, "CREATE TABLE neighbours (n)")
 		asked := 0
-		story(t, db, func(id, query string, args ...any) (sql.Result, error) {
+		story(t, look, func(id, query string, args ...any) (sql.Result, error) {
+			db := ours(t, dsn+"&groupcommit_promises=on") // that remembers nothing
 			release := hold(t, db)
 			before := groupcommit.Go(background, db, "INSERT INTO neighbours VALUES (1)")
 			p := groupcommit.Go(withID(id), db, query, args...)
