@@ -106,23 +106,18 @@ func (s *session) claim(calls []*groupcommit.Call) (map[string]durable.Promise, 
 
 // record writes down what the calls have come to. An error that may go away is not recorded.
 func (s *session) record(calls []*groupcommit.Call) error {
-	n := len(calls)
-	resolved := notes{durable.Resolved, make([]string, 0, n), make([]byte, 0, n*keySize), make([][]byte, 0, n)}
-	rejected := notes{state: durable.Rejected}
+	var all []*notes
 	for _, c := range calls {
 		if err := c.Err(); err == nil {
-			resolved.add(c, c.Resolved())
+			all = add(all, c, durable.Resolved, c.Resolved(), len(calls))
 		} else if code, ok := rejection(err); ok {
-			rejected.add(c, groupcommit.RejectedValue(code, err.Error()))
+			all = add(all, c, durable.Rejected, groupcommit.RejectedValue(code, err.Error()), 0)
 		}
 	}
-	for _, n := range []notes{resolved, rejected} {
-		if len(n.ids) == 0 {
-			continue
-		}
+	for _, n := range all {
 		st, err := s.statement(&s.ledger.note, notePromises)
 		if err == nil {
-			_, err = st.Exec(n.args(time.Now()))
+			_, err = st.Exec([]driver.Value{array(n.ids), int64(n.state), n.keys, n.values, int64(n.size), time.Now().UnixMilli()})
 		}
 		if err != nil {
 			return fmt.Errorf("groupcommit/sqlite3: the outcome could not be recorded: %w", err)
@@ -131,34 +126,26 @@ func (s *session) record(calls []*groupcommit.Call) error {
 	return nil
 }
 
-// notes are promises of one state that are to be written.
+// notes are promises with the same state, and values of the same size. A group has few such: numbers of as many digits.
 type notes struct {
 	state  durable.State
+	size   int
 	ids    []string
 	keys   []byte
-	values [][]byte
+	values []byte
 }
 
-func (n *notes) add(c *groupcommit.Call, value []byte) {
+func add(all []*notes, c *groupcommit.Call, state durable.State, value []byte, room int) []*notes {
+	i := slices.IndexFunc(all, func(n *notes) bool { return n.state == state && n.size == len(value) })
+	if i < 0 {
+		i = len(all)
+		all = append(all, &notes{state, len(value), make([]string, 0, room), make([]byte, 0, room*keySize), make([]byte, 0, room*len(value))})
+	}
+	n := all[i]
 	n.ids = append(n.ids, c.ID())
 	n.keys = append(n.keys, c.Fingerprint()...)
-	n.values = append(n.values, value)
-}
-
-// args are notePromises'. The values are made as long as the longest one, by blanks, which JSON allows for.
-func (n *notes) args(now time.Time) []driver.Value {
-	size := 0
-	for _, v := range n.values {
-		size = max(size, len(v))
-	}
-	all := make([]byte, 0, size*len(n.values))
-	for _, v := range n.values {
-		all = append(all, v...)
-		for range size - len(v) {
-			all = append(all, ' ')
-		}
-	}
-	return []driver.Value{array(n.ids), int64(n.state), n.keys, all, int64(size), now.UnixMilli()}
+	n.values = append(n.values, value...)
+	return all
 }
 
 // array is a JSON array.

@@ -124,7 +124,7 @@ func run(out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "There are %d rows, of %d payments. What became of payment-7? %s, %s.\n", rows, different, p.State, strings.TrimSpace(string(p.Value.Data)))
+	fmt.Fprintf(out, "There are %d rows, of %d payments. What became of payment-7? %s, %s.\n", rows, different, p.State, p.Value.Data)
 	if rows != payments || different != payments {
 		return fmt.Errorf("%d rows of %d payments; %d of each expected", rows, different, payments)
 	}
