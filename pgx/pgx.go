@@ -109,6 +109,7 @@ func (e *engine) Open(_ context.Context, conn driver.Conn, s groupcommit.Setting
 var traits = groupcommit.Traits{
 	Dialect:   groupcommit.PostgresSQL,
 	Writers:   2,
+	Ledger:    true,
 	Check:     func(*driver.NamedValue) error { return nil }, // as the driver's own: pgx converts when it encodes
 	Alone:     forTheDriver,
 	Transient: transient,
