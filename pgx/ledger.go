@@ -36,6 +36,9 @@ func (s *session) ledgered(ctx context.Context, requests []request) (out groupco
 	}
 	claim, err := s.describe(ctx, claimText)
 	if err != nil && asPg(err) != nil && !s.pg.IsClosed() {
+		if _, err := s.prepare(ctx, nil); err != nil { // the lock_timeout is the session's again
+			return s.refused(ctx, err), nil, -1
+		}
 		return undone, requests, -1
 	}
 	ready := requests

@@ -3,8 +3,10 @@ package pgx_test
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -363,4 +365,169 @@ func TestIDsInEveryModeOfTheDriver(t *testing.T) {
 		require.Equal(t, doneBefore, execID(background, r.db, named{"alone", logged(5)}))
 		r.once(6)
 	}
+}
+
+func TestAConnectionThatBreaksBeforeCommitLeavesNoClaim(t *testing.T) {
+	for _, text := range []string{"BEGIN", logged(0).query} {
+		for _, lone := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s lone=%t", text, lone), func(t *testing.T) {
+				r, p := promised(t)
+				require.Equal(t, all(done, 2), r.named(named{"x", logged(8)}, named{"y", logged(9)}))
+				r.exec(r.plain, "DELETE FROM log")
+				calls := ids(logs(5))
+				if lone {
+					calls = calls[:1]
+				}
+				release := r.beginNamed(calls...)
+				var once atomic.Bool
+				p.OnClient(func(m proxy.Message) proxy.Action {
+					if strings.HasPrefix(m.SQL, text) && m.Type != 'P' && once.CompareAndSwap(false, true) {
+						return proxy.CutAfterForward
+					}
+					return proxy.Pass
+				})
+				for i, o := range release() {
+					if lone && o.err != nil { // as the plain driver
+						o = execID(background, r.db, calls[i])
+					}
+					require.Equal(t, done, o)
+				}
+				r.once(len(calls))
+			})
+		}
+	}
+}
+
+func TestARejectionWhoseRecordIsLostIsFoundOut(t *testing.T) {
+	for name, action := range map[string]proxy.Action{"it was recorded": proxy.CutAfterForward, "it never arrived": proxy.Cut} {
+		t.Run(name, func(t *testing.T) {
+			r, p := promised(t)
+			r.exec(r.plain, "INSERT INTO rows (k) VALUES (1)")
+			var once atomic.Bool
+			p.OnClient(func(m proxy.Message) proxy.Action {
+				if strings.HasPrefix(m.SQL, "INSERT INTO groupcommit_promises") && once.CompareAndSwap(false, true) {
+					return action
+				}
+				return proxy.Pass
+			})
+			err := execID(background, r.db, named{"a", insert(1)}).err
+			if rejected := (*groupcommit.RejectedError)(nil); errors.As(err, &rejected) {
+				require.Equal(t, "23505", rejected.Code)
+			} else {
+				r.sameError(insert(1), err)
+			}
+			require.True(t, once.Load())
+			require.Equal(t, "1", r.promises("state = 2"))
+		})
+	}
+}
+
+func TestARejectionThatCannotBeRecordedSaysSo(t *testing.T) {
+	r := ledgerRig(t)
+	r.exec(r.plain, "INSERT INTO rows (k) VALUES (1)")
+	r.exec(r.plain, "ALTER TABLE groupcommit_promises ADD CHECK (state <> 2)")
+	err := execID(background, r.db, named{"a", insert(1)}).err
+	require.ErrorContains(t, err, "could not be recorded")
+	require.Equal(t, "23505", sqlState(err))
+}
+
+func TestAnOutcomeThatCannotBeCorrectedIsNotCommitted(t *testing.T) {
+	eachWay(t, func(t *testing.T, run func(*rig, named) outcome) {
+		r := ledgerRig(t)
+		r.exec(r.plain, "INSERT INTO rows (k, v) VALUES (1, ''), (2, '')")
+		r.exec(r.plain, `ALTER TABLE groupcommit_promises ADD CHECK (value <> '{"rows":2}')`)
+		err := run(r, named{"a", call{"UPDATE rows SET v = v || '!'", nil}}).err
+		require.ErrorContains(t, err, "cannot be recorded")
+		require.Equal(t, "2", r.value("SELECT count(*) FROM rows WHERE v = ''"))
+		require.Equal(t, "0", r.promises("id = 'a'"))
+	})
+}
+
+type panics struct{}
+
+func (panics) Value() (driver.Value, error) { panic("no value") }
+
+func TestAnArgumentThatPanicsLeavesNoClaim(t *testing.T) {
+	r := ledgerRig(t)
+	c, err := r.db.Conn(background)
+	require.NoError(t, err)
+	defer c.Close()
+	ctx := groupcommit.NoBatch(background)
+	bad := func(db interface {
+		ExecContext(context.Context, string, ...any) (sql.Result, error)
+	}, ctx context.Context) {
+		require.Panics(t, func() {
+			db.ExecContext(groupcommit.WithID(ctx, "a"), insert(0).query, panics{}, "v")
+		})
+		require.Equal(t, "0", r.promises("true"))
+	}
+	bad(c, ctx)
+	_, err = c.ExecContext(background, insert(1).query, 1, "v")
+	require.NoError(t, err)
+	bad(r.db, background)
+	require.Equal(t, all(done, 2), r.named(named{"a", insert(2)}, named{"b", insert(3)}))
+}
+
+func TestAServerThatIsKilledExecutesNoIDTwice(t *testing.T) {
+	s := pgtest.New(t, pgtest.Options{})
+	r := setUpOn(t, s.DSN(), nil, groupcommit.Promises(), groupcommit.MaxTime(20*time.Second))
+	r.exec(r.db, "DELETE FROM log")
+	var acknowledged, next atomic.Int64
+	stop := make(chan struct{})
+	var callers sync.WaitGroup
+	for range 16 {
+		callers.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				k := int(next.Add(1))
+				for execID(background, r.db, named{fmt.Sprint(k), logged(k)}).err != nil {
+					time.Sleep(5 * time.Millisecond)
+				}
+				acknowledged.Add(1)
+			}
+		})
+	}
+	for range 3 {
+		goal := acknowledged.Load() + 300
+		r.eventually("300 more", func() bool { return acknowledged.Load() >= goal })
+		require.NoError(t, s.Stop(pgtest.Immediate))
+		require.NoError(t, s.Start())
+	}
+	close(stop)
+	callers.Wait()
+	r.plain = r.open("pgx", s.DSN())
+	r.once(int(acknowledged.Load()))
+	require.Equal(t, fmt.Sprint(acknowledged.Load()), r.promises("state = 1"))
+}
+
+func TestARoleThatMayOnlyUseTheLedgerCanHaveIDs(t *testing.T) {
+	r := setUp(t)
+	for _, q := range durable.Schema(durable.PostgreSQL) {
+		r.exec(r.plain, q)
+	}
+	role := fmt.Sprintf("ledger_%d", time.Now().UnixNano())
+	r.exec(r.plain, "CREATE ROLE "+role+" LOGIN PASSWORD 'p'")
+	t.Cleanup(func() { r.plain.Exec("DROP OWNED BY " + role); r.plain.Exec("DROP ROLE " + role) })
+	r.exec(r.plain, "REVOKE CREATE ON SCHEMA public FROM public")
+	r.exec(r.plain, "GRANT SELECT, INSERT, UPDATE, DELETE ON groupcommit_promises, log, rows TO "+role)
+	name := fmt.Sprintf("pgx-groupcommit-test-%d", drivers.Add(1))
+	groupcommit.Register(name, stdlib.GetDefaultDriver(), groupcommit.Promises(), groupcommit.OnGroup(r.observe))
+	r.db = r.open(name, pgtest.With(r.dsn, pgtest.User(role, "p")))
+	calls := ids(logs(5))
+	require.Equal(t, all(done, 5), r.named(calls...))
+	require.Equal(t, all(doneBefore, 5), r.named(calls...))
+	require.Equal(t, done, execID(background, r.db, named{"alone", logged(5)}))
+	r.once(6)
+}
+
+func TestACallWithAnIDThatTakesAllTheTimeCostsOnlyItself(t *testing.T) {
+	r := ledgerRig(t, groupcommit.MaxTime(300*time.Millisecond))
+	slow := call{"INSERT INTO log (k) SELECT $1 FROM pg_sleep(1)", []any{1}}
+	require.Equal(t, all(done, 4), r.named(named{"a", logged(0)}, named{"b", slow}, named{"c", logged(2)}, named{"", logged(3)}))
+	r.once(4)
+	require.Equal(t, "3", r.promises("true"))
 }
