@@ -297,4 +297,6 @@ func withoutIDs(requests []request) []request {
 	return kept
 }
 
-func hasID(r request) bool { return r.call.ID() != "" }
+func (s *session) hasID(requests []request) bool {
+	return s.settings.Promises && slices.ContainsFunc(requests, func(r request) bool { return r.call.ID() != "" })
+}

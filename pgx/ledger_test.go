@@ -116,6 +116,7 @@ func TestAGroupOfCallsWithIDsIsExecutedOnceAndThenReplayed(t *testing.T) {
 	r := ledgerRig(t)
 	calls := ids(logs(100))
 	require.Equal(t, all(done, 100), r.named(calls...))
+	require.Equal(t, "1", r.value("SELECT count(DISTINCT xmin::text) FROM groupcommit_promises WHERE id <> ''"), "transactions")
 	require.Equal(t, all(doneBefore, 100), r.named(calls...))
 	r.once(100)
 	require.Equal(t, "100", r.promises(`state = 1 AND value = '{"rows":1}'`))
@@ -215,9 +216,16 @@ func TestAnArgumentThatCannotBeSentLeavesNoClaim(t *testing.T) {
 		r := ledgerRig(t)
 		require.Equal(t, done, run(r, named{"before", insert(1)}))
 		require.Error(t, run(r, named{"a", call{insert(0).query, []any{struct{ X int }{1}, "v"}}}).err)
+		r.noneOpen()
 		require.Equal(t, "1", r.promises("true"))
 		require.Equal(t, done, run(r, named{"a", insert(2)}))
 	})
+}
+
+// noneOpen requires that no connection was left in a transaction.
+func (r *rig) noneOpen() {
+	r.Helper()
+	require.Equal(r, "0", r.value("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in transaction%'"))
 }
 
 func promised(t *testing.T, opts ...groupcommit.Option) (*rig, *proxy.Proxy) {
@@ -249,6 +257,22 @@ func TestALoneCallWithAnIDFindsOutWhatBecameOfItsCommit(t *testing.T) {
 			r.once(1)
 		})
 	}
+}
+
+func TestALoneCallWithAnIDThatCannotFindOutIsOfUnknownOutcome(t *testing.T) {
+	r, p := promised(t, groupcommit.Retry(groupcommit.Constant(time.Millisecond, 5)))
+	p.OnClient(func(m proxy.Message) proxy.Action {
+		if m.Commit {
+			p.Refuse(true)
+			return proxy.CutAfterForward
+		}
+		return proxy.Pass
+	})
+	r.unknown(execID(background, r.db, named{"a", logged(0)}).err, 0)
+	p.OnClient(nil)
+	p.Refuse(false)
+	require.Equal(t, doneBefore, execID(background, r.db, named{"a", logged(0)}))
+	r.once(1)
 }
 
 func TestWhatCannotBeResolvedIsFoundOutByItsClaim(t *testing.T) {
@@ -290,7 +314,7 @@ func TestTwoProgramsWithTheSameIDsExecuteEachOnce(t *testing.T) {
 }
 
 func TestGroupsWithTheSameIDsInOppositeOrderDoNotDeadlock(t *testing.T) {
-	r := ledgerRig(t, groupcommit.Retry(groupcommit.Never))
+	r := ledgerRig(t, groupcommit.LockTimeout(20*time.Second))
 	tx, err := r.plain.Begin()
 	require.NoError(t, err)
 	_, err = tx.Exec("INSERT INTO groupcommit_promises (id, state, create_key, value, created_at, completed_at) VALUES ('a', 1, '', '', 0, 0)")
@@ -301,7 +325,7 @@ func TestGroupsWithTheSameIDsInOppositeOrderDoNotDeadlock(t *testing.T) {
 	r.eventually("the group waits for a", func() bool {
 		return r.value("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'") != "0"
 	})
-	_, err = tx.Exec("SET LOCAL lock_timeout = '5s'; INSERT INTO groupcommit_promises (id, state, create_key, value, created_at, completed_at) VALUES ('b', 1, '', '', 0, 0)")
+	_, err = tx.Exec("SET LOCAL lock_timeout = '300ms'; INSERT INTO groupcommit_promises (id, state, create_key, value, created_at, completed_at) VALUES ('b', 1, '', '', 0, 0)")
 	require.NoError(t, err, "the group has not claimed b before a")
 	require.NoError(t, tx.Rollback())
 	require.Equal(t, all(done, 3), <-answers)
@@ -459,6 +483,7 @@ func TestAnArgumentThatPanicsLeavesNoClaim(t *testing.T) {
 		require.Panics(t, func() {
 			db.ExecContext(groupcommit.WithID(ctx, "a"), insert(0).query, panics{}, "v")
 		})
+		r.noneOpen()
 		require.Equal(t, "0", r.promises("true"))
 	}
 	bad(c, ctx)
@@ -530,4 +555,5 @@ func TestACallWithAnIDThatTakesAllTheTimeCostsOnlyItself(t *testing.T) {
 	require.Equal(t, all(done, 4), r.named(named{"a", logged(0)}, named{"b", slow}, named{"c", logged(2)}, named{"", logged(3)}))
 	r.once(4)
 	require.Equal(t, "3", r.promises("true"))
+	require.Equal(t, "1", r.value("SELECT count(DISTINCT xmin::text) FROM log WHERE k IN (2, 3)"), "they were a group again")
 }

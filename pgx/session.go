@@ -132,7 +132,7 @@ func (s *session) share(ctx context.Context, together []request, single *[]reque
 		switch {
 		case s.simple:
 			transaction = s.oneByOne
-		case slices.ContainsFunc(together, hasID):
+		case s.hasID(together):
 			transaction = s.ledgered
 		}
 		var culprit int
@@ -141,7 +141,7 @@ func (s *session) share(ctx context.Context, together []request, single *[]reque
 		if out.Verdict != groupcommit.RolledBack || out.Broken {
 			return out
 		}
-		if culprit < 0 && slices.ContainsFunc(together, hasID) { // perhaps a statement of the ledger's
+		if culprit < 0 && s.hasID(together) { // perhaps a statement of the ledger's
 			together, out = withoutIDs(together), groupcommit.Outcome{}
 			continue
 		}

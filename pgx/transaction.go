@@ -106,7 +106,7 @@ type answers struct {
 	sent []request
 
 	token     token
-	began     time.Time     // when the requests' turn came
+	began     time.Time     // when the requests' turn came; from results on, when the last one was here
 	executing bool          // in ledgered: their turn has come
 	answered  int           // requests that have their result
 	failed    int           // the request that undid the transaction; -1 if it was another statement
@@ -167,7 +167,7 @@ func (a *answers) read() error {
 	return err
 }
 
-// results reads the requests' answers. Then began is when the last one came.
+// results reads the requests' answers.
 func (a *answers) results() error {
 	last := a.began
 	for i, r := range a.sent {
