@@ -60,6 +60,9 @@ func (r *rig) named(calls ...named) []outcome {
 
 func (r *rig) beginNamed(calls ...named) (release func() []outcome) {
 	r.Helper()
+	if r.forgets {
+		r.forget()
+	}
 	free := r.hold()
 	got := make([]outcome, len(calls))
 	var all sync.WaitGroup
@@ -353,6 +356,7 @@ func TestALedgerThatIsGoneIsTheErrorOfThoseWhoNeedIt(t *testing.T) {
 			if known {
 				require.Equal(t, all(done, 2), r.named(named{"x", logged(8)}, named{"y", logged(9)}))
 			}
+			r.forgets = false
 			r.exec(r.plain, "DROP TABLE groupcommit_promises")
 			got := r.named(named{"a", logged(1)}, named{"", logged(2)}, named{"b", logged(3)}, named{"", logged(4)})
 			for i, o := range got {
@@ -541,7 +545,7 @@ func TestARoleThatMayOnlyUseTheLedgerCanHaveIDs(t *testing.T) {
 	r.exec(r.plain, "GRANT SELECT, INSERT, UPDATE, DELETE ON groupcommit_promises, log, rows TO "+role)
 	name := fmt.Sprintf("pgx-groupcommit-test-%d", drivers.Add(1))
 	groupcommit.Register(name, stdlib.GetDefaultDriver(), groupcommit.Promises(), groupcommit.OnGroup(r.observe))
-	r.db = r.open(name, pgtest.With(r.dsn, pgtest.User(role, "p")))
+	r.forget = func() { r.db = r.open(name, pgtest.With(r.dsn, pgtest.User(role, "p"))) }
 	calls := ids(logs(5))
 	require.Equal(t, all(done, 5), r.named(calls...))
 	require.Equal(t, all(doneBefore, 5), r.named(calls...))
