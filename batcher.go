@@ -255,7 +255,22 @@ func (b *batcher) attempt(calls []*Call, held *lead) {
 	case Refused:
 		answerAll(calls, out.Err)
 	case Unknown:
-		answerAll(calls, &OutcomeUnknownError{Cause: out.Err})
+		b.unknown(calls, out.Err)
+	}
+}
+
+// unknown answers the calls of a group of which nobody knows what became. A call with an id is run again: its claim will
+// find out.
+func (b *batcher) unknown(calls []*Call, err error) {
+	for _, c := range calls {
+		switch {
+		case c.apart:
+		case c.id != "":
+			c.Apart()
+			c.doubt = err
+		default:
+			c.Answer(nil, &OutcomeUnknownError{Cause: err})
+		}
 	}
 }
 

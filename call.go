@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"runtime/debug"
 	"time"
+
+	"github.com/groupcommit/groupcommit/durable"
 )
 
 // A Call is one Exec on its way through a group: what was asked, who asked, and the outcome. Value and outcome
@@ -21,6 +23,10 @@ type Call struct {
 	ctx   context.Context
 	out   outcome
 	apart bool // to be run by its caller, away from the group
+
+	id    string      // "" for most calls
+	print durable.Key // the fingerprint of a call with an id
+	doubt error       // why it is not known whether an earlier attempt has left anything; nil if it has not
 
 	// The rest is the batcher's. Its mutex guards everything but wake and promise, which are written before the
 	// call is queued.
@@ -54,6 +60,7 @@ type outcome struct {
 type result struct {
 	id, rows       int64
 	idErr, rowsErr error
+	replayed       bool // it comes from the ledger, or from another call
 }
 
 func (r *result) LastInsertId() (int64, error) { return r.id, r.idErr }
@@ -70,7 +77,9 @@ func (c *Call) Bytes() int { return c.bytes }
 // is what the connection happens to hold after the statement. The caller sees nothing before the group is over.
 func (c *Call) Answer(res driver.Result, err error) {
 	c.out = outcome{err: err}
-	if err == nil && res != nil {
+	if own, ok := res.(*result); ok && err == nil {
+		c.out.result = *own
+	} else if err == nil && res != nil {
 		c.out.result.id, c.out.result.idErr = res.LastInsertId()
 		c.out.result.rows, c.out.result.rowsErr = res.RowsAffected()
 	}
@@ -103,16 +112,24 @@ func (c *Call) Try(exec func(*Call) (driver.Result, error)) (ok bool) {
 
 // exec has a call run by a group and waits for its outcome.
 func (d *database) exec(ctx context.Context, query string, args []driver.NamedValue, prepared bool) (driver.Result, error) {
+	out := d.run(ctx, query, args, prepared, nil)
+	return out.get()
+}
+
+// run is exec, for a flight if the call has an id.
+func (d *database) run(ctx context.Context, query string, args []driver.NamedValue, prepared bool, f *flight) outcome {
 	b := d.lane()
 	c := b.call()
 	c.Query, c.Args, c.Prepared, c.ctx = query, args, prepared, ctx
-	if err := b.do(c); err != nil {
-		b.free(c)
-		return nil, err
+	if f != nil {
+		c.id, c.print = f.id, f.print
 	}
-	out := c.out
+	out := outcome{err: b.do(c)}
+	if out.err == nil {
+		out = c.out
+	}
 	b.free(c)
-	return out.get()
+	return out
 }
 
 // get is what Exec returns. It panics where the plain driver would have.

@@ -59,6 +59,9 @@ func (c *conn) ExecContext(ctx context.Context, query string, args []driver.Name
 		return nil, err
 	}
 	t := c.db.texts.get(traits.Dialect, query)
+	if id, ok := idOf(ctx); ok {
+		return c.execOnce(ctx, id, t, traits, query, args, -1)
+	}
 	if c.batchable(ctx, t, traits, args) {
 		if traits.Check != nil {
 			if args, err = checkArgs(args, -1, []argCheck{traits.Check, defaultCheck}); err != nil {
@@ -81,6 +84,11 @@ func (c *conn) QueryContext(ctx context.Context, query string, args []driver.Nam
 		return nil, err
 	}
 	t := c.db.texts.get(traits.Dialect, query)
+	if t.Write {
+		if err := refuseID(ctx, "a query that writes"); err != nil {
+			return nil, err
+		}
+	}
 	defer c.abandon(c.physical == nil)()
 	if err := c.use(ctx, traits, t); err != nil {
 		return nil, err

@@ -16,3 +16,25 @@ func NoBatch(ctx context.Context) context.Context {
 func noBatch(ctx context.Context) bool {
 	return ctx != context.Background() && ctx.Value(noBatchKey{}) != nil
 }
+
+type idKey struct{}
+
+// WithID returns a context whose Exec is a durable promise with that id: it takes effect at most once, together with its
+// recorded outcome, and whoever calls again with the same id, in this process or another, before or after a crash, gets
+// that outcome. See [Promises], which the database must have been opened with.
+//
+// An id names one statement with its arguments: with others it is an error, [ErrMismatch]. An id has 1 to 255 bytes of UTF-8
+// without NUL. It must be one INSERT, UPDATE, DELETE or the like, outside a transaction; a context with an id that reaches
+// another statement that writes, or BeginTx, is an error there. A query that only reads takes no notice of it.
+func WithID(ctx context.Context, id string) context.Context {
+	return context.WithValue(ctx, idKey{}, id)
+}
+
+// idOf returns the id of a context. It may be empty, which is an error of the call's.
+func idOf(ctx context.Context) (id string, ok bool) {
+	if ctx == context.Background() {
+		return "", false
+	}
+	id, ok = ctx.Value(idKey{}).(string)
+	return id, ok
+}

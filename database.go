@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/groupcommit/groupcommit/durable"
 )
 
 // A database is what one sql.Open of ours stands on: the pools of physical connections, the writer, the batcher. It
@@ -25,7 +27,8 @@ type database struct {
 	writers *sql.DB
 	leases  *sql.DB
 
-	texts texts
+	texts   texts
+	flights flights
 
 	apartRoom chan struct{} // a token for each connection that runs a call which was put off
 
@@ -33,11 +36,13 @@ type database struct {
 	generation atomic.Int64           // of the physical connections that are not known to be stale
 	writer     *writer                // written once, before traits
 	lanes      []*batcher             // the same; one for each group that may run at the same time
+	ledger     durable.Store          // the same; nil without Promises
 	abreast    bool                   // the same; calls may be executed at the same time
 
-	mu     sync.Mutex // guards the setting of traits and engine, and closed
-	engine Engine
-	closed bool
+	mu      sync.Mutex // guards the setting of traits, and the rest
+	engine  Engine
+	closed  bool
+	sweeper *sweeper // nil if there is nothing to delete
 }
 
 // idleLeases is how many physical connections are kept for the next lease. database/sql's own default of 2 would open
@@ -53,7 +58,7 @@ func newDatabase(parent driver.Connector, dsn string, l limits) *database {
 			f(g)
 		}
 	}
-	d := &database{parent: parent, dsn: dsn, limits: l, engine: l.engine, apartRoom: make(chan struct{}, mostApart)}
+	d := &database{parent: parent, dsn: dsn, limits: l, engine: l.engine, apartRoom: make(chan struct{}, mostApart), flights: flights{keep: l.keep}}
 	d.writers = sql.OpenDB(physicalConnector{parent, d})
 	d.writers.SetMaxOpenConns(1) // until it is known what the database is like
 	d.leases = sql.OpenDB(physicalConnector{parent, d})
@@ -75,7 +80,7 @@ func (d *database) engineFor(conn driver.Conn) Engine {
 }
 
 func (d *database) settings() Settings {
-	return Settings{DSN: d.dsn, Mode: d.limits.mode, LockTimeout: d.limits.lockWait, MaxTime: d.limits.maxTime}
+	return Settings{DSN: d.dsn, Mode: d.limits.mode, LockTimeout: d.limits.lockWait, MaxTime: d.limits.maxTime, Promises: d.limits.promises}
 }
 
 // crowd is how many calls have to wait for one lane before another is used. Fewer are better off in one group: it shares
@@ -109,7 +114,12 @@ func (d *database) ready(ctx context.Context) (*Traits, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer l.giveBack()
+	t := l.session.Traits()
+	l.giveBack()
+	ledger, err := d.openLedger(ctx, &t)
+	if err != nil {
+		return nil, err
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if t := d.traits.Load(); t != nil {
@@ -118,7 +128,7 @@ func (d *database) ready(ctx context.Context) (*Traits, error) {
 	if d.closed {
 		return nil, ErrClosed
 	}
-	t := l.session.Traits()
+	d.ledger = ledger
 	if t.OneConn {
 		t.OneWriter = true
 		d.writers.SetConnMaxLifetime(0)
@@ -137,15 +147,34 @@ func (d *database) ready(ctx context.Context) (*Traits, error) {
 		d.lanes = append(d.lanes, newBatcher(&lane{database: d, turn: newTurn()}, d.limits))
 	}
 	d.traits.Store(&t)
+	if ledger != nil && d.limits.keep > 0 {
+		d.sweeper = startSweeper(d.limits.keep, func(ctx context.Context) bool { return d.deleteOld(ctx, d.spare(&t)) })
+	}
 	return &t, nil
+}
+
+// openLedger makes sure of the ledger's table.
+func (d *database) openLedger(ctx context.Context, t *Traits) (durable.Store, error) {
+	if !d.limits.promises {
+		return nil, nil
+	}
+	if !t.Ledger {
+		return nil, badOption("promises", "on", "on this database only off")
+	}
+	return durable.NewSQL(ctx, d.spare(t))
+}
+
+// spare is the pool for anything but groups.
+func (d *database) spare(t *Traits) *sql.DB {
+	if t.OneConn {
+		return d.writers
+	}
+	return d.leases
 }
 
 // lease borrows a physical connection for anything but a group.
 func (d *database) lease(ctx context.Context, t *Traits) (lease, error) {
-	if t.OneConn {
-		return borrow(ctx, d.writers)
-	}
-	return borrow(ctx, d.leases)
+	return borrow(ctx, d.spare(t))
 }
 
 // takeTurn waits for the writer on behalf of a caller that has been waiting since then.
@@ -161,12 +190,13 @@ func (d *database) takeTurn(ctx context.Context, t *turn, tentative bool, since 
 // close drains the batcher and closes everything. Only the first call does.
 func (d *database) close() error {
 	d.mu.Lock()
-	closed := d.closed
+	closed, sweeper := d.closed, d.sweeper
 	d.closed = true
 	d.mu.Unlock()
 	if closed {
 		return nil
 	}
+	sweeper.stop()
 	for _, b := range d.lanes {
 		b.close()
 	}

@@ -56,6 +56,17 @@
 //	...
 //	res, err := p.Await(ctx)
 //
+// # Durable promises
+//
+// With [Promises], a call may have an id, by [WithID]. Within the retention window and on one database, a statement with an
+// id takes effect at most once, together with its recorded outcome, and a caller that retries with the same id until it gets
+// an answer gets that one outcome: in this program or another, before or after a crash.
+//
+//	res, err := db.ExecContext(groupcommit.WithID(ctx, "payment-4711"), "INSERT INTO payments (cents) VALUES (?)", 995)
+//
+// [Lookup] says what became of an id, [Deduplicated] whether a result is a replay. Package durable has the promises
+// themselves, for promises that are not of an Exec.
+//
 // # Drivers
 //
 // Package sqlite3 registers "sqlite3-groupcommit", package pgx "pgx-groupcommit". Any other driver can be wrapped with [Register] or [NewConnector];

@@ -30,6 +30,7 @@ type Settings struct {
 	Mode        GroupMode     // how groups are committed, where there is a choice
 	LockTimeout time.Duration // how long a call in a group may wait for a lock; 0: as long as the session says
 	MaxTime     time.Duration // how long a group may take
+	Promises    bool          // calls may have ids, and the ledger's table is there once Open is over
 }
 
 // A Session is an [Engine] on one physical connection. It is never used by two goroutines at once.
@@ -116,6 +117,8 @@ type Traits struct {
 	// OneConn says that the database lives in its one physical connection (in memory): there is never a second,
 	// and it is kept until Close.
 	OneConn bool
+	// Ledger says that sessions claim and record the calls that have an id.
+	Ledger bool
 	// Writers is how many groups run at the same time unless the option says otherwise; 0 is 1.
 	Writers int
 	// BeginWrites says that every BeginTx takes the database's write lock at once, also a read-only one.

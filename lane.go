@@ -67,14 +67,22 @@ func (l *lane) apart(c *Call) {
 // runOn runs one call by itself, and again where the error is transient.
 func (l *lane) runOn(pool *sql.DB, c *Call) {
 	stale, failed := 0, 0
+	defer func() {
+		if c.doubt != nil && c.out.err != nil {
+			c.Answer(nil, &OutcomeUnknownError{Cause: c.doubt})
+		}
+	}()
 	for {
 		l.runOnce(pool, c)
+		if unknown := (*OutcomeUnknownError)(nil); c.id != "" && errors.As(c.out.err, &unknown) {
+			c.doubt = unknown.Cause
+		}
 		switch err := c.out.err; {
 		case err == nil:
 			return
 		case c.promise != nil && errors.Is(err, driver.ErrBadConn) && stale < staleRetries:
 			stale++ // database/sql runs a blocking Exec again; a promise has nobody behind it
-		case l.transient(err):
+		case l.transient(err), c.doubt != nil:
 			failed++
 			if !l.limits.retryPolicy().pause(c.ctx, failed) {
 				return

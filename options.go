@@ -30,7 +30,9 @@ type limits struct {
 	lockWait time.Duration
 	maxTime  time.Duration
 	mode     GroupMode
-	retry    RetryPolicy // nil: defaultRetry
+	promises bool
+	keep     time.Duration // of completed promises; 0: for ever
+	retry    RetryPolicy   // nil: defaultRetry
 	onGroup  func(GroupInfo)
 	physical func(*sql.DB)
 	engine   Engine
@@ -38,7 +40,7 @@ type limits struct {
 
 var defaults = limits{
 	maxLen: 1000, maxBytes: 16 << 20, maxQueue: 10_000,
-	lockWait: 200 * time.Millisecond, maxTime: time.Minute,
+	lockWait: 200 * time.Millisecond, maxTime: time.Minute, keep: 24 * time.Hour,
 }
 
 // MaxLen bounds the calls of one group. At least 1, which turns batching off; the default is 1,000.
@@ -121,6 +123,39 @@ func Mode(m GroupMode) Option {
 	}
 }
 
+// Promises has the database keep a ledger of the calls that have an id, by [WithID]: within the retention window and on one
+// database, a statement with an id takes effect at most once, together with its recorded outcome, and a caller that retries
+// with the same id until it gets an answer gets that one outcome.
+//
+// The ledger is the table groupcommit_promises, which is made at the first use if it is missing; for a role that may not,
+// package durable has the statements. A result is recorded, and so is an error that would come again: a violated constraint,
+// a value that does not fit. Nothing is recorded of an error that may go away: a missing table, a right, a lock, a lost
+// connection; the call may be made again. Calls without an id pay nothing.
+//
+// SQLite and PostgreSQL; elsewhere it is an error when the database is first used. In a data source name:
+// groupcommit_promises=on, or off.
+func Promises() Option { return promises(true) }
+
+func promises(on bool) Option {
+	return func(l *limits) error {
+		l.promises = on
+		return nil
+	}
+}
+
+// Retention is how long a promise is kept after its completion; its id may then be used again, and is executed again. The
+// default is 24 hours; 0 keeps promises for ever. What is older is deleted in steps of at most 1,000, beside the groups, by
+// every process that has the database open with [Promises].
+func Retention(d time.Duration) Option {
+	return func(l *limits) error {
+		if d < 0 {
+			return badOption("retention", d.String(), "a duration of 0 or more, such as 24h")
+		}
+		l.keep = d
+		return nil
+	}
+}
+
 // OnGroup has f told of every group after its commit and before its callers are answered. f is called by one goroutine
 // at a time, which is one of the callers: what f takes, every caller of the group waits, and a panic in f is that
 // caller's, after its commit (with [Go] there may be no caller, and the panic ends the program). f must not write to the
@@ -189,7 +224,7 @@ func (l limits) with(opts []Option) (limits, error) {
 // dsnOptions are the names that parseOption knows.
 var dsnOptions = []string{
 	prefix + "maxlen", prefix + "maxbytes", prefix + "maxqueue", prefix + "maxdelay", prefix + "writers",
-	prefix + "locktimeout", prefix + "maxtime", prefix + "mode", prefix + "retry",
+	prefix + "locktimeout", prefix + "maxtime", prefix + "mode", prefix + "retry", prefix + "promises", prefix + "retention",
 }
 
 // parseOption makes an option of a name without its prefix and a value, as they stand in a data source name.
@@ -223,6 +258,13 @@ func parseOption(name, value string) (Option, error) {
 		return duration(LockTimeout)
 	case "maxtime":
 		return duration(MaxTime)
+	case "retention":
+		return duration(Retention)
+	case "promises":
+		if value != "on" && value != "off" {
+			return nil, badOption(prefix+name, value, "on or off")
+		}
+		return promises(value == "on"), nil
 	case "retry":
 		p, err := parseRetry(value)
 		return Retry(p), err

@@ -69,6 +69,9 @@ func TestOptionsSetTheirLimitAndNoOther(t *testing.T) {
 		{LockTimeout(0), func(l *limits) { l.lockWait = 0 }},
 		{MaxTime(time.Second), func(l *limits) { l.maxTime = time.Second }},
 		{Mode(Autocommit), func(l *limits) { l.mode = Autocommit }},
+		{Promises(), func(l *limits) { l.promises = true }},
+		{Retention(0), func(l *limits) { l.keep = 0 }},
+		{Retention(time.Hour), func(l *limits) { l.keep = time.Hour }},
 		{WithEngine(anyDriver{}), func(l *limits) { l.engine = anyDriver{} }},
 	} {
 		want := defaults
@@ -78,6 +81,6 @@ func TestOptionsSetTheirLimitAndNoOther(t *testing.T) {
 	assert.NotNil(t, set(OnGroup(func(GroupInfo) {})).onGroup)
 	assert.NotNil(t, set(Physical(func(*sql.DB) {})).physical)
 	assert.Equal(t, 3, set(MaxLen(2), MaxLen(3)).maxLen, "the last one wins")
-	documented := limits{maxLen: 1000, maxBytes: 16 << 20, maxQueue: 10_000, lockWait: 200 * time.Millisecond, maxTime: time.Minute}
+	documented := limits{maxLen: 1000, maxBytes: 16 << 20, maxQueue: 10_000, lockWait: 200 * time.Millisecond, maxTime: time.Minute, keep: 24 * time.Hour}
 	assert.Equal(t, documented, defaults)
 }

@@ -22,6 +22,8 @@ type Promise struct {
 	state   atomic.Uint32
 	done    chan struct{}
 	unwatch func() bool // ends the watch over the context
+	flights *flights    // of the call's flight, if that is its own
+	flight  *flight
 }
 
 // Go executes query as db.ExecContext does, without waiting for the outcome. db must be a database of ours.
@@ -68,9 +70,44 @@ func Go(ctx context.Context, db *sql.DB, query string, args ...any) *Promise {
 			return p.reject(err)
 		}
 	}
+	if id, ok := idOf(ctx); ok {
+		if err := d.keeps(id); err != nil {
+			return p.reject(err)
+		}
+		p.call.id, p.call.print = id, fingerprint(query, p.call.Args)
+		p.depart(d)
+		return p
+	}
 	p.batch = d.lane()
 	p.batch.submit(p)
 	return p
+}
+
+// depart has a call with an id executed, or waits for the one that is under way.
+func (p *Promise) depart(d *database) {
+	f, mine, err := d.flights.board(p.call.id, p.call.print)
+	switch {
+	case err != nil:
+		p.reject(err)
+	case mine:
+		p.flights, p.flight = &d.flights, f
+		p.batch = d.lane()
+		p.batch.submit(p)
+	case !d.lanes[0].accept():
+		p.reject(ErrClosed)
+	default:
+		go p.follow(d, f)
+	}
+}
+
+func (p *Promise) follow(d *database, f *flight) {
+	defer d.lanes[0].active.Done()
+	if out, ok := f.share(p.call.ctx); ok {
+		p.call.out = out
+		p.settle()
+		return
+	}
+	p.depart(d)
 }
 
 // apart runs a call that cannot join a group, as a blocking Exec does.
@@ -210,6 +247,9 @@ func (p *Promise) settle() {
 	p.state.Store(uint32(p.call.verdict()))
 	p.call.Query, p.call.Args = "", nil
 	close(p.done)
+	if p.flight != nil {
+		p.flights.land(p.flight, p.call.out, p.call.ctx)
+	}
 	if p.unwatch != nil {
 		p.unwatch()
 	}
@@ -251,6 +291,9 @@ func (p *Promise) Await(ctx context.Context) (sql.Result, error) {
 
 // Done is closed when the promise is settled.
 func (p *Promise) Done() <-chan struct{} { return p.done }
+
+// ID is the id of [WithID]; "" if there was none.
+func (p *Promise) ID() string { return p.call.id }
 
 // State is PENDING until the promise is settled. It is then RESOLVED, or REJECTED if there is an error:
 // REJECTED_CANCELED or REJECTED_TIMEDOUT if that is the end of the context of [Go].

@@ -59,6 +59,9 @@ func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (drive
 	if err != nil {
 		return nil, err
 	}
+	if id, ok := idOf(ctx); ok {
+		return c.execOnce(ctx, id, s.text, traits, s.query, args, s.text.inputs)
+	}
 	if c.batchable(ctx, s.text, traits, args) {
 		if traits.Check != nil {
 			if args, err = checkArgs(args, s.text.inputs, []argCheck{traits.Check, defaultCheck}); err != nil {
@@ -83,6 +86,11 @@ func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driv
 	traits, err := c.db.ready(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if s.text.Write {
+		if err := refuseID(ctx, "a query that writes"); err != nil {
+			return nil, err
+		}
 	}
 	defer c.abandon(c.physical == nil)()
 	if err := s.use(ctx, traits); err != nil {

@@ -12,6 +12,9 @@ func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, e
 	if err != nil {
 		return nil, err
 	}
+	if err := refuseID(ctx, "a transaction"); err != nil {
+		return nil, err
+	}
 	if !opts.ReadOnly || traits.BeginWrites || traits.OneConn {
 		if err := c.takeTurn(ctx, !traits.BeginWrites && !traits.OneConn); err != nil {
 			return nil, err

@@ -5,8 +5,10 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync/atomic"
 
+	"github.com/groupcommit/groupcommit"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -22,6 +24,7 @@ type work struct {
 	users      int
 	goroutines int
 	maxLen     int                   // for an api that makes its own transactions; 0: rowsByHand
+	ids        bool                  // each call has an id of its own
 	clash      int                   // every so many calls insert the value that is taken; 0: none does
 	said       func(value int)       // called after each insert, unless nil
 	saidAll    func(first, last int) // the same for an api that makes its own transactions
@@ -48,6 +51,14 @@ func (w *work) rows() int {
 		return w.users
 	}
 	return w.users - (w.users+w.clash-1)/w.clash
+}
+
+// named is the context of a call, which cannot end.
+func (w *work) named(call int) context.Context {
+	if !w.ids {
+		return context.Background()
+	}
+	return groupcommit.WithID(context.Background(), w.table+"-"+strconv.Itoa(call))
 }
 
 // verdict is what is wrong with a call's answer.
@@ -77,7 +88,7 @@ func execs(ctx context.Context, db *sql.DB, w *work) error {
 					return nil
 				}
 				v := w.value(n)
-				_, err := db.Exec(w.insert, int64(v))
+				_, err := db.ExecContext(w.named(n), w.insert, int64(v))
 				if err := w.verdict(n, err); err != nil {
 					return err
 				}

@@ -72,6 +72,9 @@ func openPgxGrouped(dsn string, r *run) (*sql.DB, error) {
 	if r.maxLen > 0 {
 		opts = append(opts, groupcommit.MaxLen(r.maxLen))
 	}
+	if r.ids {
+		opts = append(opts, groupcommit.Promises())
+	}
 	if r.lines != nil {
 		opts = append(opts, groupcommit.OnGroup(r.lines.group))
 	}

@@ -15,6 +15,8 @@ type run struct {
 	maxLen      int
 	synchronous string // SQLite's; PostgreSQL has the server's own
 	clash       int    // one call in so many violates a unique key; 0: none does
+	ids         bool   // each call has an id of its own
+	again       bool   // what is measured is the second time that the same calls are made
 	lines       *lines // for --verbose; nil without
 
 	name  string // in the table
@@ -55,7 +57,7 @@ func (l *lab) do(ctx context.Context, r run) (res result, err error) {
 	}
 	defer func() { err = errors.Join(err, h.remove()) }()
 
-	w := &work{home: h, users: r.users, goroutines: r.goroutines, maxLen: r.maxLen, clash: r.clash}
+	w := &work{home: h, users: r.users, goroutines: r.goroutines, maxLen: r.maxLen, clash: r.clash, ids: r.ids}
 	if r.lines != nil {
 		if !r.batch {
 			w.said = r.lines.value
@@ -86,6 +88,12 @@ func (r *run) timed(ctx context.Context, w *work) (result, error) {
 	}
 	defer db.Close()
 	var before, after runtime.MemStats
+	if r.again {
+		if err := r.api(ctx, db, w); err != nil {
+			return result{}, err
+		}
+		w.next.Store(0)
+	}
 	runtime.GC() // what an earlier run has left is not this one's to clear
 	runtime.ReadMemStats(&before)
 	start := time.Now()

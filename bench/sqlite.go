@@ -70,6 +70,9 @@ func sqliteDSN(file string, r *run) string {
 	if r.maxLen > 0 && r.driver == gcsqlite3.DriverName {
 		q.Set("groupcommit_maxlen", strconv.Itoa(r.maxLen))
 	}
+	if r.ids {
+		q.Set("groupcommit_promises", "on")
+	}
 	return "file:" + (&url.URL{Path: file}).EscapedPath() + "?" + q.Encode()
 }
 

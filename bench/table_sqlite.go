@@ -9,17 +9,23 @@ var (
 	hand     = run{name: "by hand, 1,000 rows a transaction", side: byHand, users: 200_000, goroutines: 1, synchronous: "full"}
 	ours1024 = run{name: "groupcommit, 1,024 goroutines", side: grouped, users: 200_000, goroutines: 1024, synchronous: "full"}
 	ours8    = run{name: "groupcommit, 8 goroutines", side: grouped, users: 10_000, goroutines: 8, synchronous: "full"}
+	oursIDs  = run{name: "groupcommit, 1,024 goroutines, ids", side: grouped, users: 200_000, goroutines: 1024, synchronous: "full", ids: true}
+	replayed = run{name: "groupcommit, 1,024 goroutines, the same ids again", side: grouped, users: 10_000, goroutines: 1024, synchronous: "full", ids: true, again: true}
 	plain1   = run{name: "plain, one goroutine", side: plain, users: 20_000, goroutines: 1, synchronous: "normal"}
 	ours1    = run{name: "groupcommit, one goroutine", side: grouped, users: 20_000, goroutines: 1, synchronous: "normal"}
 )
 
 var sqliteGrid = grid{
-	runs: []run{plain64, ours64, hand, ours1024, ours8, plain1, ours1},
+	runs: []run{plain64, ours64, hand, ours1024, oursIDs, replayed, ours8, plain1, ours1},
 	cases: []tableCase{
 		{"64 goroutines, WAL, synchronous=FULL, against the plain driver with the same 64 goroutines",
 			40, false, "%.1f times", over(of(speed, ours64), of(speed, plain64)), rates(ours64, plain64)},
 		{"1,024 goroutines, synchronous=FULL, against a hand-written loop (one prepared INSERT, 1,000 rows a transaction)",
 			0.8, false, "%.2f of its rate", over(of(speed, ours1024), of(speed, hand)), rates(ours1024, hand)},
+		{"calls with fresh ids, 1,024 goroutines, against calls without",
+			0.5, false, "%.2f of their rate", over(of(speed, oursIDs), of(speed, ours1024)), rates(oursIDs, ours1024)},
+		{"calls whose ids have been executed, 1,024 goroutines, against those whose ids are fresh",
+			3, false, "%.1f times", over(of(speed, replayed), of(speed, oursIDs)), rates(replayed, oursIDs)},
 		{"mean group at 64 closed-loop goroutines",
 			58, false, "%.1f", of(mean, ours64), nil},
 		{"mean group at 8 closed-loop goroutines",

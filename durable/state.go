@@ -1,4 +1,3 @@
-// Package durable names the states of a promise, as the durable promise specification has them.
 package durable
 
 import "fmt"

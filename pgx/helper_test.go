@@ -31,6 +31,9 @@ type rig struct {
 	mu   sync.Mutex
 	size []int // of each group
 
+	forget  func() // opens db anew, so that what a program remembers is not used
+	forgets bool   // before each group of calls with ids
+
 	queuedNow int // how many calls begin has put in the queue
 }
 
@@ -46,7 +49,7 @@ func setUp(t *testing.T, opts ...groupcommit.Option) *rig {
 // setUpOn is setUp on a database that is there, with a way to it of our own.
 func setUpOn(t *testing.T, dsn string, via []pgtest.DSNOption, opts ...groupcommit.Option) *rig {
 	t.Helper()
-	r := &rig{T: t, dsn: dsn}
+	r := &rig{T: t, dsn: dsn, forgets: true}
 	r.plain = r.open("pgx", dsn)
 	for _, q := range []string{
 		"CREATE TABLE rows (k BIGINT PRIMARY KEY, v TEXT)",
@@ -58,6 +61,10 @@ func setUpOn(t *testing.T, dsn string, via []pgtest.DSNOption, opts ...groupcomm
 	name := fmt.Sprintf("pgx-groupcommit-test-%d", drivers.Add(1))
 	groupcommit.Register(name, stdlib.GetDefaultDriver(), append([]groupcommit.Option{groupcommit.OnGroup(r.observe)}, opts...)...)
 	r.db = r.open(name, pgtest.With(dsn, via...))
+	r.forget = func() {
+		require.NoError(r, r.db.Close())
+		r.db = r.open(name, pgtest.With(dsn, via...))
+	}
 	return r
 }
 

@@ -44,6 +44,17 @@
 // and a call or group that PostgreSQL ended with serialization_failure (40001), deadlock_detected (40P01),
 // lock_not_available (55P03), or that it did not let in while starting up (57P03).
 //
+// # Calls with ids
+//
+// A group claims all its ids first, has those executed that are new, and commits their records with them, at the cost of
+// two more round trips. A call with an id runs by itself, in a transaction of three round trips, where its group could not
+// have been one transaction: in the autocommit mode, by the simple protocol, or at another level of isolation. There, and
+// where another program's claim of the id is waited for longer than [groupcommit.LockTimeout], the others of its group do
+// not wait for it.
+//
+// An error is recorded as the outcome if the same call deserves it again: of SQLSTATE class 22, 23 or P0. It is recorded
+// in a transaction of its own, after the call's own has been undone. Any other error leaves the id free.
+//
 // # Servers
 //
 // PostgreSQL 13 and later. From 10 to 12 the older names of the same functions are used; before that, a lost answer is
@@ -109,6 +120,7 @@ func (e *engine) Open(_ context.Context, conn driver.Conn, s groupcommit.Setting
 var traits = groupcommit.Traits{
 	Dialect:   groupcommit.PostgresSQL,
 	Writers:   2,
+	Ledger:    true,
 	Check:     func(*driver.NamedValue) error { return nil }, // as the driver's own: pgx converts when it encodes
 	Alone:     forTheDriver,
 	Transient: transient,

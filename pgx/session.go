@@ -25,8 +25,8 @@ type session struct {
 	known  *lru.Cache[*pgconn.StatementDescription]
 	eqb    pgx.ExtendedQueryBuilder
 	args   []any // of the request that is being encoded
-	failed bool // the last transaction failed and is still to be rolled back
-	ended  bool // the connection is of no more use
+	failed bool  // the last transaction failed and is still to be rolled back
+	ended  bool  // the connection is of no more use
 
 	stuck   *groupcommit.Call // what the server was at when the group was lost
 	bounded bool              // lock_timeout is the groups' while texts are being prepared
@@ -51,6 +51,9 @@ func (s *session) Idle() bool {
 func (s *session) Close() {} // the statements end with the connection
 
 func (s *session) Alone(c *groupcommit.Call) (driver.Result, error) {
+	if c.ID() != "" {
+		return s.once(c)
+	}
 	return groupcommit.ExecOn(c.Context(), s.conn, c)
 }
 
@@ -90,6 +93,7 @@ type request struct {
 	call   *groupcommit.Call
 	query  string // the call's: the memory is told after it has been answered
 	sample bool   // its time is to be taken
+	rows   int64  // that it has affected
 	known  *pgconn.StatementDescription
 }
 
@@ -102,7 +106,7 @@ func (s *session) sort(calls []*groupcommit.Call) (together, single []request) {
 		way, sample := s.memory.road(c.Query, now)
 		r := request{call: c, query: c.Query, sample: sample}
 		switch {
-		case way == apart:
+		case way == apart, c.ID() != "" && (way == own || single0 || s.simple):
 			c.Apart()
 		case way == own || single0:
 			single = append(single, r)
@@ -119,20 +123,27 @@ const mayFail = 1
 // share commits the requests in one transaction, without those that fail. What is too many is added to single.
 func (s *session) share(ctx context.Context, together []request, single *[]request) groupcommit.Outcome {
 	var out groupcommit.Outcome
-	transaction := s.transaction
-	if s.simple {
-		transaction = s.oneByOne
-	}
 	for failed := 0; len(together) > 0; failed++ {
 		if failed > mayFail {
-			*single = append(together, *single...)
+			*single = append(withoutIDs(together), *single...)
 			return groupcommit.Outcome{}
+		}
+		transaction := s.transaction
+		switch {
+		case s.simple:
+			transaction = s.oneByOne
+		case s.hasID(together):
+			transaction = s.ledgered
 		}
 		var culprit int
 		out, together, culprit = transaction(ctx, together)
 		s.teach(together, culprit)
 		if out.Verdict != groupcommit.RolledBack || out.Broken {
 			return out
+		}
+		if culprit < 0 && s.hasID(together) { // perhaps a statement of the ledger's
+			together, out = withoutIDs(together), groupcommit.Outcome{}
+			continue
 		}
 		if culprit < 0 { // COMMIT itself failed
 			*single = append(together, *single...)

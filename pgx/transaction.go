@@ -42,22 +42,9 @@ func (s *session) transaction(ctx context.Context, requests []request) (out grou
 	sendText(p, "SET CONSTRAINTS ALL IMMEDIATE")
 	sendText(p, s.server.head)
 	p.SendFlushRequest()
-	sent = ready[:0]
-	before := true // the request before was a sample
-	for _, r := range ready {
-		if r.sample && !before {
-			p.SendFlushRequest()
-		}
-		if s.try(p, r) {
-			sent = append(sent, r)
-		}
-		if r.sample {
-			p.SendFlushRequest()
-		}
-		before = r.sample
-	}
-	p.SendFlushRequest()
-	a := answers{session: s, p: p, sent: sent, token: token{server: s.server}, failed: -1}
+	a := answers{session: s, p: p, token: token{server: s.server}, failed: -1}
+	a.send(ready)
+	sent = a.sent
 	err = p.Flush()
 	if err == nil {
 		err = a.begin(head)
@@ -118,12 +105,39 @@ type answers struct {
 	p    *pgconn.Pipeline
 	sent []request
 
-	token    token
-	began    time.Time     // when the requests' turn came
-	answered int           // requests that have their result
-	failed   int           // the request that undid the transaction; -1 if it was another statement
-	synced   bool          // the server has said everything
-	commit   time.Duration // from the last result to the end of COMMIT
+	token     token
+	began     time.Time     // when the requests' turn came; from results on, when the last one was here
+	executing bool          // in ledgered: their turn has come
+	answered  int           // requests that have their result
+	failed    int           // the request that undid the transaction; -1 if it was another statement
+	synced    bool          // the server has said everything
+	commit    time.Duration // from the last result to the end of COMMIT
+}
+
+// send sends the requests, and leaves in sent those that were. False: one that has been claimed could not be sent; it is in
+// sent, too, and so are those behind it.
+func (a *answers) send(ready []request) bool {
+	a.sent = ready[:0]
+	before := true // the request before was a sample
+	for i, r := range ready {
+		if r.sample && !before {
+			a.p.SendFlushRequest()
+		}
+		switch {
+		case a.try(a.p, r):
+			a.sent = append(a.sent, r)
+		case r.call.ID() != "":
+			a.failed = len(a.sent)
+			a.sent = append(a.sent, ready[i:]...)
+			return false
+		}
+		if r.sample {
+			a.p.SendFlushRequest()
+		}
+		before = r.sample
+	}
+	a.p.SendFlushRequest()
+	return true
 }
 
 // begin reads the answers up to the head's, which is the last of so many.
@@ -143,6 +157,18 @@ func (a *answers) begin(head int) error {
 
 // read reads the requests' answers up to the server's last word. nil says that everything was committed.
 func (a *answers) read() error {
+	err := a.results()
+	if err == nil {
+		err = a.committed(a.began)
+	}
+	if err != nil && !a.synced {
+		a.drain(err)
+	}
+	return err
+}
+
+// results reads the requests' answers.
+func (a *answers) results() error {
 	last := a.began
 	for i, r := range a.sent {
 		n, _, err := a.next(false)
@@ -150,9 +176,10 @@ func (a *answers) read() error {
 			if !endsConnection(err) {
 				a.failed = i
 			}
-			return a.drain(err)
+			return err
 		}
 		r.call.Answer(result(n), nil)
+		a.sent[i].rows = n
 		a.answered = i + 1
 		now := time.Now()
 		if r.sample {
@@ -160,10 +187,16 @@ func (a *answers) read() error {
 		}
 		last = now
 	}
-	if _, _, err := a.next(false); err != nil { // COMMIT's
-		return a.drain(err)
+	a.began = last
+	return nil
+}
+
+// committed reads COMMIT's answer and the server's last word.
+func (a *answers) committed(since time.Time) error {
+	if _, _, err := a.next(false); err != nil {
+		return err
 	}
-	a.commit = time.Since(last)
+	a.commit = time.Since(since)
 	_, _, err := a.next(false)
 	a.synced = errors.Is(err, errSynced)
 	if a.synced {

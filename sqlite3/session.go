@@ -4,9 +4,11 @@ import (
 	"context"
 	"database/sql/driver"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/durable"
 	"github.com/groupcommit/groupcommit/internal/lru"
 	"github.com/groupcommit/groupcommit/internal/sqltext"
 	"github.com/mattn/go-sqlite3"
@@ -25,6 +27,7 @@ type session struct {
 	rows   bool                  // every statement may have rows
 	kept   *lru.Cache[statement] // nil for a text that the driver's Exec must run
 	inTurn func(*groupcommit.Call) (driver.Result, error)
+	ledger ledger
 }
 
 type statement interface {
@@ -55,9 +58,16 @@ func newSession(conn driver.Conn, lite *sqlite3.SQLiteConn, t groupcommit.Traits
 
 func (s *session) Traits() groupcommit.Traits { return s.traits }
 func (s *session) Idle() bool                 { return s.lite.AutoCommit() }
-func (s *session) Close()                     { s.kept.Clear() }
+
+func (s *session) Close() {
+	s.kept.Clear()
+	s.ledger.close()
+}
 
 func (s *session) Alone(c *groupcommit.Call) (driver.Result, error) {
+	if c.ID() != "" {
+		return s.once(c)
+	}
 	return s.exec(c.Context(), c)
 }
 
@@ -68,7 +78,19 @@ func (s *session) Group(_ context.Context, calls []*groupcommit.Call) groupcommi
 		}
 		return groupcommit.Outcome{Verdict: groupcommit.RolledBack, Culprit: -1}
 	}
+	withID := named(calls)
+	var found map[string]durable.Promise
+	if len(withID) > 0 {
+		var err error
+		if found, err = s.claim(withID); err != nil {
+			return s.rollback() // each to its own error, and none for who has no id
+		}
+	}
 	for i, c := range calls {
+		if p, ok := found[c.ID()]; ok {
+			c.Answer(c.Replay(p))
+			continue
+		}
 		returned := c.Try(s.inTurn)
 		if !returned {
 			return groupcommit.Outcome{Verdict: groupcommit.RolledBack, Culprit: i, Broken: true}
@@ -78,19 +100,29 @@ func (s *session) Group(_ context.Context, calls []*groupcommit.Call) groupcommi
 			return groupcommit.Outcome{Verdict: groupcommit.RolledBack, Culprit: i}
 		}
 	}
+	if len(found) > 0 {
+		withID = slices.DeleteFunc(withID, func(c *groupcommit.Call) bool { _, ok := found[c.ID()]; return ok })
+	}
+	if len(withID) > 0 && s.record(withID) != nil {
+		return s.rollback()
+	}
 	start := time.Now()
 	err := s.control("COMMIT")
 	if err == nil {
 		return groupcommit.Outcome{Commit: time.Since(start)}
 	}
-	out := groupcommit.Outcome{Verdict: groupcommit.RolledBack, Culprit: -1}
+	out := s.rollback()
 	if isBusy(err) {
-		out = groupcommit.Outcome{Verdict: groupcommit.Refused, Err: err}
-	}
-	if !s.lite.AutoCommit() && s.control("ROLLBACK") != nil {
-		out.Broken = true // closing the connection rolls back
+		out.Verdict, out.Err = groupcommit.Refused, err
 	}
 	return out
+}
+
+// rollback ends a group's transaction that cannot be committed.
+func (s *session) rollback() groupcommit.Outcome {
+	// Closing the connection rolls back, too.
+	broken := !s.lite.AutoCommit() && s.control("ROLLBACK") != nil
+	return groupcommit.Outcome{Verdict: groupcommit.RolledBack, Culprit: -1, Broken: broken}
 }
 
 // exec runs one call as the driver's own Exec would.

@@ -100,6 +100,7 @@ func traits(file, dsn string, busy time.Duration) groupcommit.Traits {
 	return groupcommit.Traits{
 		Dialect:     groupcommit.SQLiteSQL,
 		OneWriter:   true,
+		Ledger:      true,
 		WriterKey:   key,
 		OneConn:     file == "" || shared,
 		BeginWrites: slices.Contains([]string{"immediate", "exclusive"}, strings.ToLower(params.Get("_txlock"))),

@@ -1,0 +1,118 @@
+package durable
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// ErrSchema is what the errors of Prepare match, by errors.Is, that only a change to the database or to the program ends:
+// the table is missing and cannot be made, has not all columns, or is of another version.
+var ErrSchema = errors.New("durable: the table groupcommit_promises cannot be used")
+
+// Prepare asks the database which it is, looks whether the table is there and as it must be, and makes it if it is
+// missing. It costs three or four queries if the table is there. Processes that do so at once all succeed. A role that may not
+// create tables is content with one that is there: see Schema. q must not be in a transaction, which PostgreSQL ends at the
+// first error.
+func Prepare(ctx context.Context, q Querier) (Dialect, error) {
+	d, err := dialectOf(ctx, q)
+	if err != nil {
+		return 0, err
+	}
+	ready, err := look(ctx, q, d)
+	if err != nil {
+		return 0, err
+	}
+	if !ready {
+		if err := build(ctx, q, d); err != nil {
+			return 0, fmt.Errorf("%w: it is not there, or not complete, and cannot be made: %w; have a role that may create tables "+
+				"run these statements, and grant SELECT, INSERT, UPDATE and DELETE on it to the program's role:\n%s",
+				ErrSchema, err, strings.Join(Schema(d), ";\n"))
+		}
+		if _, err := look(ctx, q, d); err != nil {
+			return 0, err
+		}
+	}
+	return d, nil
+}
+
+// dialectOf asks PostgreSQL's question first: in SQLite an unknown function ends nothing.
+func dialectOf(ctx context.Context, q Querier) (Dialect, error) {
+	said, err := column(ctx, q, "SELECT version()")
+	if err == nil {
+		if strings.HasPrefix(said[0], "PostgreSQL ") {
+			return PostgreSQL, nil
+		}
+		return 0, fmt.Errorf("durable: the database is %q; it must be SQLite or PostgreSQL", said[0])
+	}
+	if _, err2 := column(ctx, q, "SELECT sqlite_version()"); err2 != nil {
+		return 0, fmt.Errorf("durable: the database cannot be asked whether it is PostgreSQL: %w; or SQLite: %w", err, err2)
+	}
+	return SQLite, nil
+}
+
+// look reports that the table is there with all that belongs to it. A table of another shape is an error.
+func look(ctx context.Context, q Querier, d Dialect) (ready bool, err error) {
+	list := "SELECT name FROM pragma_table_info('groupcommit_promises')"
+	if d == PostgreSQL {
+		list = `SELECT attname::text FROM pg_attribute
+			WHERE attrelid = to_regclass('groupcommit_promises') AND attnum > 0 AND NOT attisdropped`
+	}
+	there, err := column(ctx, q, list)
+	if err != nil {
+		return false, fmt.Errorf("durable: the columns of groupcommit_promises cannot be read: %w", err)
+	}
+	if len(there) == 0 {
+		return false, nil
+	}
+	missing := slices.DeleteFunc(slices.Clone(columns), func(c string) bool { return slices.Contains(there, c) })
+	if len(missing) > 0 {
+		return false, fmt.Errorf("%w: it has the columns %s; it needs also %s", ErrSchema,
+			strings.Join(there, ", "), strings.Join(missing, ", "))
+	}
+	found, err := column(ctx, q, "SELECT value FROM groupcommit_promises WHERE id = ''")
+	if err != nil {
+		return false, fmt.Errorf("durable: the version of groupcommit_promises cannot be read: %w", err)
+	}
+	if len(found) == 0 {
+		return false, nil
+	}
+	if want := fmt.Sprint(version); found[0] != want {
+		return false, fmt.Errorf("%w: its version is %q; this program needs version %q", ErrSchema, found[0], want)
+	}
+	return true, nil
+}
+
+// build makes the table. Where two processes do so at once, PostgreSQL gives the loser of a race an error in spite of IF
+// NOT EXISTS; by then the other's work is committed, so that the same statement, done again, finds it.
+func build(ctx context.Context, q Querier, d Dialect) error {
+	for _, statement := range Schema(d) {
+		if _, err := q.ExecContext(ctx, statement); err == nil {
+			continue
+		}
+		if _, err := q.ExecContext(ctx, statement); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// column is the one column of a query.
+func column(ctx context.Context, q Querier, query string) (values []string, err error) {
+	rows, err := q.QueryContext(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var v sql.NullString
+		if err := rows.Scan(&v); err != nil {
+			return nil, err
+		}
+		values = append(values, v.String)
+	}
+	return values, rows.Err()
+}

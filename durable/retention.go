@@ -1,0 +1,39 @@
+package durable
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// DeleteCompleted deletes at most limit of the promises that were completed before a time, the oldest first, and returns
+// how many. A pending promise is never deleted, not even if its timeout has passed and no operation has seen it since. An id
+// that is deleted is free: a request under it is a first one again. So keep promises longer than anyone repeats a request.
+//
+// Any number of processes may do this at once on one database: on PostgreSQL none waits for another, and each
+// deletes rows of its own. It is one statement; a limit of 1,000 or so keeps it from holding up other writers. It also asks
+// the database which it is. The table must be there: see Prepare.
+func DeleteCompleted(ctx context.Context, q Querier, before time.Time, limit int) (n int64, err error) {
+	if limit < 1 {
+		return 0, fmt.Errorf("durable: the limit of promises to delete is %d; it must be 1 or more", limit)
+	}
+	d, err := dialectOf(ctx, q)
+	if err != nil {
+		return 0, err
+	}
+	lock := ""
+	if d == PostgreSQL {
+		lock = "FOR UPDATE SKIP LOCKED"
+	}
+	// The WITH has PostgreSQL choose the rows once. As a plain subquery they may be chosen again and again in a join, each
+	// time those that are not locked yet, and exceed the limit.
+	res, err := q.ExecContext(ctx, `
+		WITH old AS (
+			SELECT id FROM groupcommit_promises WHERE completed_at < $1 AND id <> '' ORDER BY completed_at LIMIT $2 `+lock+`
+		)
+		DELETE FROM groupcommit_promises WHERE id IN (SELECT id FROM old)`, before.UnixMilli(), limit)
+	if err != nil {
+		return 0, fmt.Errorf("durable: deleting old promises: %w", err)
+	}
+	return res.RowsAffected()
+}

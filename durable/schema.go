@@ -1,0 +1,92 @@
+package durable
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"strings"
+)
+
+// Dialect is the SQL that a database speaks.
+type Dialect uint8
+
+const (
+	SQLite     Dialect = iota + 1 // 3.35 or later
+	PostgreSQL                    // 12 or later
+)
+
+// String returns the database's name.
+func (d Dialect) String() string {
+	switch d {
+	case SQLite:
+		return "SQLite"
+	case PostgreSQL:
+		return "PostgreSQL"
+	}
+	return fmt.Sprintf("Dialect(%d)", uint8(d))
+}
+
+// Querier is what this package asks of a database: *sql.DB, *sql.Conn and *sql.Tx are such.
+type Querier interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
+// version is of the table that this package makes and can use.
+const version = 1
+
+// columns are those that the table must have. It may have more, which must do without a value.
+var columns = strings.Fields(`id state create_key complete_key kind param_headers param value_headers value tags timeout
+	created_at completed_at lease_owner lease_until`)
+
+// schema makes the table, version 1. What its columns hold:
+//
+//	state                    a State
+//	kind                     the type of a command; NULL for other promises
+//	…_headers, tags          JSON objects of strings; NULL if there are none
+//	param, value             the Data; NULL if there is none
+//	timeout, …_at, …_until   milliseconds since 1970; a NULL timeout is never
+//
+// The row with the empty id, which no promise has, holds the table's version as its value. It is the last thing made, so
+// that who finds it finds everything, and no promise is looked for without a condition that leaves it out.
+//
+// The indexes are partial, so that each row is in one of them at a time: completed ones are deleted by age, pending ones
+// are looked through.
+const schema = `
+CREATE TABLE IF NOT EXISTS groupcommit_promises (
+	id            {ID},
+	state         SMALLINT NOT NULL,
+	create_key    {BYTES},
+	complete_key  {BYTES},
+	kind          TEXT,
+	param_headers TEXT,
+	param         {BYTES},
+	value_headers TEXT,
+	value         {BYTES},
+	tags          TEXT,
+	timeout       BIGINT,
+	created_at    BIGINT NOT NULL,
+	completed_at  BIGINT,
+	lease_owner   TEXT,
+	lease_until   BIGINT
+);
+CREATE INDEX IF NOT EXISTS groupcommit_promises_completed ON groupcommit_promises (completed_at) WHERE completed_at IS NOT NULL;
+CREATE INDEX IF NOT EXISTS groupcommit_promises_pending ON groupcommit_promises (created_at) WHERE state = 0;
+INSERT INTO groupcommit_promises (id, state, created_at, value) VALUES ('', 1, 0, {VERSION}) ON CONFLICT (id) DO NOTHING`
+
+// Schema returns the statements that make the table, in their order. To run them again does no harm. Prepare runs them
+// where it may; somebody else must where the program's role may not create tables. The role then needs SELECT, INSERT,
+// UPDATE and DELETE on groupcommit_promises. Schema returns nil for a dialect that is not one of the constants.
+func Schema(d Dialect) []string {
+	var r *strings.Replacer
+	switch d {
+	case SQLite:
+		r = strings.NewReplacer("{ID}", "TEXT NOT NULL PRIMARY KEY", "{BYTES}", "BLOB", "{VERSION}", fmt.Sprintf("X'%x'", "1"))
+	case PostgreSQL:
+		// The collation is that of the bytes, as in SQLite: searches have one order everywhere.
+		r = strings.NewReplacer("{ID}", `TEXT COLLATE "C" PRIMARY KEY`, "{BYTES}", "BYTEA", "{VERSION}", "'1'")
+	default:
+		return nil
+	}
+	return strings.Split(strings.TrimSpace(r.Replace(schema)), ";\n")
+}

@@ -1,0 +1,153 @@
+package durable_test
+
+import (
+	"database/sql"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/groupcommit/groupcommit/durable"
+	"github.com/groupcommit/groupcommit/internal/pgtest"
+	mattn "github.com/mattn/go-sqlite3"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// run executes statements that must succeed.
+func run(t *testing.T, db *sql.DB, statements ...string) {
+	t.Helper()
+	for _, s := range statements {
+		_, err := db.Exec(s)
+		require.NoError(t, err, s)
+	}
+}
+
+func works(t *testing.T, db *sql.DB) {
+	t.Helper()
+	s, err := durable.NewSQL(background, db)
+	require.NoError(t, err)
+	_, err = s.Create(background, durable.CreateRequest{ID: "x"})
+	require.NoError(t, err)
+	answer, err := s.Resolve(background, durable.CompleteRequest{ID: "x"})
+	require.NoError(t, err)
+	require.Equal(t, durable.Resolved, answer.State)
+	n, err := durable.DeleteCompleted(background, db, answer.Completed.Add(1e9), 1)
+	require.NoError(t, err)
+	require.EqualValues(t, 1, n)
+}
+
+func refuses(t *testing.T, db *sql.DB, says ...string) {
+	t.Helper()
+	_, err := durable.NewSQL(background, db)
+	require.ErrorIs(t, err, durable.ErrSchema)
+	for _, s := range says {
+		assert.ErrorContains(t, err, s)
+	}
+}
+
+// dialectOf is that of the database that onDatabases runs the test on.
+func dialectOf(t *testing.T) durable.Dialect {
+	if strings.Contains(t.Name(), "/pgx") {
+		return durable.PostgreSQL
+	}
+	return durable.SQLite
+}
+
+func TestTheDatabaseSaysWhichItIs(t *testing.T) {
+	onDatabases(t, func(t *testing.T, connect func() *sql.DB) {
+		d, err := durable.Prepare(background, connect())
+		require.NoError(t, err)
+		require.Equal(t, dialectOf(t), d)
+	})
+}
+
+func init() {
+	sql.Register("sqlite3-as-mysql", &mattn.SQLiteDriver{ConnectHook: func(c *mattn.SQLiteConn) error {
+		return c.RegisterFunc("version", func() string { return "8.4.0" }, true)
+	}})
+}
+
+func TestAnyOtherDatabaseIsRefused(t *testing.T) {
+	_, err := durable.Prepare(background, connect(t, "sqlite3-as-mysql", ":memory:"))
+	require.EqualError(t, err, `durable: the database is "8.4.0"; it must be SQLite or PostgreSQL`)
+	require.Nil(t, durable.Schema(0))
+}
+
+func TestProcessesThatMakeTheTableAtOnceAllSucceed(t *testing.T) {
+	onDatabases(t, func(t *testing.T, connect func() *sql.DB) {
+		var errs [8]error
+		var done sync.WaitGroup
+		start := make(chan struct{})
+		for i := range errs {
+			db := connect()
+			require.NoError(t, db.Ping())
+			done.Go(func() {
+				<-start
+				_, errs[i] = durable.Prepare(background, db)
+			})
+		}
+		close(start)
+		done.Wait()
+		require.Equal(t, [8]error{}, errs)
+		works(t, connect())
+	})
+}
+
+func TestTheTableMayBeMadeByHand(t *testing.T) {
+	onDatabases(t, func(t *testing.T, connect func() *sql.DB) {
+		db := connect()
+		d := dialectOf(t)
+		run(t, db, durable.Schema(d)[0]) // and who did it was interrupted
+		works(t, db)
+		run(t, db, durable.Schema(d)...)
+		run(t, db, "ALTER TABLE groupcommit_promises ADD COLUMN more TEXT")
+		works(t, db)
+	})
+}
+
+func TestATableThatCannotBeUsedIsRefused(t *testing.T) {
+	onDatabases(t, func(t *testing.T, connect func() *sql.DB) {
+		db := connect()
+		run(t, db, "CREATE TABLE groupcommit_promises (id VARCHAR(10) PRIMARY KEY, state SMALLINT)")
+		refuses(t, db, "it has the columns id, state; it needs also create_key, complete_key, kind, param_headers,", "lease_until")
+		run(t, db, "DROP TABLE groupcommit_promises")
+		works(t, db)
+		run(t, db, "UPDATE groupcommit_promises SET value = '12' WHERE id = ''")
+		refuses(t, db, `its version is "12"; this program needs version "1"`)
+	})
+}
+
+func TestARoleThatMayOnlyUseTheTable(t *testing.T) {
+	dsn := pgtest.DSN(t)
+	owner := connect(t, "pgx", dsn)
+	var database string
+	require.NoError(t, owner.QueryRow("SELECT current_database()").Scan(&database))
+	role := "role_of_" + database
+	run(t, owner, "REVOKE CREATE ON SCHEMA public FROM PUBLIC", fmt.Sprintf(`CREATE ROLE %q LOGIN PASSWORD 'secret'`, role))
+	t.Cleanup(func() { run(t, owner, fmt.Sprintf(`DROP OWNED BY %q`, role), fmt.Sprintf(`DROP ROLE %q`, role)) })
+	user := connect(t, "pgx", pgtest.With(dsn, pgtest.User(role, "secret")))
+
+	refuses(t, user, "permission denied", "cannot be made", "CREATE TABLE IF NOT EXISTS groupcommit_promises (",
+		"grant SELECT, INSERT, UPDATE and DELETE")
+	run(t, owner, durable.Schema(durable.PostgreSQL)...)
+	run(t, owner, fmt.Sprintf(`GRANT SELECT, INSERT, UPDATE, DELETE ON groupcommit_promises TO %q`, role))
+	works(t, user)
+}
+
+func TestADatabaseThatMayOnlyBeRead(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "test.db")
+	owner := connect(t, "sqlite3", "file:"+path)
+	run(t, owner, "CREATE TABLE other (a)")
+	reader := connect(t, "sqlite3", "file:"+path+"?mode=ro")
+	refuses(t, reader, "attempt to write a readonly database", "CREATE TABLE IF NOT EXISTS groupcommit_promises (")
+	s, err := durable.NewSQL(background, owner)
+	require.NoError(t, err)
+	place(t, s, "x")
+	s, err = durable.NewSQL(background, reader)
+	require.NoError(t, err)
+	p, err := s.Get(background, "x")
+	require.NoError(t, err)
+	require.Equal(t, durable.Pending, p.State)
+}

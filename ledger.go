@@ -1,0 +1,238 @@
+package groupcommit
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"database/sql/driver"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/groupcommit/groupcommit/durable"
+)
+
+// The ledger is the table of promises, as far as calls with an id are concerned. A session of an engine claims the ids of
+// its calls, executes those that are new, and records their outcomes, all in one transaction. So there is never a row
+// without an outcome, and never an outcome without its effect; and a call that comes again is answered from the ledger.
+//
+// What a call comes to in the ledger is a durable.Promise: its create key is the call's fingerprint, its value the result or
+// the error in JSON.
+
+// ErrMismatch is the error of a call whose id belongs to another statement, or to the same one with other arguments. The
+// call was not executed.
+var ErrMismatch = errors.New("the id belongs to another statement or to other arguments")
+
+// RejectedError is a recorded error, for a call that comes again after the first one had been answered with the driver's
+// own. Of that there is left what the database said.
+type RejectedError struct {
+	ID      string // the promise's
+	Code    string // the database's own: a SQLSTATE, SQLite's extended code as a number; "" if there was none
+	Message string // at most 1 KiB
+}
+
+func (e *RejectedError) Error() string {
+	return fmt.Sprintf("groupcommit: promise %q was rejected: %s", e.ID, e.Message)
+}
+
+// maxMessage bounds what is recorded of an error's text.
+const maxMessage = 1 << 10
+
+// recorded is the value of a promise of an Exec. A pointer is nil where the driver gave no number.
+type recorded struct {
+	Rows    *int64 `json:"rows,omitempty"`
+	ID      *int64 `json:"id,omitempty"`
+	Code    string `json:"code,omitempty"`
+	Message string `json:"message,omitempty"`
+}
+
+// ID is the call's id; "" if it has none, as most calls. A call with an id is claimed and recorded by the session that
+// runs it.
+func (c *Call) ID() string { return c.id }
+
+// Fingerprint is what a call with an id is known by: a digest of its text and arguments. It is the promise's create key.
+func (c *Call) Fingerprint() durable.Key { return c.print }
+
+// Replay is the outcome of a call whose id is in the ledger: what is recorded there, or [ErrMismatch].
+func (c *Call) Replay(p durable.Promise) (driver.Result, error) {
+	if p.CreateKey != c.print {
+		return nil, fmt.Errorf("groupcommit: id %q: %w", c.id, ErrMismatch)
+	}
+	var v recorded
+	if err := json.Unmarshal(p.Value.Data, &v); err != nil || !p.State.Done() {
+		return nil, fmt.Errorf("groupcommit: id %q: the ledger has a promise that is %s with the value %q; a completed one with a result or an error is needed", c.id, p.State, p.Value.Data)
+	}
+	if p.State != durable.Resolved {
+		return nil, &RejectedError{ID: c.id, Code: v.Code, Message: v.Message}
+	}
+	res := result{replayed: true, rowsErr: errNoRows, idErr: errNoInsertID}
+	if v.Rows != nil {
+		res.rows, res.rowsErr = *v.Rows, nil
+	}
+	if v.ID != nil {
+		res.id, res.idErr = *v.ID, nil
+	}
+	return &res, nil
+}
+
+var (
+	errNoRows = errors.New("groupcommit: the number of rows affected was not recorded")
+	// errNoInsertID is database/sql's word for a driver that has none.
+	_, errNoInsertID = driver.RowsAffected(0).LastInsertId()
+)
+
+// ResolvedValue is the value of a promise of an Exec that came to so many rows and, unless it is nil, that last insert id.
+func ResolvedValue(rows int64, id *int64) []byte {
+	b := strconv.AppendInt(append(make([]byte, 0, 48), `{"rows":`...), rows, 10)
+	if id != nil {
+		b = strconv.AppendInt(append(b, `,"id":`...), *id, 10)
+	}
+	return append(b, '}')
+}
+
+// Resolved is the value to be recorded for a call that was answered with a result.
+func (c *Call) Resolved() []byte {
+	r, v := &c.out.result, recorded{}
+	if r.rowsErr == nil && r.idErr == nil {
+		return ResolvedValue(r.rows, &r.id)
+	}
+	if r.rowsErr == nil {
+		v.Rows = &r.rows
+	}
+	if r.idErr == nil {
+		v.ID = &r.id
+	}
+	b, _ := json.Marshal(v) // two numbers
+	return b
+}
+
+// RejectedValue is the value to be recorded for a call that failed.
+func RejectedValue(code, message string) []byte {
+	message = strings.ToValidUTF8(message, "\uFFFD")
+	if len(message) > maxMessage {
+		n := maxMessage
+		for !utf8.RuneStart(message[n]) {
+			n--
+		}
+		message = message[:n]
+	}
+	b, _ := json.Marshal(recorded{Code: code, Message: message}) // two strings
+	return b
+}
+
+// Claimed says that it is certain now whether an earlier attempt at the call has left anything: the ledger has been asked,
+// by a claim that no other transaction can take back.
+func (c *Call) Claimed() { c.doubt = nil }
+
+// Deduplicated reports that a result comes from the ledger, or from another call with the same id that was under way: the
+// call that it belongs to was not executed.
+func Deduplicated(res sql.Result) bool {
+	if own, ok := res.(*result); ok {
+		return own.replayed
+	}
+	// database/sql hands out the driver's result inside a struct of its own.
+	if v := reflect.ValueOf(res); v.Kind() == reflect.Struct {
+		for i := range v.NumField() {
+			if f := v.Field(i); f.Kind() == reflect.Interface && f.Elem().Type() == reflect.TypeFor[*result]() {
+				return f.Elem().Elem().FieldByName("replayed").Bool()
+			}
+		}
+	}
+	return false
+}
+
+// fingerprint digests a statement and its arguments as the driver gets them. The type of an argument counts: 1, 1.0, "1"
+// and true are four arguments. A time counts by its instant.
+func fingerprint(query string, args []driver.NamedValue) durable.Key {
+	h := make([]byte, 0, 256)
+	field := func(tag byte, s string) {
+		h = append(h, tag)
+		h = binary.AppendUvarint(h, uint64(len(s)))
+		h = append(h, s...)
+	}
+	number := func(tag byte, n uint64) { h = binary.BigEndian.AppendUint64(append(h, tag), n) }
+	h = append(h, 1) // the version of this encoding
+	field('q', query)
+	for _, a := range args {
+		if a.Name != "" {
+			field('@', a.Name)
+		}
+		switch v := a.Value.(type) {
+		case nil:
+			h = append(h, 'n')
+		case int64:
+			number('i', uint64(v))
+		case int:
+			number('i', uint64(v))
+		case float64:
+			number('f', math.Float64bits(v))
+		case bool:
+			h = append(h, 'b', map[bool]byte{false: 0, true: 1}[v])
+		case string:
+			field('s', v)
+		case []byte:
+			field('x', string(v))
+		case time.Time:
+			number('t', uint64(v.Unix()))
+			number('t', uint64(v.Nanosecond()))
+		default: // what only the driver knows, by its type and what it prints
+			if valuer, ok := v.(driver.Valuer); ok && !isNil(v) {
+				if inner, err := valuer.Value(); err == nil {
+					v = inner
+				}
+			}
+			field('?', fmt.Sprintf("%T", v))
+			field('?', printed(v))
+		}
+	}
+	sum := sha256.Sum256(h)
+	return durable.Key(sum[:])
+}
+
+func isNil(v any) bool {
+	r := reflect.ValueOf(v)
+	return r.Kind() == reflect.Pointer && r.IsNil()
+}
+
+// printed is a text of a value that is the same in another process. JSON has sorted keys and no addresses.
+func printed(v any) string {
+	if b, err := json.Marshal(v); err == nil && !bytes.Equal(b, []byte("{}")) {
+		return string(b)
+	}
+	return fmt.Sprintf("%+v", v)
+}
+
+// Lookup answers what became of the promise with an id, whoever made it: the record, or durable.ErrNotFound if there is
+// none, because no transaction with it has been committed, or because it is older than the retention allows. It reads what
+// is committed; a call that is under way is not seen.
+//
+// db must be one of ours, opened with [Promises].
+func Lookup(ctx context.Context, db *sql.DB, id string) (durable.Promise, error) {
+	d, err := databaseOf(db)
+	if err != nil {
+		return durable.Promise{}, err
+	}
+	if err := d.keeps(id); err != nil {
+		return durable.Promise{}, err
+	}
+	if _, err := d.ready(ctx); err != nil {
+		return durable.Promise{}, err
+	}
+	return d.ledger.Get(ctx, id)
+}
+
+// keeps is the error of an id that cannot be kept.
+func (d *database) keeps(id string) error {
+	if !d.limits.promises {
+		return fmt.Errorf("groupcommit: id %q: the database keeps no promises; open it with Promises() or %spromises=on", id, prefix)
+	}
+	return durable.CheckID(id)
+}

@@ -1,0 +1,98 @@
+package groupcommit
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+
+	"github.com/groupcommit/groupcommit/internal/sqltext"
+)
+
+// execOnce runs an Exec whose context has an id: in a group as any other call, unless its conn holds a physical
+// connection, which then is the one to run it on.
+func (c *conn) execOnce(ctx context.Context, id string, t *text, traits *Traits, query string, args []driver.NamedValue, inputs int) (driver.Result, error) {
+	if err := c.mayHaveID(id, t, traits, args); err != nil {
+		return nil, err
+	}
+	args, err := checkArgs(args, inputs, []argCheck{traits.Check, defaultCheck})
+	if err != nil {
+		return nil, err
+	}
+	print := fingerprint(query, args)
+	for {
+		f, mine, err := c.db.flights.board(id, print)
+		if err != nil {
+			return nil, err
+		}
+		var out outcome
+		ok := true
+		switch {
+		case !mine:
+			out, ok = f.share(ctx)
+		case c.physical != nil || noBatch(ctx):
+			out = c.flyHere(ctx, f, t, traits, query, args, inputs != -1)
+		default:
+			out = c.db.fly(ctx, f, query, args, inputs != -1)
+		}
+		if ok {
+			return out.get()
+		}
+	}
+}
+
+// mayHaveID is the error of a call that cannot be a durable promise.
+func (c *conn) mayHaveID(id string, t *text, traits *Traits, args []driver.NamedValue) error {
+	if err := c.db.keeps(id); err != nil {
+		return err
+	}
+	switch {
+	case t.Class != sqltext.Batch:
+		return errNoID(id, "this statement")
+	case traits.needsConn(args):
+		return errNoID(id, "a statement with an argument that is for the driver")
+	case c.inTx || c.physical != nil && !c.session.Idle():
+		return errNoID(id, "a statement inside a transaction")
+	}
+	return nil
+}
+
+func errNoID(id, what string) error {
+	return fmt.Errorf("groupcommit: id %q: %s cannot have one; a single INSERT, UPDATE, DELETE or the like outside a transaction can", id, what)
+}
+
+// refuseID is the error of what takes a context and has effects, but is no Exec.
+func refuseID(ctx context.Context, what string) error {
+	if id, ok := idOf(ctx); ok {
+		return errNoID(id, what)
+	}
+	return nil
+}
+
+// fly has a group execute the call of a new flight.
+func (d *database) fly(ctx context.Context, f *flight, query string, args []driver.NamedValue, prepared bool) (out outcome) {
+	out.err = errUnanswered // what runtime.Goexit leaves
+	defer func() { d.flights.land(f, out, ctx) }()
+	out = d.run(ctx, query, args, prepared, f)
+	return out
+}
+
+// flyHere executes the call of a new flight on a connection of its own.
+func (c *conn) flyHere(ctx context.Context, f *flight, t *text, traits *Traits, query string, args []driver.NamedValue, prepared bool) (out outcome) {
+	out.err = errUnanswered
+	defer func() { c.db.flights.land(f, out, ctx) }()
+	if err := c.use(ctx, traits, t); err != nil {
+		out.err = err
+		return out
+	}
+	call := &Call{Query: query, Args: args, Prepared: prepared, ctx: ctx, id: f.id, print: f.print, bytes: size(query, args)}
+	call.Try(c.session.Alone)
+	c.after(t)
+	c.met(call.out.err)
+	if unknown := (*OutcomeUnknownError)(nil); !c.bound && errors.As(call.out.err, &unknown) {
+		call.doubt = unknown.Cause
+		(&lane{database: c.db}).runOn(c.db.spare(traits), call) // another connection can find out
+	}
+	out = call.out
+	return out
+}

@@ -1,0 +1,162 @@
+package pgx_test
+
+import (
+	"bufio"
+	"database/sql"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/durable"
+	"github.com/groupcommit/groupcommit/internal/pgtest"
+	ours "github.com/groupcommit/groupcommit/pgx"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// insist calls with each of n ids until it is answered, from many goroutines, and tells each answer to said.
+func insist(t *testing.T, db *sql.DB, n int, said func(k int)) {
+	ks := make(chan int)
+	var workers sync.WaitGroup
+	for range 32 {
+		workers.Go(func() {
+			for k := range ks {
+				ctx := groupcommit.WithID(background, fmt.Sprintf("id-%d", k))
+				for {
+					_, err := db.ExecContext(ctx, "INSERT INTO log (k) VALUES ($1)", k)
+					if err == nil {
+						break
+					}
+					if !assert.NotErrorIs(t, err, groupcommit.ErrMismatch) {
+						break
+					}
+					time.Sleep(time.Millisecond) // a server that is down answers at once
+				}
+				said(k)
+			}
+		})
+	}
+	for _, k := range rand.Perm(n) {
+		ks <- k
+	}
+	close(ks)
+	workers.Wait()
+}
+
+// kept requires each of n ids to have one row and one outcome.
+func (r *rig) kept(n int) {
+	r.Helper()
+	r.once(n)
+	require.Equal(r, fmt.Sprint(n), r.value("SELECT count(*) FROM groupcommit_promises WHERE id <> '' AND state = $1", int64(durable.Resolved)))
+}
+
+const (
+	promiserDSN = "GROUPCOMMIT_TEST_PROMISE_DSN"
+	promiserIDs = 1500
+)
+
+// TestPromisingProcess is the process that another test kills.
+func TestPromisingProcess(t *testing.T) {
+	dsn := os.Getenv(promiserDSN)
+	if dsn == "" {
+		t.Skip("for a process that another test starts")
+	}
+	db, err := sql.Open(ours.DriverName, dsn)
+	require.NoError(t, err)
+	defer db.Close()
+	var mu sync.Mutex
+	insist(t, db, promiserIDs, func(k int) {
+		mu.Lock()
+		defer mu.Unlock()
+		fmt.Println("answered", k)
+	})
+}
+
+func promiser(t *testing.T, dsn string) (p *exec.Cmd, answers *bufio.Scanner) {
+	t.Helper()
+	p = exec.Command(os.Args[0], "-test.run=^TestPromisingProcess$")
+	p.Env = append(os.Environ(), promiserDSN+"="+dsn)
+	p.Stderr = os.Stderr
+	out, err := p.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, p.Start())
+	return p, bufio.NewScanner(out)
+}
+
+func TestEveryIDHasOneRowAndOneOutcomeWhateverCrashes(t *testing.T) {
+	r := setUp(t)
+	dsn := pgtest.With(r.dsn, pgtest.Param("groupcommit_promises", "on"))
+	acknowledged := make(map[string]bool)
+	for range 5 {
+		p, answers := promiser(t, dsn)
+		for left := rand.IntN(promiserIDs / 2); left > 0 && answers.Scan(); {
+			if k, ok := strings.CutPrefix(answers.Text(), "answered "); ok {
+				acknowledged[k] = true
+				left--
+			}
+		}
+		p.Process.Kill()
+		p.Wait()
+		for k := range acknowledged {
+			require.Equal(t, "1", r.value("SELECT count(*) FROM log WHERE k = $1::bigint", k), k)
+		}
+	}
+	var both sync.WaitGroup
+	for range 2 {
+		p, answers := promiser(t, dsn)
+		both.Go(func() {
+			n := 0
+			for answers.Scan() {
+				if strings.HasPrefix(answers.Text(), "answered ") {
+					n++
+				}
+			}
+			assert.NoError(t, p.Wait())
+			assert.Equal(t, promiserIDs, n)
+		})
+	}
+	both.Wait()
+	r.kept(promiserIDs)
+}
+
+func TestAFailoverLosesNothingAndDoublesNothing(t *testing.T) {
+	primary := pgtest.New(t, pgtest.Options{})
+	standby := pgtest.NewStandby(t, primary, pgtest.Options{})
+	require.NoError(t, primary.Synchronize(standby))
+	var hosts, ports []string
+	for _, s := range []*pgtest.Server{primary, standby} {
+		host, port, err := net.SplitHostPort(s.Addr())
+		require.NoError(t, err)
+		hosts, ports = append(hosts, host), append(ports, port)
+	}
+	r := setUpOn(t, primary.KeywordDSN(), []pgtest.DSNOption{
+		pgtest.Param("host", strings.Join(hosts, ",")), pgtest.Param("port", strings.Join(ports, ",")),
+		pgtest.Param("target_session_attrs", "read-write"), pgtest.Param("groupcommit_promises", "on"),
+	})
+	const ids, before = 3000, 1000
+	acknowledged := make(chan int, ids)
+	var load sync.WaitGroup
+	load.Go(func() { insist(t, r.db, ids, func(k int) { acknowledged <- k }) })
+	var early []int
+	for len(early) < before {
+		early = append(early, <-acknowledged)
+	}
+	require.NoError(t, primary.Kill())
+	for len(acknowledged) > 0 { // told before or at the death
+		early = append(early, <-acknowledged)
+	}
+	require.NoError(t, standby.Promote())
+	r.plain = r.open("pgx", standby.DSN())
+	for _, k := range early {
+		require.Equal(t, "1", r.value("SELECT count(*) FROM log WHERE k = $1", k), "%d was acknowledged", k)
+	}
+	load.Wait()
+	r.kept(ids)
+}

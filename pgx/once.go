@@ -1,0 +1,155 @@
+package pgx
+
+import (
+	"context"
+	"database/sql/driver"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/durable"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// once runs a call with an id by itself, in one transaction with its record in the ledger:
+//
+//	BEGIN; claim
+//	the call, as the plain driver runs it
+//	[correction;] COMMIT
+//
+// Each line is a round trip, by the simple protocol except for the call's own: so it serves every mode of the driver, and
+// the arguments and errors are the driver's. It is at the session's own level of isolation, and waits for locks as long as
+// the caller does: the claim for another transaction with the same id, until it is known what became of that.
+//
+// An error that would come again is recorded, too, once it has been rolled back: see [deterministic].
+func (s *session) once(c *groupcommit.Call) (driver.Result, error) {
+	ctx := c.Context()
+	defer s.abort(ctx) // whatever happened: an argument may have panicked
+	for {
+		state, value := durable.Resolved, groupcommit.ResolvedValue(expected, nil)
+		tag, err := s.text(ctx, "BEGIN; "+insertPromise(c, state, value))
+		switch {
+		case err != nil && s.pg.IsClosed() && ctx.Err() == nil:
+			return nil, driver.ErrBadConn // nothing was begun
+		case err != nil:
+			return nil, fmt.Errorf("groupcommit: id %q: it cannot be claimed: %w", c.ID(), err)
+		}
+		if tag.RowsAffected() == 1 {
+			break
+		}
+		if p, err := s.recorded(ctx, c.ID()); err == nil {
+			c.Claimed()
+			return c.Replay(p)
+		} else if !errors.Is(err, pgx.ErrNoRows) {
+			return nil, err
+		}
+		if err := s.abort(ctx); err != nil { // the row has been deleted since
+			return nil, err
+		}
+	}
+	c.Claimed()
+	res, err := groupcommit.ExecOn(ctx, s.conn, c)
+	if err != nil {
+		return s.rejected(c, err)
+	}
+	rows, err := res.RowsAffected()
+	if err != nil {
+		return nil, err
+	}
+	end := "COMMIT"
+	if rows != expected {
+		end = "UPDATE groupcommit_promises SET value = " + bytea(groupcommit.ResolvedValue(rows, nil)) + " WHERE id = " + text(c.ID()) + "; COMMIT"
+	}
+	switch _, err := s.text(ctx, end); {
+	case err == nil:
+		return res, nil
+	case s.pg.IsClosed():
+		return nil, &groupcommit.OutcomeUnknownError{Cause: err}
+	case s.Idle(): // COMMIT itself failed: of a deferred constraint, say
+		return s.rejected(c, err)
+	default:
+		return nil, fmt.Errorf("groupcommit: id %q: its result cannot be recorded: %w", c.ID(), err)
+	}
+}
+
+// rejected ends a call whose statement failed. The caller gets the driver's own error, and whoever comes again with the id
+// what is recorded of it.
+func (s *session) rejected(c *groupcommit.Call, failed error) (driver.Result, error) {
+	ctx := c.Context()
+	if s.pg.IsClosed() || !deterministic(failed) {
+		return nil, failed
+	}
+	err := s.abort(ctx)
+	if err == nil {
+		pg := asPg(failed)
+		var tag pgconn.CommandTag
+		tag, err = s.text(ctx, insertPromise(c, durable.Rejected, groupcommit.RejectedValue(pg.Code, pg.Message)))
+		if err == nil && tag.RowsAffected() == 1 {
+			return nil, failed
+		}
+	}
+	if err == nil { // another has come first in between
+		var p durable.Promise
+		if p, err = s.recorded(ctx, c.ID()); err == nil {
+			return c.Replay(p)
+		}
+	}
+	if s.pg.IsClosed() && ctx.Err() == nil {
+		return nil, &groupcommit.OutcomeUnknownError{Cause: errors.Join(failed, err)} // it may have been recorded
+	}
+	return nil, fmt.Errorf("groupcommit: id %q: %w; that could not be recorded, so the id may be executed again: %w", c.ID(), failed, err)
+}
+
+// deterministic reports an error that the same statement with the same arguments deserves: of its data, of a constraint,
+// or raised by the program's own code in the server. All others are of the moment or of the environment.
+func deterministic(err error) bool {
+	pg := asPg(err)
+	if pg == nil || len(pg.Code) != 5 || endsConnection(pg) {
+		return false
+	}
+	switch pg.Code[:2] {
+	case "22", "23", "P0":
+		return true
+	}
+	return false
+}
+
+// recorded reads what the ledger has of an id, or pgx.ErrNoRows.
+func (s *session) recorded(ctx context.Context, id string) (durable.Promise, error) {
+	var state, print, value string
+	err := s.pg.QueryRow(ctx, "SELECT state::text, coalesce(encode(create_key, 'hex'), ''), coalesce(encode(value, 'hex'), '') FROM groupcommit_promises WHERE id = "+
+		text(id), pgx.QueryExecModeSimpleProtocol).Scan(&state, &print, &value)
+	return promise(id, state, print, value), err
+}
+
+// abort ends the transaction, if there is one. A connection that cannot do it is closed.
+func (s *session) abort(ctx context.Context) error {
+	if s.pg.IsClosed() || s.Idle() {
+		return nil
+	}
+	_, err := s.text(ctx, "ROLLBACK")
+	if err != nil {
+		s.pg.Close(ctx)
+	}
+	return err
+}
+
+// text runs statements by the simple protocol, and returns what the last one says.
+func (s *session) text(ctx context.Context, statements string) (pgconn.CommandTag, error) {
+	return s.pg.Exec(ctx, statements, pgx.QueryExecModeSimpleProtocol)
+}
+
+func insertPromise(c *groupcommit.Call, state durable.State, value []byte) string {
+	now := strconv.FormatInt(time.Now().UnixMilli(), 10)
+	return "INSERT INTO groupcommit_promises (id, state, create_key, value, created_at, completed_at) VALUES (" + text(c.ID()) + ", " +
+		strconv.Itoa(int(state)) + ", " + bytea([]byte(c.Fingerprint())) + ", " + bytea(value) + ", " + now + ", " + now + ") ON CONFLICT (id) DO NOTHING"
+}
+
+// Literals in a form that no setting reads differently.
+
+func bytea(b []byte) string { return "decode('" + hex.EncodeToString(b) + "', 'hex')" }
+func text(s string) string  { return "convert_from(" + bytea([]byte(s)) + ", 'UTF8')" }

@@ -1,0 +1,223 @@
+package sqlite3
+
+import (
+	"cmp"
+	"database/sql/driver"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/durable"
+	"github.com/mattn/go-sqlite3"
+)
+
+// ledger claims and records the calls with an id of one session, some hundred with one statement: what a statement costs
+// from Go is more than what a row costs in SQLite. BEGIN IMMEDIATE keeps everybody else from writing, so that an id which
+// is not there is claimed by that alone.
+type ledger struct {
+	find *sqlite3.SQLiteStmt // made when first needed
+	note *sqlite3.SQLiteStmt
+}
+
+// The ids go in as a JSON array; the keys and the values as one blob each, of pieces that have the same size. Everything
+// else that takes an array apart in SQLite was found to be two to three times as slow.
+const (
+	findPromises = `SELECT p.id, p.state, p.create_key, p.value FROM json_each(?1) AS j
+		CROSS JOIN groupcommit_promises AS p ON p.id = j.value`
+	notePromises = `INSERT INTO groupcommit_promises (id, state, create_key, value, created_at, completed_at)
+		SELECT j.value, ?2, substr(?3, j.key * 32 + 1, 32), substr(?4, j.key * ?5 + 1, ?5), ?6, ?6
+		FROM json_each(?1) AS j`
+	keySize = 32
+)
+
+func (l *ledger) close() {
+	for _, st := range []*sqlite3.SQLiteStmt{l.find, l.note} {
+		if st != nil {
+			st.Close()
+		}
+	}
+}
+
+// statement makes one of the ledger's statements.
+func (s *session) statement(st **sqlite3.SQLiteStmt, query string) (*sqlite3.SQLiteStmt, error) {
+	if *st == nil {
+		made, err := s.lite.Prepare(query)
+		if err != nil {
+			return nil, err
+		}
+		*st = made.(*sqlite3.SQLiteStmt)
+	}
+	return *st, nil
+}
+
+// named returns the calls that have an id, in the order of their ids.
+func named(calls []*groupcommit.Call) (with []*groupcommit.Call) {
+	for _, c := range calls {
+		if c.ID() != "" {
+			with = append(with, c)
+		}
+	}
+	slices.SortFunc(with, func(a, b *groupcommit.Call) int { return cmp.Compare(a.ID(), b.ID()) })
+	return with
+}
+
+// claim returns the promises of those calls whose ids are in the ledger. The others' are the calls' own until the
+// transaction ends.
+func (s *session) claim(calls []*groupcommit.Call) (map[string]durable.Promise, error) {
+	st, err := s.statement(&s.ledger.find, findPromises)
+	if err != nil {
+		return nil, err
+	}
+	ids := make([]string, len(calls))
+	for i, c := range calls {
+		ids[i] = c.ID()
+	}
+	rows, err := st.Query([]driver.Value{array(ids)})
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var found map[string]durable.Promise
+	row := make([]driver.Value, 4)
+	for {
+		if err := rows.Next(row); err == io.EOF {
+			break
+		} else if err != nil {
+			return nil, err
+		}
+		if found == nil {
+			found = make(map[string]durable.Promise)
+		}
+		p := durable.Promise{ID: text(row[0]), CreateKey: durable.Key(text(row[2]))}
+		state, _ := row[1].(int64)
+		p.State, p.Value.Data = durable.State(state), []byte(text(row[3]))
+		found[p.ID] = p
+	}
+	for _, c := range calls {
+		c.Claimed()
+	}
+	return found, nil
+}
+
+// record writes down what the calls have come to. An error that may go away is not recorded.
+func (s *session) record(calls []*groupcommit.Call) error {
+	var all []*notes
+	for _, c := range calls {
+		if err := c.Err(); err == nil {
+			all = add(all, c, durable.Resolved, c.Resolved(), len(calls))
+		} else if code, ok := rejection(err); ok {
+			all = add(all, c, durable.Rejected, groupcommit.RejectedValue(code, err.Error()), 0)
+		}
+	}
+	for _, n := range all {
+		st, err := s.statement(&s.ledger.note, notePromises)
+		if err == nil {
+			_, err = st.Exec([]driver.Value{array(n.ids), int64(n.state), n.keys, n.values, int64(n.size), time.Now().UnixMilli()})
+		}
+		if err != nil {
+			return fmt.Errorf("groupcommit/sqlite3: the outcome could not be recorded: %w", err)
+		}
+	}
+	return nil
+}
+
+// notes are promises with the same state, and values of the same size. A group has few such: numbers of as many digits.
+type notes struct {
+	state  durable.State
+	size   int
+	ids    []string
+	keys   []byte
+	values []byte
+}
+
+func add(all []*notes, c *groupcommit.Call, state durable.State, value []byte, room int) []*notes {
+	i := slices.IndexFunc(all, func(n *notes) bool { return n.state == state && n.size == len(value) })
+	if i < 0 {
+		i = len(all)
+		all = append(all, &notes{state, len(value), make([]string, 0, room), make([]byte, 0, room*keySize), make([]byte, 0, room*len(value))})
+	}
+	n := all[i]
+	n.ids = append(n.ids, c.ID())
+	n.keys = append(n.keys, c.Fingerprint()...)
+	n.values = append(n.values, value...)
+	return all
+}
+
+// array is a JSON array.
+func array(ids []string) string {
+	b, _ := json.Marshal(ids)
+	return string(b)
+}
+
+func text(v driver.Value) string {
+	switch v := v.(type) {
+	case string:
+		return v
+	case []byte:
+		return string(v)
+	}
+	return ""
+}
+
+// rejection reports an error that the same call would meet again, and its code.
+func rejection(err error) (code string, ok bool) {
+	var e sqlite3.Error
+	if !errors.As(err, &e) || e.Code != sqlite3.ErrConstraint && e.Code != sqlite3.ErrMismatch {
+		return "", false
+	}
+	return strconv.Itoa(int(e.ExtendedCode)), true
+}
+
+// once runs one call with an id in a transaction of its own.
+func (s *session) once(c *groupcommit.Call) (driver.Result, error) {
+	res, err, done := s.attempt(c, func() (driver.Result, error) { return s.exec(c.Context(), c) })
+	if done {
+		return res, err
+	}
+	// The error has ended the transaction, or would not let it be committed. Nothing is left but to record that.
+	rejected := err
+	res, err, done = s.attempt(c, func() (driver.Result, error) { return nil, rejected })
+	if !done {
+		err = fmt.Errorf("groupcommit/sqlite3: the outcome could not be recorded: %w", err)
+	}
+	return res, err
+}
+
+// attempt claims the call's id, runs it and records what it came to. It is not done if the outcome is still to be recorded.
+func (s *session) attempt(c *groupcommit.Call, run func() (driver.Result, error)) (res driver.Result, err error, done bool) {
+	if err := s.control("BEGIN IMMEDIATE"); err != nil {
+		return nil, err, true
+	}
+	defer func() { // also of a panic
+		if !s.lite.AutoCommit() {
+			s.control("ROLLBACK")
+		}
+	}()
+	one := []*groupcommit.Call{c}
+	found, err := s.claim(one)
+	if err != nil {
+		return nil, err, true
+	}
+	if p, ok := found[c.ID()]; ok {
+		res, err := c.Replay(p)
+		return res, err, true
+	}
+	res, err = run()
+	c.Answer(res, err)
+	if _, final := rejection(err); err != nil && (!final || s.lite.AutoCommit()) {
+		return nil, err, !final
+	}
+	if err := s.record(one); err != nil {
+		return nil, err, true
+	}
+	if failed := s.control("COMMIT"); failed != nil {
+		_, final := rejection(failed)
+		return nil, failed, !final
+	}
+	return res, err, true
+}
