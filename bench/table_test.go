@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/groupcommit/groupcommit/internal/pgtest"
 	"github.com/stretchr/testify/assert"
 )
 
@@ -40,12 +41,18 @@ func TestThePlainDriverCountsAtItsBestPool(t *testing.T) {
 }
 
 func TestPoolsThatTheServerHasNoRoomForAreLeftOut(t *testing.T) {
-	for room, left := range map[int]int{300: 11, 97: 10, 20: 7} {
-		g := (&cluster{room: room}).grid()
+	for room, left := range map[int]int{300: 12, 97: 11, 20: 8} {
+		g := (&cluster{room: room, server: new(pgtest.Server)}).grid()
 		assert.Len(t, g.runs, left)
-		assert.Len(t, g.notes, 1+11-left)
+		assert.Len(t, g.notes, 1+12-left)
 	}
-	assert.Len(t, postgresGrid.runs, 11)
+	assert.Len(t, postgresGrid.runs, 12)
+}
+
+func TestCallsWithIDsAreLeftOutOnSomebodysServer(t *testing.T) {
+	g := (&cluster{room: 300}).grid()
+	assert.Len(t, g.runs, 11)
+	assert.Contains(t, g.notes[1], "ids")
 }
 
 func TestTheTableIsMarkdown(t *testing.T) {
