@@ -30,7 +30,8 @@ type database struct {
 	texts   texts
 	flights flights
 
-	apartRoom chan struct{} // a token for each connection that runs a call which was put off
+	apartRoom   chan struct{} // a token for each connection that runs a call which was put off
+	blockedRoom chan struct{} // the same, for those that have taken long
 
 	traits     atomic.Pointer[Traits] // set by the first physical connection
 	generation atomic.Int64           // of the physical connections that are not known to be stale
@@ -58,7 +59,7 @@ func newDatabase(parent driver.Connector, dsn string, l limits) *database {
 			f(g)
 		}
 	}
-	d := &database{parent: parent, dsn: dsn, limits: l, engine: l.engine, apartRoom: make(chan struct{}, mostApart), flights: flights{keep: l.keep}}
+	d := &database{parent: parent, dsn: dsn, limits: l, engine: l.engine, apartRoom: make(chan struct{}, mostApart), blockedRoom: make(chan struct{}, mostBlocked), flights: flights{keep: l.keep}}
 	d.writers = sql.OpenDB(physicalConnector{parent, d})
 	d.writers.SetMaxOpenConns(1) // until it is known what the database is like
 	d.leases = sql.OpenDB(physicalConnector{parent, d})

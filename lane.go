@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
+	"sync"
 	"time"
 )
 
@@ -51,17 +52,43 @@ func (l *lane) alone(c *Call) {
 }
 
 // mostApart bounds the connections for calls that were put off. There may be thousands of them at once, and a server
-// has room for a hundred connections.
-const mostApart = 24
+// has room for a hundred connections. Calls that wait for a lock have room of their own, so that they keep it from nobody
+// who would be done at once.
+const (
+	mostApart   = 24
+	mostBlocked = 40
+)
 
 func (l *lane) apart(c *Call) {
 	select {
 	case l.apartRoom <- struct{}{}:
-		defer func() { <-l.apartRoom }()
-		l.runOn(l.leases, c)
 	case <-c.ctx.Done():
 		c.Answer(nil, c.ctx.Err())
+		return
 	}
+	var mu sync.Mutex
+	room := l.apartRoom
+	clock := time.AfterFunc(overtime, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if room == nil { // it is over
+			return
+		}
+		select {
+		case l.blockedRoom <- struct{}{}:
+			<-room
+			room = l.blockedRoom
+		default: // too many; it stays where it is
+		}
+	})
+	defer func() {
+		clock.Stop()
+		mu.Lock()
+		defer mu.Unlock()
+		<-room
+		room = nil
+	}()
+	l.runOn(l.leases, c)
 }
 
 // runOn runs one call by itself, and again where the error is transient.

@@ -70,6 +70,12 @@
 // A pooler that gives each transaction another connection, as pgbouncer's transaction mode does, needs
 // default_query_exec_mode=simple_protocol: the autocommit pipeline changes settings of its session and changes them back.
 //
+// Calls that were put off share 64 connections. Where so many of them wait for locks, the next one waits for one of these; on
+// the plain driver it would wait for the pool.
+//
+// A call that ends its own connection, or takes a whole group's time, leaves those that were sent behind it in the autocommit
+// pipeline with an unknown outcome.
+//
 // A server that was replaced is believed about what it does not have. Where the old one goes on taking writes, too, there are
 // two truths, and nobody can tell which one a call belongs to.
 //
