@@ -147,7 +147,7 @@ const staleRetries = 2
 
 // commit runs a group until it is known what became of it. Nothing of it is in the database when it runs again.
 func (l *lane) commit(calls []*Call) Outcome {
-	stale, failed := 0, 0
+	stale, failed, at := 0, 0, -1
 	for {
 		out := l.commitOnce(calls)
 		if out.Verdict == Unknown && out.Token != nil {
@@ -158,8 +158,14 @@ func (l *lane) commit(calls []*Call) Outcome {
 			return out
 		case errors.Is(out.Err, driver.ErrBadConn) && stale < staleRetries:
 			stale++
+		case out.Again && out.Culprit >= 0 && out.Culprit == at: // twice at the same call: it may be the call
+			return Outcome{Verdict: RolledBack, Culprit: at}
 		case out.Again || l.transient(out.Err):
 			failed++
+			at = -1
+			if out.Again {
+				at = out.Culprit
+			}
 			if !l.limits.retryPolicy().pause(context.Background(), failed) {
 				return out
 			}
@@ -210,7 +216,7 @@ func (l *lane) resolve(lost Outcome) Outcome {
 				// One call took all the time: it must not cost the others theirs, nor be ended for good.
 				return Outcome{Verdict: RolledBack, Culprit: lost.Culprit}
 			}
-			return Outcome{Verdict: Refused, Err: lost.Err, Again: true}
+			return Outcome{Verdict: Refused, Err: lost.Err, Again: true, Culprit: lost.Culprit}
 		case err == nil, !again.pause(ctx, asked):
 			return lost
 		}

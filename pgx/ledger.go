@@ -34,7 +34,7 @@ func (s *session) ledgered(ctx context.Context, requests []request) (out groupco
 	if err := s.deallocate(ctx); err != nil {
 		return s.refused(ctx, err), nil, -1
 	}
-	claim, err := s.describe(ctx, claimText)
+	claim, err := s.describe(ctx, claimText, false)
 	if err != nil && asPg(err) != nil && !s.pg.IsClosed() {
 		if _, err := s.prepare(ctx, nil); err != nil { // the lock_timeout is the session's again
 			return s.refused(ctx, err), nil, -1

@@ -15,8 +15,8 @@
 // An error undoes a transaction in PostgreSQL. The call that caused it is run alone by its own caller once the others
 // have been committed, as a group again. Where a second one fails, the rest goes by the autocommit pipeline: each call
 // has a transaction of its own, still in one round trip, with synchronous_commit off, and at the end one that is
-// flushed, and the others with it. That is slower than one transaction, and in nothing different from the plain
-// driver. A text that keeps failing goes that way from the start; with groupcommit_mode=autocommit everything does, and it
+// flushed, and the others with it. That is slower than one transaction, and otherwise as the plain
+// driver, but for a lost connection. A text that keeps failing goes that way from the start; with groupcommit_mode=autocommit everything does, and it
 // does where default_transaction_isolation is not read committed.
 //
 // # Waiting and slow calls

@@ -20,6 +20,7 @@ type server struct {
 	syncCommit    string // the session's own
 	head          string // the statement that begins a transaction: names it, and bounds the waiting for locks
 	status        string // the statement that asks what became of it; "" if there is none
+	flushes       bool   // it may be told to flush its log
 	life          life
 	cluster       string // a server's, and that of its standbys; "" if it is not told
 }
@@ -32,6 +33,9 @@ type life struct{ started, processes string }
 
 // lasts is the condition that it is still the same life.
 func (l life) lasts() string {
+	if l.started == "" { // not known
+		return "false"
+	}
 	return "(extract(epoch FROM pg_postmaster_start_time())::text = " + quote(l.started) +
 		" AND EXISTS (SELECT FROM pg_stat_activity WHERE " + ownProcess + " AND pid = ANY(" + quote(l.processes) + ")))"
 }
@@ -44,10 +48,15 @@ func (s *session) learnServer(ctx context.Context) error {
 	var v server
 	var isolation string
 	err := s.pg.QueryRow(ctx, `SELECT current_setting('server_version_num')::int, current_setting('default_transaction_isolation'),
-		current_setting('lock_timeout'), current_setting('synchronous_commit'), extract(epoch FROM pg_postmaster_start_time())::text,
-		(SELECT coalesce(array_agg(pid)::text, '{}') FROM pg_stat_activity WHERE `+ownProcess+`)`).
-		Scan(&v.version, &isolation, &v.lockTimeout, &v.syncCommit, &v.life.started, &v.life.processes)
+		current_setting('lock_timeout'), current_setting('synchronous_commit'),
+		coalesce((SELECT bool_and(has_function_privilege(oid, 'EXECUTE')) FROM pg_proc WHERE proname = 'pg_logical' || '_emit_message'), false)`).
+		Scan(&v.version, &isolation, &v.lockTimeout, &v.syncCommit, &v.flushes)
 	if err != nil {
+		return err
+	}
+	err = s.pg.QueryRow(ctx, `SELECT extract(epoch FROM pg_postmaster_start_time())::text,
+		(SELECT coalesce(array_agg(pid)::text, '{}') FROM pg_stat_activity WHERE `+ownProcess+`)`).Scan(&v.life.started, &v.life.processes)
+	if err != nil && asPg(err) == nil { // the role may not be allowed to
 		return err
 	}
 	v.readCommitted = isolation == "read committed" || isolation == "read uncommitted"

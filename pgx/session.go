@@ -73,7 +73,7 @@ func (s *session) Group(ctx context.Context, calls []*groupcommit.Call) groupcom
 		putOff(single) // not begun
 		return out
 	}
-	if s.simple {
+	if s.simple || !s.server.flushes {
 		putOff(single)
 	} else {
 		if err := s.each(ctx, single); err != nil {

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/internal/lru"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
@@ -15,15 +16,16 @@ import (
 // describe returns what the server says of a text: nil if the connection's mode is not to ask. It is remembered within
 // the capacity of pgx's own cache, and prepared where the mode is to prepare: under a name of ours, because pgx closes
 // its own when a call fails and when a sql.Stmt of the same text is closed.
-func (s *session) describe(ctx context.Context, query string) (*pgconn.StatementDescription, error) {
+func (s *session) describe(ctx context.Context, query string, prepared bool) (*pgconn.StatementDescription, error) {
+	mode := s.pg.Config().DefaultQueryExecMode
+	if mode == pgx.QueryExecModeExec && !prepared { // what is prepared is encoded for the server's types, in each mode
+		return nil, nil
+	}
 	if sd, ok := s.known.Get(query); ok {
 		return sd, nil
 	}
 	name := ""
-	switch s.pg.Config().DefaultQueryExecMode {
-	case pgx.QueryExecModeExec:
-		return nil, nil
-	case pgx.QueryExecModeCacheStatement:
+	if mode == pgx.QueryExecModeCacheStatement {
 		digest := sha256.Sum256([]byte(query))
 		name = "groupcommit_" + hex.EncodeToString(digest[:24])
 	}
@@ -71,10 +73,13 @@ func (s *session) prepare(ctx context.Context, requests []request) ([]request, e
 	if err := s.deallocate(ctx); err != nil {
 		return nil, err
 	}
+	if s.pg.Config().DefaultQueryExecMode == pgx.QueryExecModeDescribeExec {
+		s.known = lru.New(max(1, len(requests)), s.forget) // the mode is to ask each time
+	}
 	kept := requests[:0]
 	for _, r := range requests {
 		if len(r.call.Args) > 0 {
-			sd, err := s.describe(ctx, r.query)
+			sd, err := s.describe(ctx, r.query, r.call.Prepared)
 			switch {
 			case err == nil:
 				r.known = sd
