@@ -141,7 +141,7 @@ func Deduplicated(res sql.Result) bool {
 	// database/sql hands out the driver's result inside a struct of its own.
 	if v := reflect.ValueOf(res); v.Kind() == reflect.Struct {
 		for i := range v.NumField() {
-			if f := v.Field(i); f.Kind() == reflect.Interface && f.Elem().Type() == reflect.TypeFor[*result]() {
+			if f := v.Field(i); f.Kind() == reflect.Interface && !f.IsNil() && f.Elem().Type() == reflect.TypeFor[*result]() {
 				return f.Elem().Elem().FieldByName("replayed").Bool()
 			}
 		}
@@ -179,7 +179,11 @@ func fingerprint(query string, args []driver.NamedValue) durable.Key {
 		case string:
 			field('s', v)
 		case []byte:
-			field('x', string(v))
+			if v == nil { // the drivers bind NULL
+				h = append(h, 'n')
+			} else {
+				field('x', string(v))
+			}
 		case time.Time:
 			number('t', uint64(v.Unix()))
 			number('t', uint64(v.Nanosecond()))
