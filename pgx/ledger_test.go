@@ -561,3 +561,11 @@ func TestACallWithAnIDThatTakesAllTheTimeCostsOnlyItself(t *testing.T) {
 	require.Equal(t, "3", r.promises("true"))
 	require.Equal(t, "1", r.value("SELECT count(DISTINCT xmin::text) FROM log WHERE k IN (2, 3)"), "they were a group again")
 }
+
+func TestALedgerThatTakesNoRowIsAnError(t *testing.T) {
+	r := ledgerRig(t)
+	r.exec(r.plain, "CREATE FUNCTION forget() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$")
+	r.exec(r.plain, "CREATE TRIGGER forgetful BEFORE INSERT ON groupcommit_promises FOR EACH ROW EXECUTE FUNCTION forget()")
+	require.ErrorContains(t, execID(background, r.db, named{"x", logged(1)}).err, "neither takes")
+	require.Equal(t, "0", r.value("SELECT count(*) FROM log"))
+}

@@ -29,7 +29,7 @@ import (
 func (s *session) once(c *groupcommit.Call) (driver.Result, error) {
 	ctx := c.Context()
 	defer s.abort(ctx) // whatever happened: an argument may have panicked
-	for {
+	for tried := 1; ; tried++ {
 		state, value := durable.Resolved, groupcommit.ResolvedValue(expected, nil)
 		tag, err := s.text(ctx, "BEGIN; "+insertPromise(c, state, value))
 		switch {
@@ -49,6 +49,9 @@ func (s *session) once(c *groupcommit.Call) (driver.Result, error) {
 		}
 		if err := s.abort(ctx); err != nil { // the row has been deleted since
 			return nil, err
+		}
+		if tried == mostClaims {
+			return nil, fmt.Errorf("groupcommit: id %q: groupcommit_promises neither takes a row with it nor shows one; a trigger or a policy may hide it", c.ID())
 		}
 	}
 	c.Claimed()
@@ -153,3 +156,6 @@ func insertPromise(c *groupcommit.Call, state durable.State, value []byte) strin
 
 func bytea(b []byte) string { return "decode('" + hex.EncodeToString(b) + "', 'hex')" }
 func text(s string) string  { return "convert_from(" + bytea([]byte(s)) + ", 'UTF8')" }
+
+// mostClaims is how often a call tries to claim an id whose row is deleted each time before it can be read.
+const mostClaims = 5

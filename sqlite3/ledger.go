@@ -117,7 +117,11 @@ func (s *session) record(calls []*groupcommit.Call) error {
 	for _, n := range all {
 		st, err := s.statement(&s.ledger.note, notePromises)
 		if err == nil {
-			_, err = st.Exec([]driver.Value{array(n.ids), int64(n.state), n.keys, n.values, int64(n.size), time.Now().UnixMilli()})
+			var res driver.Result
+			res, err = st.Exec([]driver.Value{array(n.ids), int64(n.state), n.keys, n.values, int64(n.size), time.Now().UnixMilli()})
+			if err == nil {
+				err = n.all(res)
+			}
 		}
 		if err != nil {
 			return fmt.Errorf("groupcommit/sqlite3: the outcome could not be recorded: %w", err)
@@ -133,6 +137,14 @@ type notes struct {
 	ids    []string
 	keys   []byte
 	values []byte
+}
+
+// all is the error of a table that has not taken them all: a trigger may ignore a row.
+func (n *notes) all(res driver.Result) error {
+	if rows, err := res.RowsAffected(); err != nil || rows != int64(len(n.ids)) {
+		return errors.Join(err, fmt.Errorf("groupcommit_promises has taken %d rows of %d", rows, len(n.ids)))
+	}
+	return nil
 }
 
 func add(all []*notes, c *groupcommit.Call, state durable.State, value []byte, room int) []*notes {

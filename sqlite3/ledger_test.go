@@ -372,3 +372,19 @@ func TestPromisesAreDeletedWhenTheyAreOld(t *testing.T) {
 	require.False(t, groupcommit.Deduplicated(res), "an id may be used again")
 	require.NoError(t, db.Close())
 }
+
+func TestALedgerThatIgnoresARecordKeepsItsCallFromTakingEffect(t *testing.T) {
+	db, _ := promising(t, "")
+	exec(t, db, "SELECT 1")
+	exec(t, db, "CREATE TRIGGER forgetful BEFORE INSERT ON groupcommit_promises WHEN NEW.id = 'x' BEGIN SELECT RAISE(IGNORE); END")
+	release := hold(t, db)
+	neighbour := groupcommit.Go(withID("y"), db, insertRow, 1, "v")
+	lost := groupcommit.Go(withID("x"), db, insertRow, 2, "v")
+	awaitQueued(t, db, 2)
+	release()
+	_, err := neighbour.Await(background)
+	require.NoError(t, err)
+	_, err = lost.Await(background)
+	require.ErrorContains(t, err, "0 rows of 1")
+	require.Equal(t, 1, count(t, db, "SELECT count(*) FROM a"))
+}
