@@ -30,7 +30,7 @@ type Settings struct {
 	Mode        GroupMode     // how groups are committed, where there is a choice
 	LockTimeout time.Duration // how long a call in a group may wait for a lock; 0: as long as the session says
 	MaxTime     time.Duration // how long a group may take
-	Promises    bool          // calls may have ids, and the ledger's table is there once Open is over
+	Promises    bool          // calls may have ids; the ledger's table is there before the first of them
 }
 
 // A Session is an [Engine] on one physical connection. It is never used by two goroutines at once.

@@ -145,7 +145,8 @@ func promises(on bool) Option {
 
 // Retention is how long a promise is kept after its completion; its id may then be used again, and is executed again. The
 // default is 24 hours; 0 keeps promises for ever. What is older is deleted in steps of at most 1,000, beside the groups, by
-// every process that has the database open with [Promises].
+// every process that has the database open with [Promises]. Ages are by the clocks of these processes, which must differ by
+// far less; where they have different settings, the shortest counts.
 func Retention(d time.Duration) Option {
 	return func(l *limits) error {
 		if d < 0 {
@@ -159,7 +160,7 @@ func Retention(d time.Duration) Option {
 // OnGroup has f told of every group after its commit and before its callers are answered. f is called by one goroutine
 // at a time, which is one of the callers: what f takes, every caller of the group waits, and a panic in f is that
 // caller's, after its commit (with [Go] there may be no caller, and the panic ends the program). f must not write to the
-// database or close it: no group runs while f does, so it would wait for itself.
+// database or close it: the groups that it would wait for may be waiting for f.
 func OnGroup(f func(GroupInfo)) Option {
 	return func(l *limits) error {
 		if f == nil {

@@ -50,14 +50,7 @@ func (s *session) ledgered(ctx context.Context, requests []request) (out groupco
 	}
 	ready, c := claimsOf(ready)
 	p := s.pg.PgConn().StartPipeline(ctx)
-	head := 3
-	if s.failed {
-		sendText(p, "ROLLBACK")
-		head++
-	}
-	sendText(p, "BEGIN")
-	sendText(p, "SET CONSTRAINTS ALL IMMEDIATE")
-	sendText(p, s.server.head)
+	head := s.begin(p)
 	sendPrepared(p, claim, claimText, c.params())
 	a := answers{session: s, p: p, sent: ready, token: token{server: s.server}, failed: -1}
 	err = a.claim(head, c)
@@ -158,7 +151,7 @@ func (a *answers) claim(head int, c *claims) error {
 	if err := a.p.Flush(); err != nil {
 		return err
 	}
-	if err := a.begin(head); err != nil {
+	if err := a.head(head); err != nil {
 		return err
 	}
 	a.session.failed = false

@@ -4,12 +4,14 @@ import (
 	"database/sql"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/groupcommit/groupcommit"
 	"github.com/groupcommit/groupcommit/internal/pgtest"
 	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -176,6 +178,37 @@ func TestMoreTextsThanTheCacheHoldsMakeOneGroup(t *testing.T) {
 				r.good(r.together(calls...))
 			}
 			r.once(90)
+		})
+	}
+}
+
+func TestAPreparedStatementInAGroupIsEncodedAsByThePlainDriver(t *testing.T) {
+	for _, mode := range []string{"exec", "describe_exec", "cache_describe", "cache_statement"} {
+		t.Run(mode, func(t *testing.T) {
+			way := []pgtest.DSNOption{pgtest.Param("default_query_exec_mode", mode)}
+			dsn := pgtest.DSN(t)
+			r := setUpOn(t, dsn, way)
+			r.exec(r.plain, "CREATE TABLE times (at TIMESTAMP)")
+			const query = "INSERT INTO times (at) VALUES ($1)"
+			at := time.Date(2024, 1, 1, 2, 0, 0, 0, time.FixedZone("east", 5*3600+1800))
+			theirs, err := r.open("pgx", pgtest.With(dsn, way...)).Prepare(query)
+			require.NoError(t, err)
+			_, err = theirs.Exec(at)
+			require.NoError(t, err)
+			st, err := r.db.Prepare(query)
+			require.NoError(t, err)
+			free := r.hold()
+			var both sync.WaitGroup
+			for range 2 {
+				both.Go(func() {
+					_, err := st.Exec(at)
+					assert.NoError(t, err)
+				})
+			}
+			r.queued(2)
+			free()
+			both.Wait()
+			require.Equal(t, "3 1", r.value("SELECT count(*) || ' ' || count(DISTINCT at) FROM times"))
 		})
 	}
 }

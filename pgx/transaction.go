@@ -33,21 +33,14 @@ func (s *session) transaction(ctx context.Context, requests []request) (out grou
 		return s.refused(ctx, err), nil, -1
 	}
 	p := s.pg.PgConn().StartPipeline(ctx)
-	head := 3
-	if s.failed {
-		sendText(p, "ROLLBACK")
-		head++
-	}
-	sendText(p, "BEGIN")
-	sendText(p, "SET CONSTRAINTS ALL IMMEDIATE")
-	sendText(p, s.server.head)
+	head := s.begin(p)
 	p.SendFlushRequest()
 	a := answers{session: s, p: p, token: token{server: s.server}, failed: -1}
 	a.send(ready)
 	sent = a.sent
 	err = p.Flush()
 	if err == nil {
-		err = a.begin(head)
+		err = a.head(head)
 	}
 	if err != nil && endsConnection(err) {
 		s.ended = true
@@ -96,6 +89,18 @@ func (s *session) transaction(ctx context.Context, requests []request) (out grou
 	return out, sent, -1
 }
 
+// begin sends what every transaction begins with, and returns how many statements that is.
+func (s *session) begin(p *pgconn.Pipeline) (head int) {
+	texts := []string{"BEGIN", "SET CONSTRAINTS ALL IMMEDIATE", s.server.head}
+	if s.failed {
+		texts = append([]string{"ROLLBACK"}, texts...)
+	}
+	for _, text := range texts {
+		sendText(p, text)
+	}
+	return len(texts)
+}
+
 // sendText sends a statement without parameters.
 func sendText(p *pgconn.Pipeline, query string) { p.SendQueryParams(query, nil, nil, nil, nil) }
 
@@ -140,8 +145,8 @@ func (a *answers) send(ready []request) bool {
 	return true
 }
 
-// begin reads the answers up to the head's, which is the last of so many.
-func (a *answers) begin(head int) error {
+// head reads the answers up to the head's, which is the last of so many.
+func (a *answers) head(head int) error {
 	for range head - 1 {
 		if _, _, err := a.next(false); err != nil {
 			return err

@@ -202,3 +202,27 @@ func TestSeveralWritersLoseNothingAndDoNothingTwice(t *testing.T) {
 	r.once(callers * each)
 	require.Greater(r, r.stats().Writer.OpenConnections, 1)
 }
+
+func TestCallsThatWaitForALockLeaveRoomForOthers(t *testing.T) {
+	r := setUp(t, groupcommit.LockTimeout(20*time.Millisecond))
+	r.seed(1)
+	tx, err := r.db.Begin()
+	require.NoError(t, err)
+	_, err = tx.Exec("UPDATE rows SET v = 'held' WHERE k = 0")
+	require.NoError(t, err)
+	const blocked = 30 // more than have room at once
+	free := r.hold()
+	var waiting sync.WaitGroup
+	for range blocked {
+		waiting.Go(func() { r.do(touch(0)) })
+	}
+	r.queued(blocked)
+	free()
+	r.eventually("all of them wait", func() bool {
+		return r.value("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()") == "30"
+	})
+	_, err = groupcommit.Go(background, r.db, insert(101).query, insert(101).args...).Await(background)
+	require.NoError(t, err)
+	require.NoError(t, tx.Rollback())
+	waiting.Wait()
+}
