@@ -1,0 +1,253 @@
+// Package ledger is what commands know of the table groupcommit_promises: how the ids of a batch are claimed and their
+// outcomes recorded in the handler's own transaction, and how commands that are still to be run are kept, leased to one
+// process at a time, and settled.
+//
+// A command that is not durable has a row only when it is settled: see [Table.Claim] and [Table.Record]. A durable one has a
+// row from the beginning, which is PENDING: see [Table.Pending], [Table.Hold] and [Table.Settle].
+package ledger
+
+import (
+	"context"
+	"database/sql"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/groupcommit/groupcommit/durable"
+)
+
+// Table is the rows of one kind of command.
+type Table struct {
+	Postgres bool   // or else SQLite
+	Kind     string // of the commands
+	// Expected is the value that most commands are resolved with. In PostgreSQL only others cost an UPDATE.
+	Expected []byte
+}
+
+// Row is a command in the table.
+type Row struct {
+	ID      string
+	Key     durable.Key
+	State   durable.State
+	Value   []byte // the outcome's
+	Param   []byte
+	Owner   string // who has leased it
+	Created time.Time
+	Timeout time.Time // zero: never
+}
+
+// Claim makes the ids of rows the transaction's own, until it ends, and returns those rows that are in the table already.
+//
+// In SQLite the transaction has the database's write lock, so that what is not there stays away. In PostgreSQL the claim is a
+// row, in the order of ids, so that transactions which claim the same ids wait for each other, but not in a circle; it says
+// already that the command was resolved with the expected value.
+func (t *Table) Claim(ctx context.Context, tx durable.Querier, rows []Row, now time.Time) (found map[string]Row, err error) {
+	ids := idsOf(rows)
+	if !t.Postgres {
+		return t.Read(ctx, tx, ids)
+	}
+	rows = slices.Clone(rows)
+	slices.SortFunc(rows, func(a, b Row) int { return strings.Compare(a.ID, b.ID) })
+	keys := make([]string, len(rows))
+	for i, r := range rows {
+		keys[i] = hex.EncodeToString([]byte(r.Key))
+	}
+	claimed, err := strs(tx.QueryContext(ctx, `INSERT INTO groupcommit_promises (id, state, create_key, kind, value, created_at, completed_at)
+		SELECT c.id, 1, decode(c.key, 'hex'), $3::text, decode($4::text, 'hex'), $5::bigint, $5::bigint
+		FROM unnest($1::text[], $2::text[]) AS c(id, key) ORDER BY c.id COLLATE "C"
+		ON CONFLICT (id) DO NOTHING RETURNING id`,
+		array(idsOf(rows)), array(keys), t.Kind, hex.EncodeToString(t.Expected), now.UnixMilli()))
+	if err != nil || len(claimed) == len(rows) {
+		return nil, err
+	}
+	mine := make(map[string]bool, len(claimed))
+	for _, id := range claimed {
+		mine[id] = true
+	}
+	others := slices.DeleteFunc(ids, func(id string) bool { return mine[id] })
+	found, err = t.Read(ctx, tx, others)
+	if err == nil && len(found) < len(others) {
+		// Deleted between two statements: the next attempt claims it. Or something hides it for good.
+		err = fmt.Errorf("groupcommit: groupcommit_promises neither takes nor shows %d of the ids %.100q", len(others)-len(found), others)
+	}
+	return found, err
+}
+
+// Record writes down what claimed commands have come to. All of them must be there afterwards, or it is an error.
+func (t *Table) Record(ctx context.Context, tx durable.Querier, rows []Row, now time.Time) error {
+	if t.Postgres {
+		rows = slices.DeleteFunc(slices.Clone(rows), func(r Row) bool {
+			return r.State == durable.Resolved && string(r.Value) == string(t.Expected)
+		})
+		if len(rows) == 0 {
+			return nil
+		}
+		return complete(rows, t.update(ctx, tx, rows, now, durable.Resolved))
+	}
+	for rows := range slices.Chunk(rows, chunk) {
+		args := []any{now.UnixMilli(), t.Kind}
+		for _, r := range rows {
+			args = append(args, r.ID, int64(r.State), []byte(r.Key), r.Value)
+		}
+		text := `INSERT INTO groupcommit_promises (created_at, completed_at, kind, id, state, create_key, value) VALUES ` +
+			values(len(rows), "(?1, ?1, ?2, ?, ?, ?, ?)")
+		if err := complete(rows, affected(tx.ExecContext(ctx, text, args...))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Settle completes pending commands, and returns how many: one that is pending no longer is left as it is.
+func (t *Table) Settle(ctx context.Context, q durable.Querier, rows []Row, now time.Time) (n int64, err error) {
+	if t.Postgres {
+		done := t.update(ctx, q, rows, now, durable.Pending)
+		return done.n, done.err
+	}
+	for rows := range slices.Chunk(rows, chunk) {
+		args := []any{now.UnixMilli()}
+		for _, r := range rows {
+			args = append(args, r.ID, int64(r.State), r.Value)
+		}
+		done := affected(q.ExecContext(ctx, `WITH now(at) AS (VALUES (?1)), c(id, state, value) AS (VALUES `+values(len(rows), "(?, ?, ?)")+`)
+			UPDATE groupcommit_promises AS p SET state = c.state, value = c.value, completed_at = ?1, lease_owner = NULL, lease_until = NULL
+			FROM c WHERE p.id = c.id AND p.state = 0`, args...))
+		if done.err != nil {
+			return n, done.err
+		}
+		n += done.n
+	}
+	return n, nil
+}
+
+// update is PostgreSQL's, of rows that are in a state.
+func (t *Table) update(ctx context.Context, q durable.Querier, rows []Row, now time.Time, from durable.State) count {
+	states, vs := make([]string, len(rows)), make([]string, len(rows))
+	for i, r := range rows {
+		states[i], vs[i] = fmt.Sprint(int(r.State)), hex.EncodeToString(r.Value)
+	}
+	return affected(q.ExecContext(ctx, `UPDATE groupcommit_promises p SET state = c.state::smallint, value = decode(c.value, 'hex'),
+		completed_at = $4::bigint, lease_owner = NULL, lease_until = NULL
+		FROM unnest($1::text[], $2::text[], $3::text[]) AS c(id, state, value) WHERE p.id = c.id AND p.state = $5::smallint`,
+		array(idsOf(rows)), array(states), array(vs), now.UnixMilli(), int64(from)))
+}
+
+// Read returns those rows of the ids that are in the table, whatever their kind.
+func (t *Table) Read(ctx context.Context, q durable.Querier, ids []string) (map[string]Row, error) {
+	in, list := t.in(ids)
+	rows, err := scan(q.QueryContext(ctx, "SELECT "+columns+" FROM groupcommit_promises WHERE id "+in, list))
+	if err != nil {
+		return nil, err
+	}
+	found := make(map[string]Row, len(rows))
+	for _, r := range rows {
+		found[r.ID] = r
+	}
+	return found, nil
+}
+
+// columns are those that scan reads.
+const columns = "id, state, create_key, value, param, lease_owner, created_at, timeout"
+
+// in is a condition that something is one of the ids, which are the statement's first argument.
+func (t *Table) in(ids []string) (condition, arg string) {
+	if t.Postgres {
+		return "= ANY ($1::text[])", array(ids)
+	}
+	b, _ := json.Marshal(ids) // strings
+	return "IN (SELECT value FROM json_each($1))", string(b)
+}
+
+// chunk is how many rows a statement of SQLite has: a longer text is hardly faster.
+const chunk = 64
+
+// values is a list of so many rows for VALUES.
+func values(n int, row string) string { return strings.Repeat(row+", ", n-1) + row }
+
+// A count is what a statement has affected.
+type count struct {
+	n   int64
+	err error
+}
+
+func affected(res sql.Result, err error) count {
+	if err != nil {
+		return count{0, err}
+	}
+	n, err := res.RowsAffected()
+	return count{n, err}
+}
+
+// complete is the error of a statement that was to concern each row.
+func complete(rows []Row, c count) error {
+	if c.err == nil && c.n != int64(len(rows)) {
+		return fmt.Errorf("groupcommit: the outcomes of %d commands could not be recorded: groupcommit_promises has taken %d", len(rows), c.n)
+	}
+	return c.err
+}
+
+func scan(rows *sql.Rows, err error) (found []Row, _ error) {
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var r Row
+		var key []byte
+		var owner sql.NullString
+		var created, timeout sql.NullInt64
+		if err := rows.Scan(&r.ID, &r.State, &key, &r.Value, &r.Param, &owner, &created, &timeout); err != nil {
+			return nil, err
+		}
+		r.Key, r.Owner, r.Created = durable.Key(key), owner.String, time.UnixMilli(created.Int64)
+		if timeout.Valid {
+			r.Timeout = time.UnixMilli(timeout.Int64)
+		}
+		found = append(found, r)
+	}
+	return found, rows.Err()
+}
+
+func strs(rows *sql.Rows, err error) (found []string, _ error) {
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var s string
+		if err := rows.Scan(&s); err != nil {
+			return nil, err
+		}
+		found = append(found, s)
+	}
+	return found, rows.Err()
+}
+
+func idsOf(rows []Row) []string {
+	ids := make([]string, len(rows))
+	for i, r := range rows {
+		ids[i] = r.ID
+	}
+	return ids
+}
+
+// array is the text form of a text[], which every mode of pgx sends as it is.
+func array(elements []string) string {
+	var b strings.Builder
+	b.WriteByte('{')
+	for i, e := range elements {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteByte('"')
+		escape.WriteString(&b, e)
+		b.WriteByte('"')
+	}
+	b.WriteByte('}')
+	return b.String()
+}
+
+var escape = strings.NewReplacer(`\`, `\\`, `"`, `\"`)

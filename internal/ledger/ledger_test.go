@@ -1,0 +1,191 @@
+package ledger_test
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/groupcommit/groupcommit/durable"
+	"github.com/groupcommit/groupcommit/internal/ledger"
+	"github.com/groupcommit/groupcommit/internal/pgtest"
+	"github.com/groupcommit/groupcommit/pgx"
+	"github.com/groupcommit/groupcommit/sqlite3"
+	"github.com/stretchr/testify/require"
+)
+
+func TestMain(m *testing.M) { os.Exit(pgtest.Run(m)) }
+
+var (
+	background = context.Background()
+	noon       = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+)
+
+// onDatabases runs a test on each kind of database, plain and grouped, with the table made.
+func onDatabases(t *testing.T, test func(t *testing.T, db *sql.DB, table *ledger.Table)) {
+	for _, name := range []string{"sqlite3", sqlite3.DriverName, "pgx", pgx.DriverName} {
+		t.Run(name, func(t *testing.T) {
+			dsn := "file:" + filepath.Join(t.TempDir(), "test.db") + "?_journal=WAL&_sync=OFF"
+			if name == "pgx" || name == pgx.DriverName {
+				dsn = pgtest.DSN(t)
+			}
+			db, err := sql.Open(name, dsn)
+			require.NoError(t, err)
+			t.Cleanup(func() { db.Close() })
+			d, err := durable.Prepare(background, db)
+			require.NoError(t, err)
+			test(t, db, &ledger.Table{Postgres: d == durable.PostgreSQL, Kind: "greet", Expected: []byte("{}")})
+		})
+	}
+}
+
+// rows are n commands, and one whose id is a hard one.
+func rows(n int) (rows []ledger.Row) {
+	for i := range n {
+		rows = append(rows, ledger.Row{ID: fmt.Sprintf("id-%04d", (i*7)%n), Key: durable.Key(fmt.Sprint("key", i)), State: durable.Resolved, Value: []byte("{}")})
+	}
+	return append(rows, ledger.Row{ID: `{"\',ä<&>`, Key: "\x00\xff", State: durable.Rejected, Value: []byte("\x00no")})
+}
+
+// within runs f in a transaction that is committed.
+func within(t *testing.T, db *sql.DB, f func(tx *sql.Tx)) {
+	t.Helper()
+	tx, err := db.Begin()
+	require.NoError(t, err)
+	defer tx.Rollback()
+	f(tx)
+	require.NoError(t, tx.Commit())
+}
+
+func record(t *testing.T, db *sql.DB, table *ledger.Table, rows []ledger.Row) {
+	t.Helper()
+	within(t, db, func(tx *sql.Tx) {
+		found, err := table.Claim(background, tx, rows, noon)
+		require.NoError(t, err)
+		require.Empty(t, found)
+		require.NoError(t, table.Record(background, tx, rows, noon))
+	})
+}
+
+func TestWhatIsRecordedIsFoundByTheNextClaim(t *testing.T) {
+	onDatabases(t, func(t *testing.T, db *sql.DB, table *ledger.Table) {
+		first := rows(150)
+		first[3].Value = []byte(`"something else"`)
+		record(t, db, table, first)
+		again := append(rows(150), ledger.Row{ID: "new", Key: "n", State: durable.Resolved})
+		within(t, db, func(tx *sql.Tx) {
+			found, err := table.Claim(background, tx, again, noon)
+			require.NoError(t, err)
+			require.Len(t, found, len(first))
+			for _, r := range first {
+				f := found[r.ID]
+				require.Equal(t, []any{r.Key, r.State, string(r.Value)}, []any{f.Key, f.State, string(f.Value)}, r.ID)
+			}
+			require.NoError(t, table.Record(background, tx, again[len(again)-1:], noon))
+		})
+		var n, done int
+		require.NoError(t, db.QueryRow("SELECT count(*), count(completed_at) FROM groupcommit_promises WHERE kind = 'greet'").Scan(&n, &done))
+		require.Equal(t, []int{152, 152}, []int{n, done})
+	})
+}
+
+func TestAnOutcomeThatTheTableDoesNotTakeIsAnError(t *testing.T) {
+	onDatabases(t, func(t *testing.T, db *sql.DB, table *ledger.Table) {
+		lost := rows(0)
+		tx, err := db.Begin()
+		require.NoError(t, err)
+		defer tx.Rollback()
+		_, err = table.Claim(background, tx, lost, noon)
+		require.NoError(t, err)
+		if table.Postgres { // somebody deletes the claim
+			_, err = tx.Exec("DELETE FROM groupcommit_promises")
+		} else {
+			_, err = tx.Exec("CREATE TRIGGER deaf BEFORE INSERT ON groupcommit_promises BEGIN SELECT RAISE(IGNORE); END")
+		}
+		require.NoError(t, err)
+		require.ErrorContains(t, table.Record(background, tx, lost, noon), "1 commands could not be recorded: groupcommit_promises has taken 0")
+	})
+}
+
+// pending records commands of which nobody has a lease, unless owner is given: until a minute past noon.
+func pending(t *testing.T, db *sql.DB, table *ledger.Table, owner string, rows ...ledger.Row) {
+	t.Helper()
+	for _, r := range rows {
+		text, args := table.Pending(r, owner, noon.Add(time.Minute))
+		res, err := db.Exec(text, args...)
+		require.NoError(t, err)
+		n, err := res.RowsAffected()
+		require.NoError(t, err)
+		require.EqualValues(t, 1, n)
+		res, err = db.Exec(text, args...)
+		require.NoError(t, err)
+		n, err = res.RowsAffected()
+		require.NoError(t, err)
+		require.Zero(t, n, "the id is taken")
+	}
+}
+
+func TestPendingCommandsAreTakenInTheOrderOfTheirCreationByOneOwnerAtATime(t *testing.T) {
+	onDatabases(t, func(t *testing.T, db *sql.DB, table *ledger.Table) {
+		pending(t, db, table, "", ledger.Row{ID: "c", Key: "kc", Param: []byte("pc"), Created: noon},
+			ledger.Row{ID: "b", Created: noon.Add(2 * time.Second)}, ledger.Row{ID: "a", Created: noon.Add(time.Second)},
+			ledger.Row{ID: "late", Created: noon, Timeout: noon.Add(time.Second)})
+		pending(t, db, table, "other", ledger.Row{ID: "theirs", Created: noon})
+		another := &ledger.Table{Postgres: table.Postgres, Kind: "part"}
+		pending(t, db, another, "", ledger.Row{ID: "0", Created: noon})
+
+		now := noon.Add(3 * time.Second)
+		taken, err := table.Take(background, db, "me", now, now.Add(time.Minute), 2)
+		require.NoError(t, err)
+		require.Len(t, taken, 2)
+		require.Equal(t, ledger.Row{ID: "c", Key: "kc", Param: []byte("pc"), Owner: "me", Created: noon.Local()}, taken[0])
+		require.Equal(t, "a", taken[1].ID)
+		taken, err = table.Take(background, db, "me", now, now.Add(time.Minute), 2)
+		require.NoError(t, err)
+		require.Len(t, taken, 1)
+		taken, err = table.Take(background, db, "you", now, now.Add(time.Minute), 9)
+		require.NoError(t, err)
+		require.Empty(t, taken)
+
+		require.NoError(t, table.Renew(background, db, "me", now.Add(2*time.Minute)))
+		taken, err = table.Take(background, db, "you", now.Add(90*time.Second), now.Add(time.Hour), 9)
+		require.NoError(t, err)
+		require.Len(t, taken, 1, "what the other one had for a minute")
+
+		ids := []string{"a", "b", "c", "theirs", "late", "0", "none"}
+		within(t, db, func(tx *sql.Tx) {
+			held, err := table.Hold(background, tx, ids, "me", now.Add(90*time.Second))
+			require.NoError(t, err)
+			require.Equal(t, map[string]bool{"a": true, "b": true, "c": true}, held)
+			n, err := table.Settle(background, tx, []ledger.Row{{ID: "a", State: durable.Resolved, Value: []byte("1")}, {ID: "b", State: durable.Rejected}, {ID: "none"}}, now)
+			require.NoError(t, err)
+			require.EqualValues(t, 2, n)
+		})
+		n, err := table.Settle(background, db, []ledger.Row{{ID: "a", State: durable.Rejected}}, now)
+		require.NoError(t, err)
+		require.Zero(t, n, "it is settled")
+
+		require.NoError(t, table.Expire(background, db, now))
+		found, err := table.Read(background, db, ids)
+		require.NoError(t, err)
+		states := map[string]durable.State{}
+		for id, r := range found {
+			states[id] = r.State
+		}
+		require.Equal(t, map[string]durable.State{"a": durable.Resolved, "b": durable.Rejected, "c": durable.Pending,
+			"theirs": durable.Pending, "late": durable.RejectedTimedout, "0": durable.Pending}, states)
+		require.Equal(t, "1", string(found["a"].Value))
+
+		require.NoError(t, table.Release(background, db, "me"))
+		taken, err = table.Take(background, db, "you", now, now.Add(time.Minute), 9)
+		require.NoError(t, err)
+		require.Len(t, taken, 1)
+		require.Equal(t, "c", taken[0].ID)
+		waiting, err := table.Waiting(background, db, noon, 9)
+		require.NoError(t, err)
+		require.ElementsMatch(t, []string{"c", "theirs"}, waiting)
+	})
+}
