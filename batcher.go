@@ -133,8 +133,9 @@ func (b *batcher) await(c *Call) bool {
 	return true
 }
 
-// lead runs one group, with own at its head, and hands the lead on. own is answered or withdrawn when it returns.
-func (b *batcher) lead(own *Call) {
+// lead runs one group, with own at its head, and hands the lead on. own is answered or withdrawn when it returns. If it was
+// answered it is its caller's: nothing of it may be looked at.
+func (b *batcher) lead(own *Call) (withdrawn bool) {
 	var claimed []*Call
 	var held lead
 	defer func() { b.conclude(own, claimed, &held) }()
@@ -154,7 +155,7 @@ func (b *batcher) lead(own *Call) {
 		b.dequeue(own)
 		b.withdrawn(own, err)
 		b.mu.Unlock()
-		return
+		return true
 	}
 	defer b.env.leave()
 	start := time.Now()
@@ -167,6 +168,7 @@ func (b *batcher) lead(own *Call) {
 		b.attempt(claimed, &held)
 	}
 	b.account(claimed, reason, held.failures, start)
+	return false
 }
 
 // A lead is one leader's. It ends once: when the group has been run, or when a lone call has kept it for too long.
@@ -357,6 +359,10 @@ func (b *batcher) handOn() {
 // settle gives c its answer. From then on c is its caller's.
 func (b *batcher) settle(c, own *Call) {
 	switch {
+	case c.then != nil:
+		then := c.then
+		c.then = nil
+		then()
 	case c.promise != nil && c.apart:
 		go c.promise.alone()
 	case c.promise != nil:

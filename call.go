@@ -24,6 +24,9 @@ type Call struct {
 	out   outcome
 	apart bool // to be run by its caller, away from the group
 
+	task *task  // of a command; nil for an Exec
+	then func() // what becomes of it when its group is over, if it is not to be answered yet
+
 	id    string      // "" for most calls
 	print durable.Key // the fingerprint of a call with an id
 	doubt error       // why it is not known whether an earlier attempt has left anything; nil if it has not
@@ -52,6 +55,7 @@ const (
 // outcome is what a caller gets: a result or an error.
 type outcome struct {
 	result   result
+	value    any // of a command
 	err      error
 	panicked bool // err is a *PanicError, of the caller's own panic
 }
@@ -160,15 +164,15 @@ func size(query string, args []driver.NamedValue) int {
 }
 
 // PanicError is the outcome of a call during which something of the caller's own panicked: a [driver.Valuer], a
-// type's conversion, a function that SQL calls. A blocking Exec panics with Value, as it does on the plain driver;
-// a [Promise] is rejected with the PanicError.
+// type's conversion, a function that SQL calls, a command's handler. A blocking Exec panics with Value, as it does on the
+// plain driver; a [Promise] is rejected with the PanicError.
 type PanicError struct {
 	Value any
 	Stack []byte // of the goroutine that panicked
 }
 
 func (e *PanicError) Error() string {
-	return fmt.Sprintf("groupcommit: panic during Exec: %v", e.Value)
+	return fmt.Sprintf("groupcommit: panic during a call: %v", e.Value)
 }
 
 // Unwrap returns Value if it is an error.

@@ -33,6 +33,8 @@ type conn struct {
 
 	turn    *turn // made when first needed
 	hasTurn bool
+	writes  bool // its transactions are to begin as ones that will write
+	unclear bool // it is not known what became of its last transaction
 
 	stmts []*stmt // whose physical statements belong to the leased connection
 }

@@ -38,3 +38,11 @@ func idOf(ctx context.Context) (id string, ok bool) {
 	id, ok = ctx.Value(idKey{}).(string)
 	return id, ok
 }
+
+// withoutID is for a statement of ours on behalf of a caller.
+func withoutID(ctx context.Context) context.Context {
+	if _, ok := idOf(ctx); ok {
+		return context.WithValue(ctx, idKey{}, nil)
+	}
+	return ctx
+}

@@ -26,6 +26,8 @@ type database struct {
 	// connection, everything uses the groups' pool.
 	writers *sql.DB
 	leases  *sql.DB
+	// virtual hands out our own connections, to what is ours and does what a program does: handlers' transactions.
+	virtual *sql.DB
 
 	texts   texts
 	flights flights
@@ -43,7 +45,10 @@ type database struct {
 	mu      sync.Mutex // guards the setting of traits, and the rest
 	engine  Engine
 	closed  bool
-	sweeper *sweeper // nil if there is nothing to delete
+	sweeper *repeater // nil if there is nothing to delete
+
+	commanders []*commander // guarded by mu, too
+	added      atomic.Bool  // commands in transactions, which the keepers do not know of
 }
 
 // idleLeases is how many physical connections are kept for the next lease. database/sql's own default of 2 would open
@@ -67,6 +72,8 @@ func newDatabase(parent driver.Connector, dsn string, l limits) *database {
 	if l.physical != nil {
 		l.physical(d.leases)
 	}
+	d.virtual = sql.OpenDB(virtualConnector{d})
+	d.virtual.SetMaxIdleConns(l.maxQueue)
 	return d
 }
 
@@ -149,7 +156,7 @@ func (d *database) ready(ctx context.Context) (*Traits, error) {
 	}
 	d.traits.Store(&t)
 	if ledger != nil && d.limits.keep > 0 {
-		d.sweeper = startSweeper(d.limits.keep, func(ctx context.Context) bool { return d.deleteOld(ctx, d.spare(&t)) })
+		d.sweeper = repeat(sweepAfter(d.limits.keep), func(ctx context.Context) time.Duration { return d.deleteOld(ctx, d.spare(&t)) })
 	}
 	return &t, nil
 }
@@ -191,17 +198,20 @@ func (d *database) takeTurn(ctx context.Context, t *turn, tentative bool, since 
 // close drains the batcher and closes everything. Only the first call does.
 func (d *database) close() error {
 	d.mu.Lock()
-	closed, sweeper := d.closed, d.sweeper
+	closed, sweeper, commanders := d.closed, d.sweeper, d.commanders
 	d.closed = true
 	d.mu.Unlock()
 	if closed {
 		return nil
 	}
 	sweeper.stop()
+	for _, m := range commanders { // before the lanes, which they need
+		m.close()
+	}
 	for _, b := range d.lanes {
 		b.close()
 	}
-	err := errors.Join(d.leases.Close(), d.writers.Close())
+	err := errors.Join(d.virtual.Close(), d.leases.Close(), d.writers.Close())
 	if t := d.traits.Load(); t != nil && t.OneWriter {
 		leaveWriter(t.WriterKey)
 	}

@@ -131,6 +131,14 @@ func (c *Connector) Driver() driver.Driver { return c.driver }
 // connections; those still in use (by open rows or transactions) are closed when they come back. db.Close calls it.
 func (c *Connector) Close() error { return c.db.close() }
 
+// virtualConnector opens connections for ourselves.
+type virtualConnector struct{ db *database }
+
+func (c virtualConnector) Connect(context.Context) (driver.Conn, error) { return &conn{db: c.db}, nil }
+func (c virtualConnector) Driver() driver.Driver {
+	return &Driver{parent: c.db.parent.Driver(), limits: c.db.limits, db: c.db}
+}
+
 // ownConn is a connection that was opened by itself and closes its database with it.
 type ownConn struct {
 	*conn

@@ -133,6 +133,13 @@ type Traits struct {
 	// Alone reports that some of the arguments are for the driver (an option, an out parameter), so that the call
 	// cannot join a group. nil: only those with a sql.Out.
 	Alone func([]driver.NamedValue) bool
+	// Begin is the statement that begins a transaction which will write; "" is the driver's own Begin.
+	Begin string
+	// Savepoints says that a savepoint is cheap, and that a transaction can be used after a statement in it has failed.
+	Savepoints bool
+	// Final reports that an error would come again if the same was tried again (a violated constraint, a value that does not
+	// fit), and the database's code for it. nil: none would.
+	Final func(error) (code string, final bool)
 	// Transient reports that an error is certain to have left nothing behind and may not come again: the call is
 	// tried again by the policy of [Retry]. nil: none is.
 	Transient func(error) bool

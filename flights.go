@@ -34,6 +34,7 @@ type flight struct {
 	over   bool
 	out    outcome
 	own    bool      // the outcome is its first caller's alone: its context ended, its argument panicked
+	brief  bool      // it is forgotten when it has landed
 	at     time.Time // when it landed
 }
 
@@ -67,7 +68,7 @@ func (fs *flights) land(f *flight, out outcome, ctx context.Context) {
 	if f.landed != nil {
 		close(f.landed)
 	}
-	if out.err == nil && !out.result.replayed { // of a replay it is not known how long it will be kept
+	if out.err == nil && !out.result.replayed && !f.brief { // of a replay it is not known how long it will be kept
 		fs.remember(f)
 	} else {
 		delete(fs.byID, f.id)

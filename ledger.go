@@ -34,13 +34,23 @@ var ErrMismatch = errors.New("the id belongs to another statement or to other ar
 // RejectedError is a recorded error, for a call that comes again after the first one had been answered with the driver's
 // own. Of that there is left what the database said.
 type RejectedError struct {
-	ID      string // the promise's
-	Code    string // the database's own: a SQLSTATE, SQLite's extended code as a number; "" if there was none
-	Message string // at most 1 KiB
+	ID      string        // the promise's
+	State   durable.State // REJECTED; of a command also REJECTED_CANCELED or REJECTED_TIMEDOUT
+	Code    string        // the database's own: a SQLSTATE, SQLite's extended code as a number; "" if there was none
+	Message string        // at most 1 KiB
 }
 
 func (e *RejectedError) Error() string {
+	if e.State != durable.Rejected {
+		return fmt.Sprintf("groupcommit: promise %q is %v", e.ID, e.State)
+	}
 	return fmt.Sprintf("groupcommit: promise %q was rejected: %s", e.ID, e.Message)
+}
+
+// Is makes a promise that was taken back match context.Canceled, and one whose time was over context.DeadlineExceeded.
+func (e *RejectedError) Is(target error) bool {
+	return e.State == durable.RejectedCanceled && target == context.Canceled ||
+		e.State == durable.RejectedTimedout && target == context.DeadlineExceeded
 }
 
 // maxMessage bounds what is recorded of an error's text.
@@ -67,11 +77,14 @@ func (c *Call) Replay(p durable.Promise) (driver.Result, error) {
 		return nil, fmt.Errorf("groupcommit: id %q: %w", c.id, ErrMismatch)
 	}
 	var v recorded
+	if p.State == durable.RejectedCanceled || p.State == durable.RejectedTimedout {
+		return nil, &RejectedError{ID: c.id, State: p.State}
+	}
 	if err := json.Unmarshal(p.Value.Data, &v); err != nil || !p.State.Done() {
 		return nil, fmt.Errorf("groupcommit: id %q: the ledger has a promise that is %s with the value %q; a completed one with a result or an error is needed", c.id, p.State, p.Value.Data)
 	}
 	if p.State != durable.Resolved {
-		return nil, &RejectedError{ID: c.id, Code: v.Code, Message: v.Message}
+		return nil, &RejectedError{ID: c.id, State: p.State, Code: v.Code, Message: v.Message}
 	}
 	res := result{replayed: true, rowsErr: errNoRows, idErr: errNoInsertID}
 	if v.Rows != nil {

@@ -36,6 +36,7 @@ type limits struct {
 	onGroup  func(GroupInfo)
 	physical func(*sql.DB)
 	engine   Engine
+	handling *handling // of a handler; nil for a database
 }
 
 var defaults = limits{
@@ -51,7 +52,7 @@ func MaxLen(n int) Option {
 // MaxBytes bounds the bytes of one group, counting the text and the arguments of each call. A larger call goes alone.
 // At least 1; the default is 16 MiB.
 func MaxBytes(n int) Option {
-	return positive("maxbytes", n, func(l *limits) { l.maxBytes = n })
+	return forDatabase("maxbytes", positive("maxbytes", n, func(l *limits) { l.maxBytes = n }))
 }
 
 // MaxQueue bounds the calls that wait for a group. When the queue is full a further Exec, or [Go], waits for room, in
@@ -77,26 +78,26 @@ func MaxDelay(d time.Duration) Option {
 // calls wait for the first, and so on. At least 1; the default is the engine's: 1, on PostgreSQL 2. With more than one, the calls of one goroutine's [Go] may be executed in any order, and groups may wait for each
 // other's locks. A database with one writer has one, whatever is set.
 func Writers(n int) Option {
-	return func(l *limits) error {
+	return forDatabase("writers", func(l *limits) error {
 		if n < 1 || n > 1000 {
 			return badOption("writers", strconv.Itoa(n), "a whole number from 1 to 1000")
 		}
 		l.writers = n
 		return nil
-	}
+	})
 }
 
 // LockTimeout bounds how long a call may keep its group waiting for a lock that somebody else holds. A call that would
 // wait longer is taken out and waits alone, on a connection of its own, while the others commit. 0 means no bound but
 // the session's own; the default is 200 ms. Only PostgreSQL makes use of it.
 func LockTimeout(d time.Duration) Option {
-	return func(l *limits) error {
+	return forDatabase("locktimeout", func(l *limits) error {
 		if d < 0 || d > 24*time.Hour {
 			return badOption("locktimeout", d.String(), "a duration from 0 to 24h, such as 200ms")
 		}
 		l.lockWait = d
 		return nil
-	}
+	})
 }
 
 // MaxTime bounds how long a group may take on the server. When the time is over its connection is given up, and the
@@ -114,13 +115,13 @@ func MaxTime(d time.Duration) Option {
 
 // Mode sets how groups are committed, where there is a choice: [Transaction], the default, or [Autocommit].
 func Mode(m GroupMode) Option {
-	return func(l *limits) error {
+	return forDatabase("mode", func(l *limits) error {
 		if m > Autocommit {
 			return badOption("mode", m.String(), "transaction or autocommit")
 		}
 		l.mode = m
 		return nil
-	}
+	})
 }
 
 // Promises has the database keep a ledger of the calls that have an id, by [WithID]: within the retention window and on one
@@ -137,10 +138,10 @@ func Mode(m GroupMode) Option {
 func Promises() Option { return promises(true) }
 
 func promises(on bool) Option {
-	return func(l *limits) error {
+	return forDatabase("promises", func(l *limits) error {
 		l.promises = on
 		return nil
-	}
+	})
 }
 
 // Retention is how long a promise is kept after its completion; its id may then be used again, and is executed again. The
@@ -148,13 +149,13 @@ func promises(on bool) Option {
 // every process that has the database open with [Promises]. Ages are by the clocks of these processes, which must differ by
 // far less; where they have different settings, the shortest counts.
 func Retention(d time.Duration) Option {
-	return func(l *limits) error {
+	return forDatabase("retention", func(l *limits) error {
 		if d < 0 {
 			return badOption("retention", d.String(), "a duration of 0 or more, such as 24h")
 		}
 		l.keep = d
 		return nil
-	}
+	})
 }
 
 // OnGroup has f told of every group after its commit and before its callers are answered. f is called by one goroutine
@@ -162,13 +163,13 @@ func Retention(d time.Duration) Option {
 // caller's, after its commit (with [Go] there may be no caller, and the panic ends the program). f must not write to the
 // database or close it: the groups that it would wait for may be waiting for f.
 func OnGroup(f func(GroupInfo)) Option {
-	return func(l *limits) error {
+	return forDatabase("OnGroup", func(l *limits) error {
 		if f == nil {
 			return badOption("OnGroup", "nil", "a function")
 		}
 		l.onGroup = f
 		return nil
-	}
+	})
 }
 
 // Physical has f set up the pool of physical connections that everything but groups uses, with the methods of
@@ -176,24 +177,24 @@ func OnGroup(f func(GroupInfo)) Option {
 // bounded by the program's own pool). f is called once, when the database is opened. It must not use the pool for
 // anything else.
 func Physical(f func(pool *sql.DB)) Option {
-	return func(l *limits) error {
+	return forDatabase("Physical", func(l *limits) error {
 		if f == nil {
 			return badOption("Physical", "nil", "a function")
 		}
 		l.physical = f
 		return nil
-	}
+	})
 }
 
 // WithEngine sets the engine, which is otherwise found by the physical connection's type.
 func WithEngine(e Engine) Option {
-	return func(l *limits) error {
+	return forDatabase("WithEngine", func(l *limits) error {
 		if e == nil {
 			return badOption("WithEngine", "nil", "an Engine")
 		}
 		l.engine = e
 		return nil
-	}
+	})
 }
 
 func positive(name string, n int, set func(*limits)) Option {

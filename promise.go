@@ -223,8 +223,7 @@ func (p *Promise) withdraw() {
 
 // lead leads a group on the promise's behalf: nobody may be waiting for it.
 func (p *Promise) lead() {
-	p.batch.lead(&p.call)
-	if p.call.state == callWithdrawn {
+	if p.batch.lead(&p.call) {
 		p.settle()
 	}
 }
@@ -237,6 +236,9 @@ func (p *Promise) alone() {
 
 // reject settles a promise that never came to be a call.
 func (p *Promise) reject(err error) *Promise {
+	if t := p.call.task; t != nil && t.recorded && errors.Is(err, ErrClosed) {
+		err = &PendingError{ID: p.call.id, Cause: err}
+	}
 	p.call.out = outcome{err: err}
 	p.settle()
 	return p
@@ -246,10 +248,10 @@ func (p *Promise) reject(err error) *Promise {
 func (p *Promise) settle() {
 	p.state.Store(uint32(p.call.verdict()))
 	p.call.Query, p.call.Args = "", nil
-	close(p.done)
-	if p.flight != nil {
+	if p.flight != nil { // first, so that who has seen the outcome does not find the call under way
 		p.flights.land(p.flight, p.call.out, p.call.ctx)
 	}
+	close(p.done)
 	if p.unwatch != nil {
 		p.unwatch()
 	}
@@ -263,6 +265,9 @@ func (c *Call) verdict() durable.State {
 	switch err := c.out.err; {
 	case err == nil:
 		return durable.Resolved
+	case errors.As(err, new(*RejectedError)):
+		rejected, _ := errors.AsType[*RejectedError](err)
+		return rejected.State
 	case errors.Is(err, context.Canceled) && c.ctx.Err() != nil:
 		return durable.RejectedCanceled
 	case errors.Is(err, context.DeadlineExceeded) && c.ctx.Err() != nil:
@@ -274,19 +279,27 @@ func (c *Call) verdict() durable.State {
 // Await waits for the outcome, which is what db.ExecContext would have returned. ctx bounds the waiting and nothing
 // else: if it ends first, Await returns its error and the promise goes on.
 func (p *Promise) Await(ctx context.Context) (sql.Result, error) {
+	if err := p.wait(ctx); err != nil {
+		return nil, err
+	}
+	if p.call.out.err != nil {
+		return nil, p.call.out.err
+	}
+	return &p.call.out.result, nil
+}
+
+// wait returns nil when the promise is settled.
+func (p *Promise) wait(ctx context.Context) error {
 	select {
 	case <-p.done:
 	default:
 		select {
 		case <-p.done:
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return ctx.Err()
 		}
 	}
-	if p.call.out.err != nil {
-		return nil, p.call.out.err
-	}
-	return &p.call.out.result, nil
+	return nil
 }
 
 // Done is closed when the promise is settled.

@@ -16,20 +16,49 @@ func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, e
 		return nil, err
 	}
 	if !opts.ReadOnly || traits.BeginWrites || traits.OneConn {
-		if err := c.takeTurn(ctx, !traits.BeginWrites && !traits.OneConn); err != nil {
+		if err := c.takeTurn(ctx, !traits.BeginWrites && !traits.OneConn && !c.writes); err != nil {
 			return nil, err
 		}
 	}
 	if err := c.borrow(ctx, traits); err != nil {
 		return nil, err
 	}
-	tx, err := beginOn(ctx, c.raw, opts)
+	tx, err := c.begin(ctx, traits, opts)
 	if err != nil {
 		c.after(nil)
 		return nil, c.met(err)
 	}
-	c.inTx = true
+	c.inTx, c.unclear = true, false
 	return &transaction{c, tx, ctx}, nil
+}
+
+func (c *conn) begin(ctx context.Context, traits *Traits, opts driver.TxOptions) (driver.Tx, error) {
+	if !c.writes || traits.Begin == "" {
+		return beginOn(ctx, c.raw, opts)
+	}
+	if _, err := execOn(ctx, c.raw, traits.Begin, nil); err != nil {
+		return nil, err
+	}
+	return begun{c.raw}, nil
+}
+
+// begun is a transaction that was begun by a statement.
+type begun struct{ raw driver.Conn }
+
+// Commit leaves no transaction open: who calls it has done with it, whatever happens.
+func (b begun) Commit() error {
+	err := b.end("COMMIT")
+	if err != nil {
+		b.end("ROLLBACK") // an error if COMMIT has rolled back
+	}
+	return err
+}
+
+func (b begun) Rollback() error { return b.end("ROLLBACK") }
+
+func (b begun) end(text string) error {
+	_, err := execOn(context.Background(), b.raw, text, nil)
+	return err
 }
 
 // transaction is a transaction of BeginTx. Its end is the end of the turn; the connection stays leased until
@@ -42,6 +71,7 @@ type transaction struct {
 
 func (t *transaction) Commit() error {
 	err := t.tx.Commit()
+	t.conn.unclear = err != nil && !t.conn.session.Idle()
 	t.ended(err)
 	return err
 }

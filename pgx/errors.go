@@ -23,6 +23,14 @@ func transient(err error) bool {
 	return false
 }
 
+// final is deterministic, with the error's code.
+func final(err error) (code string, ok bool) {
+	if !deterministic(err) {
+		return "", false
+	}
+	return asPg(err).Code, true
+}
+
 // endsConnection reports an error after which the server closes the connection.
 func endsConnection(err error) bool {
 	var pg *pgconn.PgError

@@ -129,6 +129,7 @@ var traits = groupcommit.Traits{
 	Ledger:    true,
 	Check:     func(*driver.NamedValue) error { return nil }, // as the driver's own: pgx converts when it encodes
 	Alone:     forTheDriver,
+	Final:     final,
 	Transient: transient,
 }
 

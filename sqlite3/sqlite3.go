@@ -107,6 +107,9 @@ func traits(file, dsn string, busy time.Duration) groupcommit.Traits {
 		Busy:        sqlite3.Error{Code: sqlite3.ErrBusy, ExtendedCode: sqlite3.ErrNoExtended(sqlite3.ErrBusy)},
 		BusyWait:    max(busy, leastWait),
 		Check:       groupcommit.DefaultCheck, // the driver has no check of its own
+		Begin:       "BEGIN IMMEDIATE",        // a snapshot that another process has overtaken cannot be written to
+		Savepoints:  true,
+		Final:       rejection,
 	}
 }
 

@@ -1,0 +1,337 @@
+package groupcommit
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"slices"
+	"time"
+
+	"github.com/groupcommit/groupcommit/durable"
+	"github.com/groupcommit/groupcommit/internal/ledger"
+)
+
+// An attempt is one transaction of a handler:
+//
+//	BEGIN; claim the ids; the handler; record the outcomes; COMMIT
+//
+// Commands whose ids are settled are answered with what is recorded, and are not the handler's.
+type attempt struct {
+	commander *commander
+	batch     []*Call
+	handled   []*Call // those that the handler got, or that are refused
+	conn      *sql.Conn
+	tx        *sql.Tx
+	ctx       context.Context
+	now       time.Time
+
+	// What it has come to. Without an err each call has its answer, but for those aside.
+	err     error
+	aside   []*Call // undone, and to be tried by themselves
+	culprit *Call   // err is of this one alone
+	began   bool    // the handler was reached
+	split   bool    // err may be of any one of them: COMMIT found it
+	final   bool    // trying again would be wrong
+	unknown bool    // COMMIT was sent, and its answer never came
+	commit  time.Duration
+}
+
+// attempt handles a batch once. t is a turn that the caller has already, or nil.
+func (m *commander) attempt(batch []*Call, t *turn) *attempt {
+	a := &attempt{commander: m, batch: batch, now: time.Now()}
+	for _, c := range batch {
+		c.out, c.then = outcome{err: errUnanswered}, nil
+		c.task.typed.reset()
+	}
+	a.ctx = context.WithValue(context.Background(), handlingKey{}, m.db)
+	if !m.traits.OneWriter { // there a context that can end costs each statement a goroutine
+		ctx, cancel := context.WithTimeout(a.ctx, m.limits.maxTime)
+		defer cancel()
+		a.ctx = ctx
+	}
+	if a.err = a.begin(t); a.err != nil {
+		return a
+	}
+	defer a.end()
+	for _, step := range []func() error{a.claim, a.run, a.record, a.finish} {
+		if a.err = step(); a.err != nil {
+			return a
+		}
+	}
+	return a
+}
+
+func (a *attempt) begin(t *turn) (err error) {
+	for range staleRetries + 1 {
+		if err = a.beginOn(t); !errors.Is(err, driver.ErrBadConn) {
+			return err
+		}
+	}
+	return err
+}
+
+func (a *attempt) beginOn(t *turn) (err error) {
+	if a.conn, err = a.commander.db.virtual.Conn(a.ctx); err != nil {
+		return err
+	}
+	err = a.own(func(c *conn) error {
+		c.turn, c.hasTurn, c.writes = t, t != nil, true
+		return nil
+	})
+	if err == nil {
+		a.tx, err = a.conn.BeginTx(a.ctx, nil)
+	}
+	if err != nil {
+		a.close()
+	}
+	return err
+}
+
+// own does something with our connection, when nobody else does.
+func (a *attempt) own(f func(*conn) error) error {
+	return a.conn.Raw(func(dc any) error { return f(dc.(*conn)) })
+}
+
+func (a *attempt) end() {
+	for _, c := range a.handled {
+		c.task.at = nil
+	}
+	a.tx.Rollback() // an error if it has been committed
+	a.close()
+}
+
+func (a *attempt) close() {
+	a.own(func(c *conn) error {
+		if !c.hasTurn { // it is another's
+			c.turn = nil
+		}
+		c.writes = false
+		return nil
+	})
+	a.conn.Close()
+}
+
+// claim makes the commands' ids the transaction's own, and answers those that are settled.
+func (a *attempt) claim() error {
+	m := a.commander
+	var rows []ledger.Row
+	var ids []string
+	for _, c := range a.batch {
+		if c.id != "" {
+			rows = append(rows, ledger.Row{ID: c.id, Key: c.print})
+			ids = append(ids, c.id)
+		}
+	}
+	if len(rows) == 0 {
+		a.handled = a.batch
+		return nil
+	}
+	if m.keeper != nil {
+		held, err := m.table.Hold(a.ctx, a.tx, ids, m.keeper.owner, a.now)
+		if err != nil {
+			return err
+		}
+		for _, c := range a.batch {
+			if held[c.id] {
+				a.handled = append(a.handled, c)
+			} else {
+				c.then = func() { m.keeper.await(c.promise) }
+			}
+			c.Claimed()
+		}
+		return nil
+	}
+	found, err := m.table.Claim(a.ctx, a.tx, rows, a.now)
+	if err != nil {
+		return err
+	}
+	for _, c := range a.batch {
+		c.Claimed()
+		if r, ok := found[c.id]; ok {
+			m.replay(c, r)
+		} else {
+			a.handled = append(a.handled, c)
+		}
+	}
+	return nil
+}
+
+// run has the handler handle the commands, but those that are refused.
+func (a *attempt) run() error {
+	calls := a.handled
+	if slices.ContainsFunc(calls, func(c *Call) bool { return c.task.refused != nil }) {
+		calls = slices.DeleteFunc(slices.Clone(calls), func(c *Call) bool {
+			c.task.rejection = c.task.refused
+			return c.task.refused != nil
+		})
+	}
+	if len(calls) == 0 {
+		return nil
+	}
+	for _, c := range calls {
+		c.task.at = a
+	}
+	a.began = true
+	err := a.guarded(calls)
+	if stop, ok := err.(stopError); ok {
+		err = stop.error
+	}
+	inTx, idle, lost := a.state()
+	switch {
+	case a.culprit != nil: // whatever the handler says
+		return a.err
+	case lost != nil:
+		return errors.Join(err, lost)
+	case !inTx && a.ctx.Err() != nil:
+		return errors.Join(err, fmt.Errorf("groupcommit: the handler of %q took longer than MaxTime, which is %v: %w",
+			a.commander.table.Kind, a.commander.limits.maxTime, a.ctx.Err()))
+	case !inTx, idle && err == nil:
+		a.final = true
+		return errors.Join(errEnded, err)
+	}
+	return err // also where a statement that failed has ended the transaction
+}
+
+// guarded runs the handler in a goroutine of its own, so that runtime.Goexit ends nothing but that.
+func (a *attempt) guarded(calls []*Call) error {
+	ended := make(chan error, 1)
+	go func() {
+		err := errors.New("groupcommit: the handler has called runtime.Goexit")
+		defer func() {
+			if v := recover(); v != nil {
+				err = &PanicError{Value: v, Stack: debug.Stack()}
+			}
+			ended <- err
+		}()
+		err = a.commander.handle(a.ctx, a.tx, calls)
+	}()
+	return <-ended
+}
+
+// state says whether database/sql has ended the transaction, and whether the database knows of none.
+func (a *attempt) state() (inTx, idle bool, err error) {
+	err = a.own(func(c *conn) error {
+		inTx, idle = c.inTx, c.physical == nil || c.session.Idle()
+		return nil
+	})
+	return inTx, idle, err
+}
+
+// record writes down what the commands with ids have come to.
+func (a *attempt) record() error {
+	m := a.commander
+	var rows []ledger.Row
+	for _, c := range a.handled {
+		if c.id == "" || slices.Contains(a.aside, c) {
+			continue
+		}
+		r := ledger.Row{ID: c.id, Key: c.print, State: durable.Resolved}
+		if err := c.task.rejection; err != nil {
+			r.State, r.Value = durable.Rejected, m.rejectionOf(err)
+		} else if r.Value, err = m.encode(c.task.typed.value()); err != nil {
+			a.culprit = c
+			return fmt.Errorf("groupcommit: command %q of kind %q: its result of type %T cannot be encoded: %w", c.id, m.table.Kind, c.task.typed.value(), err)
+		}
+		rows = append(rows, r)
+	}
+	if len(rows) == 0 {
+		return nil
+	}
+	if m.keeper == nil {
+		return m.table.Record(a.ctx, a.tx, rows, a.now)
+	}
+	n, err := m.table.Settle(a.ctx, a.tx, rows, a.now)
+	if err == nil && n != int64(len(rows)) {
+		err = fmt.Errorf("groupcommit: the outcomes of %d commands could not be recorded: groupcommit_promises has taken %d", len(rows), n)
+	}
+	return err
+}
+
+// finish commits, and answers the commands.
+func (a *attempt) finish() error {
+	start := time.Now()
+	if err := a.tx.Commit(); err != nil {
+		lost := a.own(func(c *conn) error {
+			a.unknown = c.unclear
+			return nil
+		})
+		a.unknown = a.unknown || lost != nil
+		if m := a.commander; !a.unknown && m.traits.Final != nil {
+			_, a.split = m.traits.Final(err)
+		}
+		return err
+	}
+	a.commit = time.Since(start)
+	for _, c := range a.handled {
+		if !slices.Contains(a.aside, c) {
+			c.out = outcome{value: c.task.typed.value(), err: c.task.rejection}
+		}
+	}
+	a.commander.db.wakeKeepers()
+	return nil
+}
+
+// stopError is what Try returns where the handler must stop.
+type stopError struct{ error }
+
+func (e stopError) Unwrap() error { return e.error }
+
+// try is Command.Try.
+func (a *attempt) try(c *Call, f func() error) error {
+	savepoints := a.commander.traits.Savepoints
+	if savepoints {
+		if err := a.raw("SAVEPOINT groupcommit"); err != nil {
+			return err
+		}
+	}
+	err := guard(f)
+	if err == nil {
+		if savepoints {
+			return a.raw("RELEASE groupcommit")
+		}
+		return nil
+	}
+	m := a.commander
+	if a.ctx.Err() != nil || m.db.transient(err) {
+		return err
+	}
+	final := false
+	if m.traits.Final != nil {
+		_, final = m.traits.Final(err)
+	}
+	inTx, idle, lost := a.state()
+	undone := savepoints && inTx && !idle && lost == nil // or else the transaction is of no more use
+	if undone {
+		if err := a.raw("ROLLBACK TO groupcommit; RELEASE groupcommit"); err != nil {
+			return err
+		}
+	}
+	switch {
+	case undone && final:
+		c.task.rejection = err
+		return nil
+	case undone && len(a.batch) > 1:
+		a.aside = append(a.aside, c)
+		return nil
+	case len(a.batch) > 1 || final:
+		a.culprit, a.err = c, err
+	}
+	return stopError{err}
+}
+
+// guard runs f, whose panic is an error.
+func guard(f func() error) (err error) {
+	defer recoverTo(&err)
+	return f()
+}
+
+// raw runs a statement that is ours beside the handler's.
+func (a *attempt) raw(text string) error {
+	return a.own(func(c *conn) error {
+		_, err := execOn(context.Background(), c.raw, text, nil)
+		return err
+	})
+}

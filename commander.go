@@ -1,0 +1,374 @@
+package groupcommit
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"time"
+
+	"github.com/groupcommit/groupcommit/durable"
+	"github.com/groupcommit/groupcommit/internal/ledger"
+)
+
+// A commander commits the batches of one handler: it is the environment of their batcher. A batch is what the batcher
+// has claimed; it takes one transaction, or several if it fails:
+//
+//	batch → attempt ─ committed → each command is answered
+//	           ├─ one is to blame: the batch without it, again; that one by itself, later
+//	           ├─ COMMIT refused: each by itself, later
+//	           └─ the handler failed: the same batch, later, as the policy says; at last all are rejected
+//
+// What is later happens in a goroutine of its own, without the writer's turn between the attempts, and after the batcher
+// has answered the others: nobody waits for a neighbour's second chance.
+type commander struct {
+	db     *database
+	traits *Traits
+	limits limits
+	typ    reflect.Type // of the commands
+	turn   *turn        // of whoever leads
+	batch  *batcher
+	table  ledger.Table
+	keeper *keeper // nil unless the commands are durable
+
+	handle func(context.Context, *sql.Tx, []*Call) error
+	revive func(ledger.Row) (*Promise, error) // the command of a row
+
+	pauses  chan struct{} // a token for each batch that waits for its next attempt
+	closing context.Context
+	hurry   context.CancelFunc // ends the pauses
+}
+
+// mostPauses bounds the batches that wait for another attempt. Where there are more, those who hand in commands wait.
+const mostPauses = 16
+
+func newCommander(d *database, typ reflect.Type, opts []Option) (*commander, error) {
+	traits, err := d.ready(context.Background())
+	if err != nil {
+		return nil, err
+	}
+	l, h := d.limits, defaultHandling
+	l.handling, l.onGroup = &h, nil
+	if l, err = l.with(opts); err != nil {
+		return nil, err
+	}
+	if h.kind == "" {
+		h.kind = typ.String()
+	}
+	if h.durable && !l.promises {
+		return nil, fmt.Errorf("groupcommit: Handle of %v: option Durable needs a database that keeps promises; open it with Promises() or %spromises=on", typ, prefix)
+	}
+	m := &commander{db: d, traits: traits, limits: l, typ: typ, turn: newTurn(), pauses: make(chan struct{}, mostPauses),
+		table: ledger.Table{Postgres: traits.Dialect == PostgresSQL, Kind: h.kind}}
+	m.closing, m.hurry = context.WithCancel(context.Background())
+	m.batch = newBatcher(m, l)
+	if h.durable {
+		if m.keeper, err = newKeeper(m); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+// register makes m known to its database, which closes it. A durable one begins with what is pending.
+func (d *database) register(m *commander) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return ErrClosed
+	}
+	for _, other := range d.commanders {
+		switch {
+		case other.typ == m.typ:
+			return fmt.Errorf("groupcommit: Handle: the database has a handler for commands of type %v; there can be one", m.typ)
+		case other.table.Kind == m.table.Kind:
+			return fmt.Errorf("groupcommit: Handle of %v: the database has a handler for commands of kind %q, of type %v; there can be one, and Kind gives another name", m.typ, m.table.Kind, other.typ)
+		}
+	}
+	d.commanders = append(d.commanders, m)
+	if m.keeper != nil {
+		m.keeper.start()
+	}
+	return nil
+}
+
+// close answers all commands, and returns when that is done. What waits for another attempt has had its last.
+func (m *commander) close() {
+	m.hurry()
+	m.keeper.stop()
+	m.batch.close()
+	m.keeper.release()
+}
+
+// begin hands a new command in.
+func (m *commander) begin(ctx context.Context, p *Promise, value any) {
+	c := &p.call
+	c.ctx = ctx
+	switch {
+	case m.keeper != nil:
+		m.beginDurable(ctx, p, value)
+	case c.id == "":
+		m.launch(p)
+	default:
+		if err := m.describe(c.task, value); err != nil {
+			p.reject(err)
+			return
+		}
+		m.depart(p)
+	}
+}
+
+func (m *commander) launch(p *Promise) {
+	p.batch = m.batch
+	m.batch.submit(p)
+}
+
+// depart has a command with an id handled, or waits for the one that is under way.
+func (m *commander) depart(p *Promise) {
+	f, mine, err := m.db.flights.board(p.call.id, p.call.print)
+	switch {
+	case err != nil:
+		p.reject(err)
+	case mine:
+		f.brief = true // the database has its result in a form that nobody else can change
+		p.flights, p.flight = &m.db.flights, f
+		if m.keeper != nil {
+			m.keeper.launch(p)
+		} else {
+			m.launch(p)
+		}
+	case !m.batch.accept():
+		p.reject(ErrClosed)
+	default:
+		go m.follow(p, f)
+	}
+}
+
+func (m *commander) follow(p *Promise, f *flight) {
+	defer m.batch.active.Done()
+	if out, ok := f.share(p.call.ctx); ok {
+		p.call.out = out
+		p.settle()
+		return
+	}
+	m.depart(p)
+}
+
+// The batcher's environment.
+
+func (m *commander) enter(ctx context.Context, since time.Time) error {
+	err := m.db.takeTurn(ctx, m.turn, false, since)
+	for err != nil && m.keeper != nil { // what is recorded waits for as long as it takes
+		if m.closing.Err() != nil {
+			return &PendingError{Cause: err}
+		}
+		err = m.db.takeTurn(ctx, m.turn, false, time.Now())
+	}
+	return err
+}
+
+func (m *commander) patience() (time.Duration, error) {
+	if m.keeper != nil || m.traits.Busy == nil {
+		return 0, nil
+	}
+	return m.traits.BusyWait, m.traits.Busy
+}
+
+func (m *commander) leave()                  { m.db.writer.leave(m.turn) }
+func (m *commander) overtime() time.Duration { return 0 }
+func (m *commander) alone(c *Call)           { m.run([]*Call{c}, 0, m.turn) }
+func (m *commander) apart(c *Call)           { m.run([]*Call{c}, 0, nil) }
+
+func (m *commander) commit(calls []*Call) Outcome {
+	return Outcome{Commit: m.run(calls, 0, m.turn)}
+}
+
+// run handles a batch of which so many attempts have failed. Afterwards each call is answered, or says what is to become
+// of it then. t is a turn that the caller has; it is over then. It returns what COMMIT took.
+func (m *commander) run(batch []*Call, failed int, t *turn) (commit time.Duration) {
+	var aside []*Call
+	for redo := 0; len(batch) > 0; redo++ {
+		if redo > maxRedo {
+			aside = append(aside, batch...)
+			break
+		}
+		a := m.attempt(batch, t)
+		if t != nil {
+			m.db.writer.leave(t) // if the attempt came to nothing
+			t = nil
+		}
+		switch {
+		case a.err == nil:
+			aside = append(aside, a.aside...)
+			commit, batch = a.commit, nil
+		case a.culprit != nil && len(batch) > 1:
+			aside = append(aside, a.culprit)
+			batch = slices.DeleteFunc(slices.Clone(batch), func(c *Call) bool { return c == a.culprit })
+		case a.culprit != nil:
+			a.culprit.task.refused = a.err
+		case a.split && len(batch) > 1:
+			aside = append(aside, batch...)
+			batch = nil
+		case a.final:
+			m.giveUp(batch, a)
+			batch = nil
+		default:
+			m.again(m.lost(batch, a), failed+1, a)
+			batch = nil
+		}
+	}
+	m.later(aside, func(c []*Call) {
+		for i := range c {
+			m.finish(c[i:i+1], failed)
+		}
+	})
+	return commit
+}
+
+// lost answers those calls of a batch whose COMMIT had no answer that nobody can ask about, and returns the others: their
+// next attempt finds out what became of this one.
+func (m *commander) lost(batch []*Call, a *attempt) []*Call {
+	if !a.unknown {
+		return batch
+	}
+	known := make([]*Call, 0, len(batch))
+	for _, c := range batch {
+		if c.id == "" {
+			c.Answer(nil, &OutcomeUnknownError{Cause: a.err})
+		} else {
+			c.doubt = a.err
+			known = append(known, c)
+		}
+	}
+	return known
+}
+
+// again tries a batch again as the policy says, or gives it up.
+func (m *commander) again(batch []*Call, failed int, a *attempt) {
+	if len(batch) == 0 {
+		return
+	}
+	wait, more := m.next(failed)
+	if !more || m.closing.Err() != nil {
+		m.giveUp(batch, a)
+		return
+	}
+	m.pauses <- struct{}{}
+	m.later(batch, func(batch []*Call) {
+		pause := time.NewTimer(wait)
+		select {
+		case <-pause.C:
+		case <-m.closing.Done():
+			pause.Stop()
+		}
+		<-m.pauses
+		if m.closing.Err() != nil {
+			m.giveUp(batch, a)
+			m.done(batch)
+			return
+		}
+		m.finish(batch, failed)
+	})
+}
+
+// next is the policy, whose panic is its end.
+func (m *commander) next(failed int) (wait time.Duration, again bool) {
+	var err error
+	defer func() { again = again && err == nil }()
+	defer recoverTo(&err)
+	return m.limits.retryPolicy()(failed)
+}
+
+// finish runs a batch and answers it, away from the batcher.
+func (m *commander) finish(batch []*Call, failed int) {
+	m.run(batch, failed, nil)
+	m.done(batch)
+}
+
+func (m *commander) done(batch []*Call) {
+	for _, c := range batch {
+		m.batch.settle(c, nil)
+	}
+}
+
+// later has f do something with calls in a goroutine of its own, once the batch that they were in is over. That is when
+// the last of them would have been answered: then nobody else looks at them.
+func (m *commander) later(calls []*Call, f func([]*Call)) {
+	if len(calls) == 0 {
+		return
+	}
+	calls = slices.Clone(calls)
+	var left = len(calls)
+	for _, c := range calls {
+		c.then = func() {
+			if left--; left == 0 {
+				go f(calls)
+			}
+		}
+	}
+}
+
+// giveUp rejects a batch with its last error. What is recorded as pending is rejected there, too, unless the error was none of
+// the command's: then it stays pending, and somebody will try again.
+func (m *commander) giveUp(batch []*Call, a *attempt) {
+	for _, c := range batch {
+		c.then = nil
+	}
+	switch {
+	case m.keeper == nil:
+		for _, c := range batch {
+			err := a.err
+			if c.doubt != nil {
+				err = &OutcomeUnknownError{Cause: c.doubt}
+			}
+			c.Answer(nil, err)
+		}
+	case !a.final && (!a.began || a.unknown || m.closing.Err() != nil || m.db.transient(a.err)):
+		m.keeper.leavePending(batch, a.err)
+	default:
+		m.keeper.reject(batch, a.err)
+	}
+}
+
+// PendingError says that a [Durable] command is recorded, and could not be carried out by now: the program is being closed,
+// or the database could not be written to. It will be carried out, by this program or another. Cause is why it was not.
+type PendingError struct {
+	ID    string
+	Cause error
+}
+
+func (e *PendingError) Error() string {
+	return fmt.Sprintf("groupcommit: command %q is recorded and still pending: %v", e.ID, e.Cause)
+}
+
+// Unwrap returns Cause.
+func (e *PendingError) Unwrap() error { return e.Cause }
+
+// rejectionOf is what is recorded of a command that was rejected.
+func (m *commander) rejectionOf(err error) []byte {
+	code := ""
+	if m.traits.Final != nil {
+		code, _ = m.traits.Final(err)
+	}
+	return RejectedValue(code, err.Error())
+}
+
+// replay answers a command with what is recorded of it.
+func (m *commander) replay(c *Call, r ledger.Row) {
+	c.out = outcome{}
+	c.out.result.replayed = true
+	switch {
+	case r.Key != c.print:
+		c.out = outcome{err: mismatch(c.id)}
+	case r.State == durable.Resolved:
+		c.out.value, c.out.err = c.task.typed.decoded(r.Value)
+	default:
+		_, c.out.err = c.Replay(durable.Promise{CreateKey: r.Key, State: r.State, Value: durable.Value{Data: r.Value}})
+	}
+}
+
+func mismatch(id string) error { return fmt.Errorf("groupcommit: id %q: %w", id, ErrMismatch) }
+
+var errEnded = errors.New("groupcommit: the handler has ended its transaction, which is not its own to end; what it did may be in the database, and the outcomes of its commands are not recorded")

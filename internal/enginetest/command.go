@@ -1,0 +1,780 @@
+package enginetest
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/durable"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+var commandStories = []story{
+	{"ABatchIsOneTransactionAndEachCommandHasItsOwnResult", batchOfCommands},
+	{"ABatchHoldsAtMostMaxLenAndAsMuch", batchesAreFull},
+	{"WhatAHandlerDoesNotTouchIsResolvedWithTheZeroValue", untouchedCommands},
+	{"ARejectedCommandDoesNotUndoItsNeighbours", rejectedCommand},
+	{"AHandlersErrorReachesEveryCallerAsItIs", handlersError},
+	{"AHandlersDriverErrorReachesEveryCallerAsItIs", handlersDriverError},
+	{"AHandlersPanicIsRetriedAndThenEverybodysError", handlersPanic},
+	{"AHandlerThatEndsItsGoroutineRejects", handlersGoexit},
+	{"AFailedBatchComesAgainAsItWas", failedBatchComesAgain},
+	{"OtherBatchesGoOnWhileAFailedOneWaits", othersGoOn},
+	{"NothingOfAFailedBatchIsLeft", nothingIsLeft},
+	{"AHandlerThatEndsItsTransactionRejects", handlerCommits},
+	{"TryUndoesOneCommandAndRejectsIt", tryOne},
+	{"TryTriesACommandAgainByItself", tryAgain},
+	{"EachNeedsNoBatchCode", eachCommand},
+	{"ManyFailingCommandsCostTheirNeighboursNothing", manyFail},
+	{"ASettledIDIsNotHandledAgain", settledID},
+	{"ARejectionIsReplayed", rejectionIsReplayed},
+	{"AnIDOfAnotherValueIsAMismatch", commandMismatch},
+	{"OneIDAtOnceIsHandledOnce", oneIDAtOnce},
+	{"AnErrorOfTheHandlerIsNotRecorded", errorNotRecorded},
+	{"WhatCannotBeEncodedIsRejectedAndTheRestGoesOn", unencodable},
+	{"BadHandlersAndOptionsAreErrors", badHandlers},
+	{"SeveralTypesOfCommandsShareADatabase", severalTypes},
+	{"AContextTakesBackACommandThatIsInNoBatch", commandContext},
+	{"ClosingTheDatabaseAnswersEveryCommand", closeWithCommands},
+	{"AHandlerThatWaitsForItselfIsAnError", handlerWaitsForItself},
+}
+
+type put struct{ N int }
+
+func (s *scene) putInto(tx *sql.Tx, ctx context.Context, n int) error {
+	_, err := tx.ExecContext(ctx, s.q("INSERT INTO entries (who, n) VALUES (1, ?)"), n)
+	return err
+}
+
+// promising is a database that keeps promises; further ones that open dsn share it, but for one that lives in its connection.
+func (s *scene) promising() (db *sql.DB, again func() *sql.DB) {
+	s.Helper()
+	name := fmt.Sprintf("%s-enginetest-%d", s.Ours, names.Add(1))
+	groupcommit.Register(name, s.open(s.Plain, s.dsn).Driver(), groupcommit.Promises())
+	dsn := s.DSN(s.T)
+	db = s.open(name, dsn)
+	s.create(db)
+	return db, func() *sql.DB { return s.open(name, dsn) }
+}
+
+func (s *scene) entries(db *sql.DB) []string {
+	s.Helper()
+	return s.column(db, "SELECT n FROM entries ORDER BY n")
+}
+
+// gate keeps a handler's first batch back, so that what comes meanwhile is one batch.
+type gate struct {
+	once    sync.Once
+	entered chan struct{}
+	open    chan struct{}
+}
+
+func newGate() *gate { return &gate{entered: make(chan struct{}), open: make(chan struct{})} }
+
+func (g *gate) pass() {
+	g.once.Do(func() {
+		close(g.entered)
+		<-g.open
+	})
+}
+
+// oneBatch has commands queue up behind one of value -1, and returns their promises, all in one batch.
+func oneBatch[R any](s *scene, g *gate, cs *groupcommit.Commands[put, R], id string, values ...int) []*groupcommit.PromiseOf[R] {
+	s.Helper()
+	first := cs.Go(background, "", put{-1})
+	<-g.entered
+	var promises []*groupcommit.PromiseOf[R]
+	for _, n := range values {
+		own := ""
+		if id != "" {
+			own = fmt.Sprint(id, n)
+		}
+		promises = append(promises, cs.Go(background, own, put{n}))
+	}
+	for deadline := time.Now().Add(10 * time.Second); cs.Stats().Queued != len(values); time.Sleep(50 * time.Microsecond) {
+		require.True(s, time.Now().Before(deadline), "%d commands are queued", cs.Stats().Queued)
+	}
+	close(g.open)
+	_, err := first.Await(background)
+	require.NoError(s, err)
+	return promises
+}
+
+func handle[R any](s *scene, db *sql.DB, h groupcommit.Handler[put, R], opts ...groupcommit.Option) *groupcommit.Commands[put, R] {
+	s.Helper()
+	cs, err := groupcommit.Handle(db, h, opts...)
+	require.NoError(s, err)
+	return cs
+}
+
+func batchOfCommands(s *scene) {
+	g := newGate()
+	var batches [][]int
+	cs := handle(s, s.db, func(ctx context.Context, tx *sql.Tx, batch []*groupcommit.Command[put, string]) error {
+		g.pass()
+		var ns []int
+		for _, c := range batch {
+			if err := s.putInto(tx, ctx, c.Value.N); err != nil {
+				return err
+			}
+			c.Resolve(fmt.Sprint("result ", c.Value.N))
+			ns = append(ns, c.Value.N)
+		}
+		batches = append(batches, ns)
+		return nil
+	})
+	for i, p := range oneBatch(s, g, cs, "", 0, 1, 2, 3) {
+		r, err := p.Await(background)
+		require.NoError(s, err)
+		require.Equal(s, fmt.Sprint("result ", i), r)
+		require.Equal(s, durable.Resolved, p.State())
+	}
+	require.Equal(s, [][]int{{-1}, {0, 1, 2, 3}}, batches)
+	require.Equal(s, []string{"-1", "0", "1", "2", "3"}, s.entries(s.db))
+	r, err := cs.Do(background, "", put{7})
+	require.NoError(s, err)
+	require.Equal(s, "result 7", r)
+}
+
+func batchesAreFull(s *scene) {
+	g := newGate()
+	var sizes []int
+	cs := handle(s, s.db, func(_ context.Context, _ *sql.Tx, batch []*groupcommit.Command[put, int]) error {
+		g.pass()
+		sizes = append(sizes, len(batch))
+		return nil
+	}, groupcommit.MaxLen(10))
+	values := make([]int, 25)
+	for _, p := range oneBatch(s, g, cs, "", values...) {
+		_, err := p.Await(background)
+		require.NoError(s, err)
+	}
+	require.Equal(s, []int{1, 10, 10, 5}, sizes)
+}
+
+func untouchedCommands(s *scene) {
+	cs := handle(s, s.db, func(context.Context, *sql.Tx, []*groupcommit.Command[put, *int]) error { return nil })
+	r, err := cs.Do(background, "", put{1})
+	require.NoError(s, err)
+	require.Nil(s, r)
+}
+
+var errBusiness = errors.New("not today: \x00 ä")
+
+func rejectedCommand(s *scene) {
+	g := newGate()
+	cs := handle(s, s.db, func(ctx context.Context, tx *sql.Tx, batch []*groupcommit.Command[put, int]) error {
+		g.pass()
+		for _, c := range batch {
+			if err := s.putInto(tx, ctx, c.Value.N); err != nil {
+				return err
+			}
+			if c.Value.N == 2 {
+				c.Reject(errBusiness)
+			}
+		}
+		return nil
+	})
+	for i, p := range oneBatch(s, g, cs, "", 1, 2, 3) {
+		_, err := p.Await(background)
+		if i == 1 {
+			require.Same(s, errBusiness, err)
+			require.Equal(s, durable.Rejected, p.State())
+			continue
+		}
+		require.NoError(s, err)
+	}
+	require.Equal(s, []string{"-1", "1", "2", "3"}, s.entries(s.db))
+}
+
+func handlersError(s *scene) {
+	var tries atomic.Int32
+	g := newGate()
+	cs := handle(s, s.db, func(_ context.Context, _ *sql.Tx, batch []*groupcommit.Command[put, int]) error {
+		g.pass()
+		if batch[0].Value.N < 0 {
+			return nil
+		}
+		tries.Add(1)
+		return errBusiness
+	}, groupcommit.Retry(groupcommit.Constant(time.Millisecond, 3)))
+	for _, p := range oneBatch(s, g, cs, "", 1, 2) {
+		_, err := p.Await(background)
+		require.Same(s, errBusiness, err)
+	}
+	require.EqualValues(s, 4, tries.Load(), "once, and three times again")
+}
+
+func handlersDriverError(s *scene) {
+	plain := s.twin()
+	s.exec(plain, "INSERT INTO items (name, n) VALUES ('a', 1)")
+	_, want := plain.Exec(s.insert(), "a", 2)
+	s.exec(s.db, "INSERT INTO items (name, n) VALUES ('a', 1)")
+	cs := handle(s, s.db, func(ctx context.Context, tx *sql.Tx, batch []*groupcommit.Command[put, int]) error {
+		_, err := tx.ExecContext(ctx, s.insert(), "a", 2)
+		return err
+	}, groupcommit.Retry(groupcommit.Never))
+	_, err := cs.Do(background, "", put{1})
+	s.sameError(want, err)
+}
+
+func handlersPanic(s *scene) {
+	tries := 0
+	cs := handle(s, s.db, func(ctx context.Context, tx *sql.Tx, batch []*groupcommit.Command[put, int]) error {
+		tries++
+		if err := s.putInto(tx, ctx, batch[0].Value.N); err != nil {
+			return err
+		}
+		panic(errBusiness)
+	}, groupcommit.Retry(groupcommit.Constant(0, 1)))
+	_, err := cs.Do(background, "", put{1})
+	var p *groupcommit.PanicError
+	require.ErrorAs(s, err, &p)
+	require.ErrorIs(s, err, errBusiness)
+	require.Contains(s, string(p.Stack), "handlersPanic")
+	require.Equal(s, 2, tries)
+	require.Empty(s, s.entries(s.db))
+}
+
+func handlersGoexit(s *scene) {
+	cs := handle(s, s.db, func(ctx context.Context, tx *sql.Tx, batch []*groupcommit.Command[put, int]) error {
+		if batch[0].Value.N == 1 {
+			s.putInto(tx, ctx, 1)
+			goexit()
+		}
+		return s.putInto(tx, ctx, batch[0].Value.N)
+	}, groupcommit.Retry(groupcommit.Never))
+	_, err := cs.Do(background, "", put{1})
+	require.ErrorContains(s, err, "runtime.Goexit")
+	_, err = cs.Do(background, "", put{2})
+	require.NoError(s, err)
+	require.Equal(s, []string{"2"}, s.entries(s.db))
+}
+
+func failedBatchComesAgain(s *scene) {
+	g := newGate()
+	var batches [][]int
+	cs := handle(s, s.db, func(ctx context.Context, tx *sql.Tx, batch []*groupcommit.Command[put, int]) error {
+		g.pass()
+		var ns []int
+		for _, c := range batch {
+			ns = append(ns, c.Value.N)
+			if err := s.putInto(tx, ctx, c.Value.N); err != nil {
+				return err
+			}
+			c.Resolve(len(batches))
+		}
+		batches = append(batches, ns)
+		if len(batches) == 2 || len(batches) == 3 {
+			return errBusiness
+		}
+		return nil
+	}, groupcommit.Retry(groupcommit.Constant(0, 5)))
+	for _, p := range oneBatch(s, g, cs, "", 1, 2) {
+		r, err := p.Await(background)
+		require.NoError(s, err)
+		require.Equal(s, 3, r)
+	}
+	require.Equal(s, [][]int{{-1}, {1, 2}, {1, 2}, {1, 2}}, batches)
+	require.Equal(s, []string{"-1", "1", "2"}, s.entries(s.db))
+}
+
+func othersGoOn(s *scene) {
+	db := s.openWith()
+	failed := make(chan struct{})
+	g := newGate()
+	cs := handle(s, db, func(ctx context.Context, tx *sql.Tx, batch []*groupcommit.Command[put, int]) error {
+		g.pass()
+		if batch[0].Value.N == 1 {
+			close(failed)
+			return errBusiness
+		}
+		return nil
+	}, groupcommit.Retry(groupcommit.Constant(24*time.Hour, 1)))
+	promises := oneBatch(s, g, cs, "", 1, 2)
+	<-failed
+	for i := range 5 {
+		_, err := cs.Do(background, "", put{3 + i})
+		require.NoError(s, err)
+	}
+	require.Equal(s, durable.Pending, promises[0].State())
+	require.NoError(s, db.Close()) // which does not wait for a day
+	for _, p := range promises {
+		_, err := p.Await(background)
+		require.Same(s, errBusiness, err)
+	}
+}
+
+// nothingIsLeft is what broke the article's example: a row that a failed batch had left was committed by a later one.
+func nothingIsLeft(s *scene) {
+	cs := handle(s, s.db, func(ctx context.Context, tx *sql.Tx, batch []*groupcommit.Command[put, int]) error {
+		for _, c := range batch {
+			if err := s.putInto(tx, ctx, c.Value.N); err != nil {
+				return err
+			}
+			if c.Value.N == 2 {
+				return errBusiness
+			}
+		}
+		return nil
+	}, groupcommit.Retry(groupcommit.Never))
+	_, err := cs.Do(background, "", put{2})
+	require.Same(s, errBusiness, err)
+	_, err = cs.Do(background, "", put{9})
+	require.NoError(s, err)
+	require.Equal(s, []string{"9"}, s.entries(s.db))
+}
+
+func handlerCommits(s *scene) {
+	for _, how := range []func(tx *sql.Tx) error{(*sql.Tx).Commit, (*sql.Tx).Rollback, func(tx *sql.Tx) error {
+		_, err := tx.Exec("COMMIT")
+		return err
+	}} {
+		db := s.openWith()
+		tries := 0
+		cs := handle(s, db, func(ctx context.Context, tx *sql.Tx, batch []*groupcommit.Command[put, int]) error {
+			if batch[0].Value.N == 1 {
+				return nil
+			}
+			tries++
+			return how(tx)
+		})
+		_, err := cs.Do(background, "", put{0})
+		require.ErrorContains(s, err, "the handler has ended its transaction")
+		require.Equal(s, 1, tries)
+		_, err = cs.Do(background, "", put{1})
+		require.NoError(s, err)
+	}
+}
+
+// unique is a handler that inserts items of which there can be one, each alone.
+func (s *scene) unique(g *gate) groupcommit.Handler[put, int] {
+	return func(ctx context.Context, tx *sql.Tx, batch []*groupcommit.Command[put, int]) error {
+		g.pass()
+		for _, c := range batch {
+			err := c.Try(func() (int, error) {
+				if err := s.putInto(tx, ctx, c.Value.N); err != nil {
+					return 0, err
+				}
+				_, err := tx.ExecContext(ctx, s.insert(), fmt.Sprint(c.Value.N%10), 1)
+				return c.Value.N, err
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+func tryOne(s *scene) {
+	plain := s.twin()
+	s.exec(plain, s.insert(), "1", 1)
+	_, want := plain.Exec(s.insert(), "1", 1)
+	g := newGate()
+	cs := handle(s, s.db, s.unique(g))
+	for i, p := range oneBatch(s, g, cs, "", 1, 11, 2, 21, 3) {
+		r, err := p.Await(background)
+		if i == 1 || i == 3 {
+			s.sameError(want, err)
+			continue
+		}
+		require.NoError(s, err)
+		require.Equal(s, []int{1, 0, 2, 0, 3}[i], r)
+	}
+	require.Equal(s, []string{"-1", "1", "2", "3"}, s.entries(s.db))
+}
+
+func tryAgain(s *scene) {
+	g := newGate()
+	var mu sync.Mutex
+	tries := map[int][]int{} // of the failing one: how large its batches were
+	cs := handle(s, s.db, func(ctx context.Context, tx *sql.Tx, batch []*groupcommit.Command[put, int]) error {
+		g.pass()
+		for _, c := range batch {
+			err := c.Try(func() (int, error) {
+				mu.Lock()
+				defer mu.Unlock()
+				if err := s.putInto(tx, ctx, c.Value.N); err != nil {
+					return 0, err
+				}
+				if c.Value.N == 2 || c.Value.N == 3 {
+					tries[c.Value.N] = append(tries[c.Value.N], len(batch))
+				}
+				switch {
+				case c.Value.N == 2 && len(tries[2]) < 4:
+					return 0, errBusiness
+				case c.Value.N == 3:
+					panic(errBusiness)
+				}
+				return len(tries[2]), nil
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}, groupcommit.Retry(groupcommit.Constant(0, 3)))
+	promises := oneBatch(s, g, cs, "", 1, 2, 3, 4)
+	for i, p := range promises {
+		r, err := p.Await(background)
+		switch i {
+		case 1:
+			require.NoError(s, err)
+			require.Equal(s, 4, r)
+		case 2:
+			require.ErrorIs(s, err, errBusiness)
+			require.ErrorAs(s, err, new(*groupcommit.PanicError))
+		default:
+			require.NoError(s, err)
+		}
+	}
+	require.Equal(s, []int{1, 1, 1}, tries[2][1:], "by itself")
+	require.Equal(s, []string{"-1", "1", "2", "4"}, s.entries(s.db))
+}
+
+func eachCommand(s *scene) {
+	cs := handle(s, s.db, groupcommit.Each(func(ctx context.Context, tx *sql.Tx, v put) (int, error) {
+		if v.N == 3 {
+			return 0, errBusiness
+		}
+		return 2 * v.N, s.putInto(tx, ctx, v.N)
+	}), groupcommit.Retry(groupcommit.Never))
+	crowd(20, func(i int) {
+		r, err := cs.Do(background, "", put{i})
+		if i == 3 {
+			assert.Same(s, errBusiness, err)
+			return
+		}
+		assert.NoError(s, err)
+		assert.Equal(s, 2*i, r)
+	})
+	require.Len(s, s.entries(s.db), 19)
+}
+
+func manyFail(s *scene) {
+	g := newGate()
+	cs := handle(s, s.db, s.unique(g))
+	var values []int
+	for i := range 40 {
+		values = append(values, i)
+	}
+	failed := 0
+	for _, p := range oneBatch(s, g, cs, "", values...) {
+		if _, err := p.Await(background); err != nil {
+			require.True(s, s.NativeError(err), "%v", err)
+			failed++
+		}
+	}
+	require.Equal(s, 30, failed, "there is room for ten")
+	require.Len(s, s.entries(s.db), 11)
+	require.Equal(s, "11", s.value(s.db, "SELECT count(*) FROM items"))
+}
+
+func counting(s *scene, handled *atomic.Int32) groupcommit.Handler[put, string] {
+	return func(ctx context.Context, tx *sql.Tx, batch []*groupcommit.Command[put, string]) error {
+		for _, c := range batch {
+			handled.Add(1)
+			if err := s.putInto(tx, ctx, c.Value.N); err != nil {
+				return err
+			}
+			if c.Value.N < 0 {
+				c.Reject(errBusiness)
+				continue
+			}
+			c.Resolve(fmt.Sprint("result ", c.Value.N))
+		}
+		return nil
+	}
+}
+
+func settledID(s *scene) {
+	db, again := s.promising()
+	var handled atomic.Int32
+	cs := handle(s, db, counting(s, &handled))
+	p := cs.Go(background, "seven", put{7})
+	r, err := p.Await(background)
+	require.NoError(s, err)
+	require.Equal(s, "result 7", r)
+	require.False(s, p.Deduplicated())
+	if !s.OneConn {
+		db = again()
+		cs = handle(s, db, counting(s, &handled))
+	}
+	for range 2 {
+		p := cs.Go(background, "seven", put{7})
+		r, err := p.Await(background)
+		require.NoError(s, err)
+		require.Equal(s, "result 7", r)
+		require.True(s, p.Deduplicated())
+		require.Equal(s, "seven", p.ID())
+	}
+	require.EqualValues(s, 1, handled.Load())
+	require.Equal(s, []string{"7"}, s.entries(db))
+	found, err := groupcommit.Lookup(background, db, "seven")
+	require.NoError(s, err)
+	require.Equal(s, durable.Resolved, found.State)
+	require.JSONEq(s, `"result 7"`, string(found.Value.Data))
+}
+
+func rejectionIsReplayed(s *scene) {
+	db, _ := s.promising()
+	var handled atomic.Int32
+	cs := handle(s, db, counting(s, &handled))
+	_, err := cs.Do(background, "bad", put{-3})
+	require.Same(s, errBusiness, err)
+	_, err = cs.Do(background, "bad", put{-3})
+	var r *groupcommit.RejectedError
+	require.ErrorAs(s, err, &r)
+	require.Equal(s, []any{"bad", durable.Rejected, strings.ToValidUTF8(errBusiness.Error(), "")}, []any{r.ID, r.State, r.Message})
+	require.EqualValues(s, 1, handled.Load())
+
+	unique := handle2(s, db, groupcommit.Each(func(ctx context.Context, tx *sql.Tx, v name2) (int, error) {
+		_, err := tx.ExecContext(ctx, s.insert(), string(v), 1)
+		return 0, err
+	}))
+	_, err = unique.Do(background, "", "a")
+	require.NoError(s, err)
+	_, err = unique.Do(background, "dup", "a")
+	require.True(s, s.NativeError(err), "%v", err)
+	first := err
+	_, err = unique.Do(background, "dup", "a")
+	require.ErrorAs(s, err, &r)
+	require.Equal(s, first.Error(), r.Message)
+	require.NotEmpty(s, r.Code)
+}
+
+type name2 string
+
+func handle2(s *scene, db *sql.DB, h groupcommit.Handler[name2, int], opts ...groupcommit.Option) *groupcommit.Commands[name2, int] {
+	s.Helper()
+	cs, err := groupcommit.Handle(db, h, opts...)
+	require.NoError(s, err)
+	return cs
+}
+
+func commandMismatch(s *scene) {
+	db, _ := s.promising()
+	var handled atomic.Int32
+	cs := handle(s, db, counting(s, &handled))
+	_, err := cs.Do(background, "x", put{1})
+	require.NoError(s, err)
+	_, err = cs.Do(background, "x", put{2})
+	require.ErrorIs(s, err, groupcommit.ErrMismatch)
+	_, err = db.ExecContext(groupcommit.WithID(background, "x"), s.q("INSERT INTO entries (who, n) VALUES (1, ?)"), 1)
+	require.ErrorIs(s, err, groupcommit.ErrMismatch, "an Exec is no command")
+	others := handle2(s, db, groupcommit.Each(func(context.Context, *sql.Tx, name2) (int, error) { return 0, nil }))
+	_, err = others.Do(background, "x", "1")
+	require.ErrorIs(s, err, groupcommit.ErrMismatch)
+	require.Equal(s, []string{"1"}, s.entries(db))
+}
+
+func oneIDAtOnce(s *scene) {
+	db, _ := s.promising()
+	var handled atomic.Int32
+	cs := handle(s, db, counting(s, &handled))
+	crowd(50, func(i int) {
+		r, err := cs.Do(background, fmt.Sprint("id ", i%5), put{i % 5})
+		assert.NoError(s, err)
+		assert.Equal(s, fmt.Sprint("result ", i%5), r)
+	})
+	require.EqualValues(s, 5, handled.Load())
+	require.Len(s, s.entries(db), 5)
+}
+
+func errorNotRecorded(s *scene) {
+	db, _ := s.promising()
+	fail := true
+	cs := handle(s, db, func(ctx context.Context, tx *sql.Tx, batch []*groupcommit.Command[put, int]) error {
+		if err := s.putInto(tx, ctx, 1); err != nil || !fail {
+			return err
+		}
+		return errBusiness
+	}, groupcommit.Retry(groupcommit.Never))
+	_, err := cs.Do(background, "x", put{1})
+	require.Same(s, errBusiness, err)
+	_, err = groupcommit.Lookup(background, db, "x")
+	require.ErrorIs(s, err, durable.ErrNotFound)
+	fail = false
+	_, err = cs.Do(background, "x", put{1})
+	require.NoError(s, err)
+	require.Equal(s, []string{"1"}, s.entries(db))
+}
+
+func unencodable(s *scene) {
+	db, _ := s.promising()
+	g := newGate()
+	cs := handle(s, db, func(ctx context.Context, tx *sql.Tx, batch []*groupcommit.Command[put, any]) error {
+		g.pass()
+		for _, c := range batch {
+			if err := s.putInto(tx, ctx, c.Value.N); err != nil {
+				return err
+			}
+			if c.Value.N == 2 {
+				c.Resolve(func() {})
+			} else {
+				c.Resolve("fine")
+			}
+		}
+		return nil
+	})
+	for i, p := range oneBatch(s, g, cs, "id ", 1, 2, 3) {
+		r, err := p.Await(background)
+		if i == 1 {
+			require.ErrorContains(s, err, `command "id 2" of kind "enginetest.put": its result of type func() cannot be encoded`)
+			continue
+		}
+		require.NoError(s, err)
+		require.Equal(s, "fine", r)
+	}
+	require.Equal(s, []string{"-1", "1", "3"}, s.entries(db))
+
+	funcs, err := groupcommit.Handle(db, groupcommit.Each(func(context.Context, *sql.Tx, func()) (int, error) { return 1, nil }))
+	require.NoError(s, err)
+	_, err = funcs.Do(background, "f", func() {})
+	require.ErrorContains(s, err, `command "f" of kind "func()": its value of type func() cannot be encoded`)
+	_, err = funcs.Do(background, "", func() {})
+	require.NoError(s, err, "without an id nothing is encoded")
+}
+
+func badHandlers(s *scene) {
+	fine := groupcommit.Each(func(context.Context, *sql.Tx, put) (int, error) { return 0, nil })
+	_, err := groupcommit.Handle[put, int](s.db, nil)
+	require.ErrorContains(s, err, "the handler of enginetest.put is nil")
+	_, err = groupcommit.Handle(s.db, groupcommit.Each[put, int](nil))
+	require.ErrorContains(s, err, "the handler of enginetest.put is nil")
+	_, err = groupcommit.Handle(s.twin(), fine)
+	require.ErrorContains(s, err, "not groupcommit's")
+	_, err = groupcommit.Handle(s.db, fine, groupcommit.Promises())
+	require.ErrorContains(s, err, "option promises is the database's")
+	_, err = groupcommit.Handle(s.db, fine, groupcommit.MaxLen(0))
+	require.ErrorContains(s, err, "option maxlen")
+	_, err = groupcommit.Handle(s.db, fine, groupcommit.Durable())
+	require.ErrorContains(s, err, "option Durable needs a database that keeps promises")
+	_, err = groupcommit.Handle(s.db, fine, groupcommit.Kind(""))
+	require.ErrorContains(s, err, "option Kind")
+	_, err = groupcommit.Handle(s.db, fine, groupcommit.Lease(time.Millisecond))
+	require.ErrorContains(s, err, "option Lease")
+	cs := handle(s, s.db, fine)
+	_, err = groupcommit.Handle(s.db, fine)
+	require.ErrorContains(s, err, "has a handler for commands of type enginetest.put")
+	_, err = groupcommit.Handle(s.db, groupcommit.Each(func(context.Context, *sql.Tx, name2) (int, error) { return 0, nil }), groupcommit.Kind("enginetest.put"))
+	require.ErrorContains(s, err, `has a handler for commands of kind "enginetest.put", of type enginetest.put`)
+	_, err = cs.Do(background, "x", put{1})
+	require.ErrorContains(s, err, "keeps no promises")
+	require.ErrorContains(s, cs.Recover(background), "not Durable")
+	require.ErrorContains(s, cs.Cancel(background, "x"), "not Durable")
+	require.ErrorContains(s, cs.Add(background, nil, "x", put{1}), "not Durable")
+
+	db, _ := s.promising()
+	durables := handle(s, db, fine, groupcommit.Durable())
+	_, err = durables.Do(background, "", put{1})
+	require.ErrorContains(s, err, "has no id")
+	_, err = durables.Do(background, strings.Repeat("x", 256), put{1})
+	require.ErrorContains(s, err, "has 256 bytes")
+	require.ErrorContains(s, durables.Add(background, nil, "x", put{1}), "the *sql.Tx is nil")
+	require.NoError(s, db.Close())
+	_, err = durables.Do(background, "x", put{1})
+	require.ErrorIs(s, err, groupcommit.ErrClosed)
+	_, err = groupcommit.Handle(db, groupcommit.Each(func(context.Context, *sql.Tx, name2) (int, error) { return 0, nil }))
+	require.Error(s, err)
+}
+
+func severalTypes(s *scene) {
+	db, _ := s.promising()
+	puts := handle(s, db, groupcommit.Each(func(ctx context.Context, tx *sql.Tx, v put) (int, error) { return v.N, s.putInto(tx, ctx, v.N) }))
+	items := handle2(s, db, groupcommit.Each(func(ctx context.Context, tx *sql.Tx, v name2) (int, error) {
+		_, err := tx.ExecContext(ctx, s.insert(), string(v), 1)
+		return 0, err
+	}))
+	crowd(60, func(i int) {
+		var err error
+		switch i % 3 {
+		case 0:
+			_, err = puts.Do(background, fmt.Sprint("put ", i), put{i})
+		case 1:
+			_, err = items.Do(background, "", name2(name(i)))
+		default:
+			_, err = db.ExecContext(background, s.q("INSERT INTO entries (who, n) VALUES (2, ?)"), i)
+		}
+		assert.NoError(s, err)
+	})
+	require.Len(s, s.entries(db), 40)
+	require.Equal(s, "20", s.value(db, "SELECT count(*) FROM items"))
+}
+
+func commandContext(s *scene) {
+	g := newGate()
+	var handled atomic.Int32
+	cs := handle(s, s.db, func(context.Context, *sql.Tx, []*groupcommit.Command[put, int]) error {
+		g.pass()
+		handled.Add(1)
+		return nil
+	})
+	first := cs.Go(background, "", put{1})
+	<-g.entered
+	ctx, cancel := context.WithCancel(background)
+	p := cs.Go(ctx, "", put{2})
+	cancel()
+	_, err := p.Await(background)
+	require.ErrorIs(s, err, context.Canceled)
+	require.Equal(s, durable.RejectedCanceled, p.State())
+	_, err = first.Await(ctx)
+	require.ErrorIs(s, err, context.Canceled, "the waiting has ended")
+	close(g.open)
+	_, err = first.Await(background)
+	require.NoError(s, err)
+	require.EqualValues(s, 1, handled.Load())
+}
+
+func closeWithCommands(s *scene) {
+	db := s.openWith()
+	g := newGate()
+	cs := handle(s, db, func(ctx context.Context, tx *sql.Tx, batch []*groupcommit.Command[put, int]) error {
+		g.pass()
+		for _, c := range batch {
+			c.Resolve(c.Value.N)
+		}
+		return nil
+	}, groupcommit.MaxLen(7))
+	var promises []*groupcommit.PromiseOf[int]
+	for i := range 100 {
+		promises = append(promises, cs.Go(background, "", put{i}))
+	}
+	<-g.entered
+	closed := make(chan error)
+	go func() { closed <- db.Close() }()
+	close(g.open)
+	for i, p := range promises {
+		r, err := p.Await(background)
+		require.NoError(s, err)
+		require.Equal(s, i, r)
+	}
+	require.NoError(s, <-closed)
+	_, err := cs.Do(background, "", put{1})
+	require.ErrorIs(s, err, groupcommit.ErrClosed)
+}
+
+func handlerWaitsForItself(s *scene) {
+	var cs *groupcommit.Commands[put, int]
+	var later *groupcommit.PromiseOf[int]
+	cs = handle(s, s.db, func(ctx context.Context, tx *sql.Tx, batch []*groupcommit.Command[put, int]) error {
+		if batch[0].Value.N == 1 {
+			later = cs.Go(context.WithoutCancel(ctx), "", put{2})
+			_, err := cs.Do(ctx, "", put{3})
+			return err
+		}
+		return nil
+	}, groupcommit.Retry(groupcommit.Never))
+	_, err := cs.Do(background, "", put{1})
+	require.ErrorContains(s, err, "must not wait for a command of its own database")
+	_, err = later.Await(background)
+	require.NoError(s, err)
+}

@@ -1,0 +1,5 @@
+package enginetest
+
+import "runtime"
+
+func goexit() { runtime.Goexit() }

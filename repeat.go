@@ -1,0 +1,82 @@
+package groupcommit
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// A repeater does something again and again beside the groups, for as long as a database is open.
+type repeater struct {
+	do     func(context.Context) (rest time.Duration) // before the next time; 0: every
+	every  time.Duration
+	ctx    context.Context
+	cancel context.CancelFunc
+
+	doing   sync.Mutex // held while doing it
+	mu      sync.Mutex // guards the rest
+	timer   *time.Timer
+	again   bool // it was asked for after it had begun
+	stopped bool
+}
+
+// rest is what who finds more to do rests after it took so long: others have the database for most of the time.
+func rest(took time.Duration) time.Duration { return max(5*time.Millisecond, 4*took) }
+
+// repeat begins to do it, first after every.
+func repeat(every time.Duration, do func(context.Context) (rest time.Duration)) *repeater {
+	r := &repeater{do: do, every: every}
+	r.ctx, r.cancel = context.WithCancel(context.Background())
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.timer = time.AfterFunc(every, r.run)
+	return r
+}
+
+func (r *repeater) run() {
+	r.doing.Lock()
+	defer r.doing.Unlock()
+	if r.ctx.Err() != nil {
+		return
+	}
+	r.mu.Lock()
+	r.again = false
+	r.mu.Unlock()
+	next := r.do(r.ctx)
+	if next == 0 {
+		next = r.every
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case r.stopped:
+	case r.again:
+		r.timer.Reset(0)
+	default:
+		r.timer.Reset(next)
+	}
+}
+
+// soon has it done now, or again if it is being done.
+func (r *repeater) soon() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.stopped {
+		r.again = true
+		r.timer.Reset(0)
+	}
+}
+
+// stop ends the repeating and returns when it has ended. A nil repeater never began.
+func (r *repeater) stop() {
+	if r == nil {
+		return
+	}
+	r.cancel()
+	r.mu.Lock()
+	r.stopped = true
+	r.timer.Stop()
+	r.mu.Unlock()
+	r.doing.Lock()
+	defer r.doing.Unlock()
+}
