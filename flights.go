@@ -87,21 +87,41 @@ func (fs *flights) remember(f *flight) {
 	fs.next = (fs.next + 1) % keptFlights
 }
 
-// share waits until a flight that another call has begun is over. ok is false if its outcome is not for others: who asks
-// must try by itself.
-func (f *flight) share(ctx context.Context) (out outcome, ok bool) {
+// share waits, on behalf of a call that came then, until a flight that another call has begun is over. ok is false if its
+// outcome is not for others: who asks must try by itself.
+//
+// It waits no longer than a call in the queue does. The other call may be waiting for the one who asks: a function that SQL
+// calls may execute the very call that it is a part of.
+func (d *database) share(ctx context.Context, f *flight, since time.Time) (out outcome, ok bool) {
 	if f.landed != nil {
 		select {
 		case <-f.landed:
 		default:
-			select {
-			case <-f.landed:
-			case <-ctx.Done():
-				return outcome{err: ctx.Err()}, true
+			if err := d.await(ctx, f, since); err != nil {
+				return outcome{err: err}, true
 			}
 		}
 	}
 	out = f.out
 	out.result.replayed = out.err == nil
 	return out, !f.own
+}
+
+// await waits until a flight is over.
+func (d *database) await(ctx context.Context, f *flight, since time.Time) error {
+	var limit <-chan time.Time
+	patience, busy := d.patience()
+	if patience > 0 {
+		t := time.NewTimer(patience - time.Since(since))
+		defer t.Stop()
+		limit = t.C
+	}
+	select {
+	case <-f.landed:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-limit:
+		return busy
+	}
 }

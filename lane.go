@@ -19,14 +19,6 @@ func (l *lane) enter(ctx context.Context, since time.Time) error {
 	return l.takeTurn(ctx, l.turn, false, since)
 }
 
-func (l *lane) patience() (time.Duration, error) {
-	t := l.traits.Load()
-	if t.Busy == nil {
-		return 0, nil
-	}
-	return t.BusyWait, t.Busy
-}
-
 func (l *lane) leave() { l.writer.leave(l.turn) }
 
 // overtime is how long the others wait behind a call that runs alone, where they need not wait at all.

@@ -5,6 +5,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/groupcommit/groupcommit/internal/sqltext"
 )
@@ -20,6 +21,7 @@ func (c *conn) execOnce(ctx context.Context, id string, t *text, traits *Traits,
 		return nil, err
 	}
 	print := fingerprint(query, args)
+	since := time.Now()
 	for {
 		f, mine, err := c.db.flights.board(id, print)
 		if err != nil {
@@ -29,7 +31,7 @@ func (c *conn) execOnce(ctx context.Context, id string, t *text, traits *Traits,
 		ok := true
 		switch {
 		case !mine:
-			out, ok = f.share(ctx)
+			out, ok = c.db.share(ctx, f, since)
 		case c.physical != nil || noBatch(ctx):
 			out = c.flyHere(ctx, f, t, traits, query, args, inputs != -1)
 		default:

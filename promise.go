@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"sync/atomic"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -74,7 +75,7 @@ func Go(ctx context.Context, db *sql.DB, query string, args ...any) *Promise {
 		if err := d.keeps(id); err != nil {
 			return p.reject(err)
 		}
-		p.call.id, p.call.print = id, fingerprint(query, p.call.Args)
+		p.call.id, p.call.print, p.call.since = id, fingerprint(query, p.call.Args), time.Now()
 		p.depart(d)
 		return p
 	}
@@ -102,7 +103,7 @@ func (p *Promise) depart(d *database) {
 
 func (p *Promise) follow(d *database, f *flight) {
 	defer d.lanes[0].active.Done()
-	if out, ok := f.share(p.call.ctx); ok {
+	if out, ok := d.share(p.call.ctx, f, p.call.since); ok {
 		p.call.out = out
 		p.settle()
 		return
