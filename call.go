@@ -90,6 +90,13 @@ func (c *Call) Answer(res driver.Result, err error) {
 // is lost.
 func (c *Call) Apart() { c.apart, c.out = true, outcome{err: errUnanswered} }
 
+// doubtful answers the call if it has failed and it is still not known whether an earlier attempt has left anything.
+func (c *Call) doubtful() {
+	if c.doubt != nil && c.out.err != nil {
+		c.Answer(nil, &OutcomeUnknownError{ID: c.id, Cause: c.doubt, ended: c.ctx.Err()})
+	}
+}
+
 // Err is the outcome's error so far.
 func (c *Call) Err() error { return c.out.err }
 

@@ -120,7 +120,7 @@ func (d *database) await(ctx context.Context, f *flight, since time.Time) error 
 	case <-f.landed:
 		return nil
 	case <-ctx.Done():
-		return ctx.Err()
+		return &OutcomeUnknownError{ID: f.id, Cause: ctx.Err(), ended: ctx.Err(), attached: true}
 	case <-limit:
 		return busy
 	}

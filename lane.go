@@ -56,6 +56,7 @@ func (l *lane) apart(c *Call) {
 	case l.apartRoom <- struct{}{}:
 	case <-c.ctx.Done():
 		c.Answer(nil, c.ctx.Err())
+		c.doubtful()
 		return
 	}
 	var mu sync.Mutex
@@ -86,11 +87,7 @@ func (l *lane) apart(c *Call) {
 // runOn runs one call by itself, and again where the error is transient.
 func (l *lane) runOn(pool *sql.DB, c *Call) {
 	stale, failed := 0, 0
-	defer func() {
-		if c.doubt != nil && c.out.err != nil {
-			c.Answer(nil, &OutcomeUnknownError{Cause: c.doubt})
-		}
-	}()
+	defer c.doubtful()
 	for {
 		l.runOnce(pool, c)
 		if unknown := (*OutcomeUnknownError)(nil); c.id != "" && errors.As(c.out.err, &unknown) {

@@ -91,9 +91,13 @@ func (c *conn) flyHere(ctx context.Context, f *flight, t *text, traits *Traits, 
 	call.Try(c.session.Alone)
 	c.after(t)
 	c.met(call.out.err)
-	if unknown := (*OutcomeUnknownError)(nil); !c.bound && errors.As(call.out.err, &unknown) {
+	if unknown := (*OutcomeUnknownError)(nil); errors.As(call.out.err, &unknown) {
 		call.doubt = unknown.Cause
-		(&lane{database: c.db}).runOn(c.db.spare(traits), call) // another connection can find out
+		if c.bound {
+			call.doubtful()
+		} else {
+			(&lane{database: c.db}).runOn(c.db.spare(traits), call) // another connection can find out
+		}
 	}
 	out = call.out
 	return out

@@ -31,7 +31,7 @@ type Promise struct {
 //
 // Go waits only if [MaxQueue] calls are waiting already; then for room, and no longer than ctx allows. ctx counts until
 // a group claims the call: if it ends before, the promise is rejected with the context's error and the call is
-// certainly not executed. The calls of one goroutine are executed in the order of their Go
+// certainly not executed; but see [WithID]. The calls of one goroutine are executed in the order of their Go
 // where there is one writer (see [Writers]), but for one that ran alone for longer than 100 ms on a database that may have several. The arguments belong to the
 // promise until it is settled: memory that they point to must not change before.
 //

@@ -262,6 +262,26 @@ func TestALoneCallWithAnIDFindsOutWhatBecameOfItsCommit(t *testing.T) {
 	}
 }
 
+func TestALoneCallWhoseContextEndsAtItsCommitIsToldThatItMayHaveRun(t *testing.T) {
+	r, p := promised(t)
+	ctx, cancel := context.WithCancel(background)
+	p.OnClient(func(m proxy.Message) proxy.Action {
+		if m.Commit {
+			cancel()
+			return proxy.Mute
+		}
+		return proxy.Pass
+	})
+	err := execID(ctx, r.db, named{"a", logged(0)}).err
+	p.OnClient(nil)
+	require.ErrorIs(t, err, context.Canceled)
+	var unknown *groupcommit.OutcomeUnknownError
+	require.ErrorAs(t, err, &unknown)
+	require.Equal(t, "a", unknown.ID)
+	require.NoError(t, execID(background, r.db, named{"a", logged(0)}).err)
+	r.once(1)
+}
+
 func TestALoneCallWithAnIDThatCannotFindOutIsOfUnknownOutcome(t *testing.T) {
 	r, p := promised(t, groupcommit.Retry(groupcommit.Constant(time.Millisecond, 5)))
 	p.OnClient(func(m proxy.Message) proxy.Action {
