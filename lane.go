@@ -52,11 +52,15 @@ const (
 )
 
 func (l *lane) apart(c *Call) {
+	defer c.doubtful()
+	if l.writer != nil {
+		l.inTurn(c)
+		return
+	}
 	select {
 	case l.apartRoom <- struct{}{}:
 	case <-c.ctx.Done():
 		c.Answer(nil, c.ctx.Err())
-		c.doubtful()
 		return
 	}
 	var mu sync.Mutex
@@ -82,6 +86,17 @@ func (l *lane) apart(c *Call) {
 		room = nil
 	}()
 	l.runOn(l.leases, c)
+}
+
+// inTurn is apart where there is one writer: the leader's turn has ended, so the call takes one of its own.
+func (l *lane) inTurn(c *Call) {
+	t := newTurn()
+	if err := l.takeTurn(c.ctx, t, false, time.Now()); err != nil {
+		c.Answer(nil, err)
+		return
+	}
+	defer l.writer.leave(t)
+	l.runOn(l.spare(l.traits.Load()), c)
 }
 
 // runOn runs one call by itself, and again where the error is transient.
