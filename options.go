@@ -132,6 +132,10 @@ func Mode(m GroupMode) Option {
 // a value that does not fit. Nothing is recorded of an error that may go away: a missing table, a right, a lock, a lost
 // connection; the call may be made again. Calls without an id pay nothing.
 //
+// A record is the database's to keep. A program's own statement that deletes rows of the table (rather than
+// durable.DeleteCompleted, which knows their age) frees their ids at once; on PostgreSQL also those of calls that are
+// committed in the same group, wherever they stand in it, as if it had come a moment later. That is not noticed.
+//
 // SQLite and PostgreSQL; elsewhere it is an error when the database is first used. In a data source name:
 // groupcommit_promises=on, or off.
 func Promises() Option { return promises(true) }

@@ -491,6 +491,33 @@ func TestAnOutcomeThatCannotBeCorrectedIsNotCommitted(t *testing.T) {
 	})
 }
 
+func TestAnOutcomeWhoseCorrectionIsIgnoredIsNotCommitted(t *testing.T) {
+	for _, body := range []string{"RETURN NULL", "RETURN OLD"} {
+		eachWay(t, func(t *testing.T, run func(*rig, named) outcome) {
+			r := ledgerRig(t)
+			r.exec(r.plain, "INSERT INTO rows (k, v) VALUES (1, ''), (2, '')")
+			r.exec(r.plain, "CREATE FUNCTION ignore() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "+body+"; END $$")
+			r.exec(r.plain, "CREATE TRIGGER ignoring BEFORE UPDATE ON groupcommit_promises FOR EACH ROW EXECUTE FUNCTION ignore()")
+			err := run(r, named{"a", call{"UPDATE rows SET v = v || '!'", nil}}).err
+			require.ErrorContains(t, err, `id "a": its result cannot be recorded`)
+			require.ErrorContains(t, err, "groupcommit_promises has taken 0 corrections of 1")
+			require.Equal(t, "2", r.value("SELECT count(*) FROM rows WHERE v = ''"))
+			require.Equal(t, "0", r.promises("id = 'a'"))
+			require.Equal(t, done, run(r, named{"b", insert(3)}), "what needs no correction is executed")
+		})
+	}
+}
+
+func TestACorrectionOfWhatANeighbourHasDeletedIsNotLost(t *testing.T) {
+	r := ledgerRig(t)
+	r.exec(r.plain, "INSERT INTO rows (k, v) VALUES (1, ''), (2, '')")
+	got := r.named(named{"a", call{"UPDATE rows SET v = v || '!' WHERE k < 3", nil}}, named{"b", insert(3)},
+		named{"", call{"DELETE FROM groupcommit_promises WHERE id = 'a'", nil}})
+	require.Equal(t, []outcome{{rows: 2}, done, {rows: 0}}, got)
+	require.Equal(t, "1", r.promises(`id = 'a' AND value = '{"rows":2}'`))
+	require.Equal(t, "2", r.value("SELECT count(*) FROM rows WHERE v = '!'"))
+}
+
 type panics struct{}
 
 func (panics) Value() (driver.Value, error) { panic("no value") }

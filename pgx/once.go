@@ -65,7 +65,8 @@ func (s *session) once(c *groupcommit.Call) (driver.Result, error) {
 	}
 	end := "COMMIT"
 	if rows != expected {
-		end = "UPDATE groupcommit_promises SET value = " + bytea(groupcommit.ResolvedValue(rows, nil)) + " WHERE id = " + text(c.ID()) + "; COMMIT"
+		value := bytea(groupcommit.ResolvedValue(rows, nil))
+		end = counted("UPDATE groupcommit_promises SET value = "+value+" WHERE id = "+text(c.ID())+" RETURNING value = "+value+" AS taken", "1") + "; COMMIT"
 	}
 	switch _, err := s.text(ctx, end); {
 	case err == nil:
