@@ -72,6 +72,6 @@ func (d *database) deleteOld(ctx context.Context, pool *sql.DB) (more bool) {
 		return false
 	}
 	defer d.writer.leave(t)
-	n, err := durable.DeleteCompleted(ctx, pool, time.Now().Add(-d.limits.keep), sweepMost)
+	n, err := durable.DeleteOlder(ctx, pool, d.limits.keep, sweepMost)
 	return err == nil && n == sweepMost
 }

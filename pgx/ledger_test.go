@@ -508,6 +508,36 @@ func TestAnOutcomeWhoseCorrectionIsIgnoredIsNotCommitted(t *testing.T) {
 	}
 }
 
+// skewed is a rig for whose server it is three hours later than for the program.
+func skewed(t *testing.T, opts ...groupcommit.Option) *rig {
+	r := setUpOn(t, pgtest.DSN(t), []pgtest.DSNOption{pgtest.Param("search_path", "public,pg_catalog")}, append(opts, groupcommit.Promises())...)
+	for _, clock := range []string{"statement_timestamp", "clock_timestamp"} {
+		r.exec(r.plain, "CREATE FUNCTION public."+clock+"() RETURNS timestamptz STABLE LANGUAGE sql AS $$ SELECT pg_catalog."+clock+"() + interval '3 hours' $$")
+	}
+	r.exec(r.db, "DELETE FROM log")
+	return r
+}
+
+func TestAPromiseHasTheTimeOfTheServer(t *testing.T) {
+	eachWay(t, func(t *testing.T, run func(*rig, named) outcome) {
+		r := skewed(t)
+		require.Equal(t, done, run(r, named{"a", insert(1)}))
+		require.Error(t, run(r, named{"b", insert(1)}).err)
+		for _, id := range []string{"a", "b"} {
+			p, err := groupcommit.Lookup(background, r.db, id)
+			require.NoError(t, err)
+			require.WithinDuration(t, time.Now().Add(3*time.Hour), p.Created, time.Minute)
+			require.Equal(t, p.Created, p.Completed)
+		}
+	})
+}
+
+func TestPromisesAreOldByTheClockThatTheyHaveTheirTimeFrom(t *testing.T) {
+	r := skewed(t, groupcommit.Retention(40*time.Millisecond))
+	require.Equal(t, all(done, 5), r.named(ids(logs(5))...))
+	r.eventually("they are deleted", func() bool { return r.promises("true") == "0" })
+}
+
 func TestACorrectionOfWhatANeighbourHasDeletedIsNotLost(t *testing.T) {
 	r := ledgerRig(t)
 	r.exec(r.plain, "INSERT INTO rows (k, v) VALUES (1, ''), (2, '')")

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"time"
 
 	"github.com/groupcommit/groupcommit"
 	"github.com/groupcommit/groupcommit/durable"
@@ -148,7 +147,6 @@ func (s *session) text(ctx context.Context, statements string) (pgconn.CommandTa
 }
 
 func insertPromise(c *groupcommit.Call, state durable.State, value []byte) string {
-	now := strconv.FormatInt(time.Now().UnixMilli(), 10)
 	return "INSERT INTO groupcommit_promises (id, state, create_key, value, created_at, completed_at) VALUES (" + text(c.ID()) + ", " +
 		strconv.Itoa(int(state)) + ", " + bytea([]byte(c.Fingerprint())) + ", " + bytea(value) + ", " + now + ", " + now + ") ON CONFLICT (id) DO NOTHING"
 }
