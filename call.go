@@ -183,3 +183,16 @@ func (e *PanicError) Unwrap() error {
 	err, _ := e.Value.(error)
 	return err
 }
+
+// unpanicked is f's error, or a *[PanicError] if f panics: it calls what belongs to the caller.
+func unpanicked(f func() error) (err error) {
+	returned := false
+	defer func() {
+		if !returned {
+			err = &PanicError{Value: recover(), Stack: debug.Stack()}
+		}
+	}()
+	err = f()
+	returned = true
+	return err
+}

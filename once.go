@@ -20,7 +20,10 @@ func (c *conn) execOnce(ctx context.Context, id string, t *text, traits *Traits,
 	if err != nil {
 		return nil, err
 	}
-	print := fingerprint(query, args)
+	print, err := fingerprint(id, query, args)
+	if err != nil {
+		return nil, err
+	}
 	since := time.Now()
 	for {
 		f, mine, err := c.db.flights.board(id, print)

@@ -6,7 +6,6 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"sync/atomic"
 	"time"
 	"unicode"
@@ -67,7 +66,10 @@ func Go(ctx context.Context, db *sql.DB, query string, args ...any) *Promise {
 		return p
 	}
 	if traits.Check != nil {
-		if p.call.Args, err = p.convert(p.call.Args, traits); err != nil {
+		if err := unpanicked(func() (err error) {
+			p.call.Args, err = checkArgs(p.call.Args, -1, []argCheck{traits.Check, defaultCheck})
+			return err
+		}); err != nil {
 			return p.reject(err)
 		}
 	}
@@ -75,7 +77,13 @@ func Go(ctx context.Context, db *sql.DB, query string, args ...any) *Promise {
 		if err := d.keeps(id); err != nil {
 			return p.reject(err)
 		}
-		p.call.id, p.call.print, p.call.since = id, fingerprint(query, p.call.Args), time.Now()
+		p.call.id, p.call.since = id, time.Now()
+		if err := unpanicked(func() (err error) {
+			p.call.print, err = fingerprint(id, query, p.call.Args)
+			return err
+		}); err != nil {
+			return p.reject(err)
+		}
 		p.depart(d)
 		return p
 	}
@@ -138,19 +146,6 @@ func (p *Promise) apart(d *database) {
 			return
 		}
 	}
-}
-
-// convert makes what database/sql makes of the arguments.
-func (p *Promise) convert(args []driver.NamedValue, traits *Traits) (checked []driver.NamedValue, err error) {
-	returned := false
-	defer func() {
-		if !returned {
-			err = &PanicError{Value: recover(), Stack: debug.Stack()}
-		}
-	}()
-	checked, err = checkArgs(args, -1, []argCheck{traits.Check, defaultCheck})
-	returned = true
-	return checked, err
 }
 
 func named(args []any) ([]driver.NamedValue, error) {
