@@ -287,7 +287,7 @@ func (a *attempt) try(c *Call, f func() error) error {
 			return err
 		}
 	}
-	err := guard(f)
+	err := unpanicked(f)
 	if err == nil {
 		if savepoints {
 			return a.raw("RELEASE groupcommit")
@@ -320,12 +320,6 @@ func (a *attempt) try(c *Call, f func() error) error {
 		a.culprit, a.err = c, err
 	}
 	return stopError{err}
-}
-
-// guard runs f, whose panic is an error.
-func guard(f func() error) (err error) {
-	defer recoverTo(&err)
-	return f()
 }
 
 // raw runs a statement that is ours beside the handler's.

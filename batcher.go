@@ -63,7 +63,7 @@ type environment interface {
 	// overtime is how long a call that runs alone may keep the lead. 0 is for as long as it takes: there is one writer,
 	// and calls are executed in their order.
 	overtime() time.Duration
-	// apart runs a call that its group has put off, as the plain driver does, without a turn, and answers it.
+	// apart runs a call that its group has put off, as the plain driver does, and answers it. The group's turn has ended.
 	apart(c *Call)
 	// commit runs at least two calls as one group.
 	commit(calls []*Call) Outcome

@@ -94,6 +94,13 @@ func (c *Call) Answer(res driver.Result, err error) {
 // is lost.
 func (c *Call) Apart() { c.apart, c.out = true, outcome{err: errUnanswered} }
 
+// doubtful answers the call if it has failed and it is still not known whether an earlier attempt has left anything.
+func (c *Call) doubtful() {
+	if c.doubt != nil && c.out.err != nil {
+		c.Answer(nil, &OutcomeUnknownError{ID: c.id, Cause: c.doubt, ended: c.ctx.Err()})
+	}
+}
+
 // Err is the outcome's error so far.
 func (c *Call) Err() error { return c.out.err }
 
@@ -178,5 +185,18 @@ func (e *PanicError) Error() string {
 // Unwrap returns Value if it is an error.
 func (e *PanicError) Unwrap() error {
 	err, _ := e.Value.(error)
+	return err
+}
+
+// unpanicked is f's error, or a *[PanicError] if f panics: it calls what belongs to the caller.
+func unpanicked(f func() error) (err error) {
+	returned := false
+	defer func() {
+		if !returned {
+			err = &PanicError{Value: recover(), Stack: debug.Stack()}
+		}
+	}()
+	err = f()
+	returned = true
 	return err
 }

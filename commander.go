@@ -148,7 +148,7 @@ func (m *commander) depart(p *Promise) {
 
 func (m *commander) follow(p *Promise, f *flight) {
 	defer m.batch.active.Done()
-	if out, ok := f.share(p.call.ctx); ok {
+	if out, ok := f.share(p.call.ctx, time.Time{}, 0, nil); ok { // as long as the other one may take
 		p.call.out = out
 		p.settle()
 		return
@@ -170,10 +170,10 @@ func (m *commander) enter(ctx context.Context, since time.Time) error {
 }
 
 func (m *commander) patience() (time.Duration, error) {
-	if m.keeper != nil || m.traits.Busy == nil {
+	if m.keeper != nil {
 		return 0, nil
 	}
-	return m.traits.BusyWait, m.traits.Busy
+	return m.db.patience()
 }
 
 func (m *commander) leave()                  { m.db.writer.leave(m.turn) }
@@ -275,10 +275,11 @@ func (m *commander) again(batch []*Call, failed int, a *attempt) {
 
 // next is the policy, whose panic is its end.
 func (m *commander) next(failed int) (wait time.Duration, again bool) {
-	var err error
-	defer func() { again = again && err == nil }()
-	defer recoverTo(&err)
-	return m.limits.retryPolicy()(failed)
+	err := unpanicked(func() error {
+		wait, again = m.limits.retryPolicy()(failed)
+		return nil
+	})
+	return wait, again && err == nil
 }
 
 // finish runs a batch and answers it, away from the batcher.
@@ -319,11 +320,8 @@ func (m *commander) giveUp(batch []*Call, a *attempt) {
 	switch {
 	case m.keeper == nil:
 		for _, c := range batch {
-			err := a.err
-			if c.doubt != nil {
-				err = &OutcomeUnknownError{Cause: c.doubt}
-			}
-			c.Answer(nil, err)
+			c.Answer(nil, a.err)
+			c.doubtful()
 		}
 	case !a.final && (!a.began || a.unknown || m.closing.Err() != nil || m.db.transient(a.err)):
 		m.keeper.leavePending(batch, a.err)

@@ -23,9 +23,14 @@ type idKey struct{}
 // recorded outcome, and whoever calls again with the same id, in this process or another, before or after a crash, gets
 // that outcome. See [Promises], which the database must have been opened with.
 //
-// An id names one statement with its arguments: with others it is an error, [ErrMismatch]. An id has 1 to 255 bytes of UTF-8
+// An id names one statement with its arguments: with others it is an error, [ErrMismatch]. An argument that cannot be
+// compared with one of another process, such as a function, is an error, too. An id has 1 to 255 bytes of UTF-8
 // without NUL. It must be one INSERT, UPDATE, DELETE or the like, outside a transaction; a context with an id that reaches
 // another statement that writes, or BeginTx, is an error there. A query that only reads takes no notice of it.
+//
+// A call whose id is that of another one under way in this process waits for its outcome. If the context ends meanwhile,
+// the other call goes on, and the error is an [*OutcomeUnknownError], which matches the context's. A context's bare error
+// says that nothing was executed.
 func WithID(ctx context.Context, id string) context.Context {
 	return context.WithValue(ctx, idKey{}, id)
 }

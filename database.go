@@ -195,6 +195,15 @@ func (d *database) takeTurn(ctx context.Context, t *turn, tentative bool, since 
 	return d.writer.take(ctx, t, tentative, wait, traits.Busy)
 }
 
+// patience is how long a call may wait for others at the most, and its error then; 0 for as long as it takes.
+func (d *database) patience() (time.Duration, error) {
+	t := d.traits.Load()
+	if t.Busy == nil {
+		return 0, nil
+	}
+	return t.BusyWait, t.Busy
+}
+
 // close drains the batcher and closes everything. Only the first call does.
 func (d *database) close() error {
 	d.mu.Lock()

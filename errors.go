@@ -12,15 +12,32 @@ var ErrClosed = errors.New("groupcommit: database is closed")
 // ever see it.
 var errUnanswered = errors.New("groupcommit: the call's group ended before the call had an outcome")
 
-// OutcomeUnknownError says that a group's COMMIT was sent and its answer never came: the call may have been
-// executed or not, and nobody can be asked. It never matches driver.ErrBadConn, which would make database/sql
-// execute the call again.
+// OutcomeUnknownError says that the call may have been executed or not, or may still be. A COMMIT was sent and its answer
+// never came; or the caller's context ended while another call with the same id was under way, which goes on. For a call
+// without an id nobody can be asked; one with an id finds out when it is made again.
+//
+// It matches the error of the caller's context if that is what has ended and the call has an id. It never matches
+// driver.ErrBadConn, which would make database/sql execute the call again.
 type OutcomeUnknownError struct {
-	Cause error // what happened to the connection
+	ID    string // the call's; "" if it has none
+	Cause error  // what happened to the connection, or the error of the caller's context
+
+	ended    error // the error of the caller's context; nil if that has not ended
+	attached bool  // to another call, which is under way
 }
 
 func (e *OutcomeUnknownError) Error() string {
-	return fmt.Sprintf("groupcommit: the outcome of the call is unknown: the answer to COMMIT was lost: %v", e.Cause)
+	id := ""
+	if e.ID != "" {
+		id = fmt.Sprintf("id %q: ", e.ID)
+	}
+	why := "the answer to COMMIT was lost"
+	if e.attached {
+		why = "another call with the id is still under way and may take effect"
+	}
+	return fmt.Sprintf("groupcommit: %sthe outcome of the call is unknown: %s: %v", id, why, e.Cause)
 }
 
-// There is no Unwrap: Cause may be driver.ErrBadConn.
+// Unwrap returns the error of the caller's context, and nothing else: Cause may be driver.ErrBadConn, or the end of a
+// time that is not the caller's.
+func (e *OutcomeUnknownError) Unwrap() error { return e.ended }

@@ -88,21 +88,40 @@ func (fs *flights) remember(f *flight) {
 	fs.next = (fs.next + 1) % keptFlights
 }
 
-// share waits until a flight that another call has begun is over. ok is false if its outcome is not for others: who asks
-// must try by itself.
-func (f *flight) share(ctx context.Context) (out outcome, ok bool) {
+// share waits, on behalf of a call that came then, until a flight that another call has begun is over. ok is false if its
+// outcome is not for others: who asks must try by itself.
+//
+// It waits no longer than patience, which is that of a call in the queue; 0 is for as long as it takes. The other call may be
+// waiting for the one who asks: a function that SQL calls may execute the very call that it is a part of.
+func (f *flight) share(ctx context.Context, since time.Time, patience time.Duration, busy error) (out outcome, ok bool) {
 	if f.landed != nil {
 		select {
 		case <-f.landed:
 		default:
-			select {
-			case <-f.landed:
-			case <-ctx.Done():
-				return outcome{err: ctx.Err()}, true
+			if err := f.await(ctx, since, patience, busy); err != nil {
+				return outcome{err: err}, true
 			}
 		}
 	}
 	out = f.out
 	out.result.replayed = out.err == nil
 	return out, !f.own
+}
+
+// await waits until a flight is over.
+func (f *flight) await(ctx context.Context, since time.Time, patience time.Duration, busy error) error {
+	var limit <-chan time.Time
+	if patience > 0 {
+		t := time.NewTimer(patience - time.Since(since))
+		defer t.Stop()
+		limit = t.C
+	}
+	select {
+	case <-f.landed:
+		return nil
+	case <-ctx.Done():
+		return &OutcomeUnknownError{ID: f.id, Cause: ctx.Err(), ended: ctx.Err(), attached: true}
+	case <-limit:
+		return busy
+	}
 }

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"runtime/debug"
 
 	"github.com/groupcommit/groupcommit/durable"
 	"github.com/groupcommit/groupcommit/internal/ledger"
@@ -191,19 +190,15 @@ func (c *Command[C, R]) decoded(data []byte) (any, error) {
 
 // encode and decode are the codec's, whose panic is an error.
 func (m *commander) encode(v any) (data []byte, err error) {
-	defer recoverTo(&err)
-	return m.limits.handling.codec.Encode(v)
+	err = unpanicked(func() (err error) {
+		data, err = m.limits.handling.codec.Encode(v)
+		return err
+	})
+	return data, err
 }
 
-func (m *commander) decode(data []byte, v any) (err error) {
-	defer recoverTo(&err)
-	return m.limits.handling.codec.Decode(data, v)
-}
-
-func recoverTo(err *error) {
-	if v := recover(); v != nil {
-		*err = &PanicError{Value: v, Stack: debug.Stack()}
-	}
+func (m *commander) decode(data []byte, v any) error {
+	return unpanicked(func() error { return m.limits.handling.codec.Decode(data, v) })
 }
 
 // describe gives a command with an id what it is recorded by.

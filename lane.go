@@ -19,14 +19,6 @@ func (l *lane) enter(ctx context.Context, since time.Time) error {
 	return l.takeTurn(ctx, l.turn, false, since)
 }
 
-func (l *lane) patience() (time.Duration, error) {
-	t := l.traits.Load()
-	if t.Busy == nil {
-		return 0, nil
-	}
-	return t.BusyWait, t.Busy
-}
-
 func (l *lane) leave() { l.writer.leave(l.turn) }
 
 // overtime is how long the others wait behind a call that runs alone, where they need not wait at all.
@@ -60,6 +52,11 @@ const (
 )
 
 func (l *lane) apart(c *Call) {
+	defer c.doubtful()
+	if l.writer != nil {
+		l.inTurn(c)
+		return
+	}
 	select {
 	case l.apartRoom <- struct{}{}:
 	case <-c.ctx.Done():
@@ -91,14 +88,21 @@ func (l *lane) apart(c *Call) {
 	l.runOn(l.leases, c)
 }
 
+// inTurn is apart where there is one writer: the leader's turn has ended, so the call takes one of its own.
+func (l *lane) inTurn(c *Call) {
+	t := newTurn()
+	if err := l.takeTurn(c.ctx, t, false, time.Now()); err != nil {
+		c.Answer(nil, err)
+		return
+	}
+	defer l.writer.leave(t)
+	l.runOn(l.spare(l.traits.Load()), c)
+}
+
 // runOn runs one call by itself, and again where the error is transient.
 func (l *lane) runOn(pool *sql.DB, c *Call) {
 	stale, failed := 0, 0
-	defer func() {
-		if c.doubt != nil && c.out.err != nil {
-			c.Answer(nil, &OutcomeUnknownError{Cause: c.doubt})
-		}
-	}()
+	defer c.doubtful()
 	for {
 		l.runOnce(pool, c)
 		if unknown := (*OutcomeUnknownError)(nil); c.id != "" && errors.As(c.out.err, &unknown) {

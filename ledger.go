@@ -1,20 +1,15 @@
 package groupcommit
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
 	"database/sql"
 	"database/sql/driver"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"reflect"
 	"strconv"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/groupcommit/groupcommit/durable"
@@ -160,71 +155,6 @@ func Deduplicated(res sql.Result) bool {
 		}
 	}
 	return false
-}
-
-// fingerprint digests a statement and its arguments as the driver gets them. The type of an argument counts: 1, 1.0, "1"
-// and true are four arguments. A time counts by its instant.
-func fingerprint(query string, args []driver.NamedValue) durable.Key {
-	h := make([]byte, 0, 256)
-	field := func(tag byte, s string) {
-		h = append(h, tag)
-		h = binary.AppendUvarint(h, uint64(len(s)))
-		h = append(h, s...)
-	}
-	number := func(tag byte, n uint64) { h = binary.BigEndian.AppendUint64(append(h, tag), n) }
-	h = append(h, 1) // the version of this encoding
-	field('q', query)
-	for _, a := range args {
-		if a.Name != "" {
-			field('@', a.Name)
-		}
-		switch v := a.Value.(type) {
-		case nil:
-			h = append(h, 'n')
-		case int64:
-			number('i', uint64(v))
-		case int:
-			number('i', uint64(v))
-		case float64:
-			number('f', math.Float64bits(v))
-		case bool:
-			h = append(h, 'b', map[bool]byte{false: 0, true: 1}[v])
-		case string:
-			field('s', v)
-		case []byte:
-			if v == nil { // the drivers bind NULL
-				h = append(h, 'n')
-			} else {
-				field('x', string(v))
-			}
-		case time.Time:
-			number('t', uint64(v.Unix()))
-			number('t', uint64(v.Nanosecond()))
-		default: // what only the driver knows, by its type and what it prints
-			if valuer, ok := v.(driver.Valuer); ok && !isNil(v) {
-				if inner, err := valuer.Value(); err == nil {
-					v = inner
-				}
-			}
-			field('?', fmt.Sprintf("%T", v))
-			field('?', printed(v))
-		}
-	}
-	sum := sha256.Sum256(h)
-	return durable.Key(sum[:])
-}
-
-func isNil(v any) bool {
-	r := reflect.ValueOf(v)
-	return r.Kind() == reflect.Pointer && r.IsNil()
-}
-
-// printed is a text of a value that is the same in another process. JSON has sorted keys and no addresses.
-func printed(v any) string {
-	if b, err := json.Marshal(v); err == nil && !bytes.Equal(b, []byte("{}")) {
-		return string(b)
-	}
-	return fmt.Sprintf("%+v", v)
 }
 
 // Lookup answers what became of the promise with an id, whoever made it: the record, or durable.ErrNotFound if there is

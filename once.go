@@ -5,6 +5,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/groupcommit/groupcommit/internal/sqltext"
 )
@@ -19,7 +20,12 @@ func (c *conn) execOnce(ctx context.Context, id string, t *text, traits *Traits,
 	if err != nil {
 		return nil, err
 	}
-	print := fingerprint(query, args)
+	print, err := fingerprint(id, query, args)
+	if err != nil {
+		return nil, err
+	}
+	since := time.Now()
+	patience, busy := c.db.patience()
 	for {
 		f, mine, err := c.db.flights.board(id, print)
 		if err != nil {
@@ -29,7 +35,7 @@ func (c *conn) execOnce(ctx context.Context, id string, t *text, traits *Traits,
 		ok := true
 		switch {
 		case !mine:
-			out, ok = f.share(ctx)
+			out, ok = f.share(ctx, since, patience, busy)
 		case c.physical != nil || noBatch(ctx):
 			out = c.flyHere(ctx, f, t, traits, query, args, inputs != -1)
 		default:
@@ -89,9 +95,13 @@ func (c *conn) flyHere(ctx context.Context, f *flight, t *text, traits *Traits, 
 	call.Try(c.session.Alone)
 	c.after(t)
 	c.met(call.out.err)
-	if unknown := (*OutcomeUnknownError)(nil); !c.bound && errors.As(call.out.err, &unknown) {
+	if unknown := (*OutcomeUnknownError)(nil); errors.As(call.out.err, &unknown) {
 		call.doubt = unknown.Cause
-		(&lane{database: c.db}).runOn(c.db.spare(traits), call) // another connection can find out
+		if c.bound {
+			call.doubtful()
+		} else {
+			(&lane{database: c.db}).runOn(c.db.spare(traits), call) // another connection can find out
+		}
 	}
 	out = call.out
 	return out

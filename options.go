@@ -133,6 +133,10 @@ func Mode(m GroupMode) Option {
 // a value that does not fit. Nothing is recorded of an error that may go away: a missing table, a right, a lock, a lost
 // connection; the call may be made again. Calls without an id pay nothing.
 //
+// A record is the database's to keep. A program's own statement that deletes rows of the table (rather than
+// durable.DeleteOlder) frees their ids at once; on PostgreSQL also those of calls that are committed in the same group,
+// wherever they stand in it, as if it had come a moment later. That is not noticed.
+//
 // SQLite and PostgreSQL; elsewhere it is an error when the database is first used. In a data source name:
 // groupcommit_promises=on, or off.
 func Promises() Option { return promises(true) }
@@ -146,8 +150,9 @@ func promises(on bool) Option {
 
 // Retention is how long a promise is kept after its completion; its id may then be used again, and is executed again. The
 // default is 24 hours; 0 keeps promises for ever. What is older is deleted in steps of at most 1,000, beside the groups, by
-// every process that has the database open with [Promises]. Ages are by the clocks of these processes, which must differ by
-// far less; where they have different settings, the shortest counts.
+// every process that has the database open with [Promises]. Ages are by the database's own clock: on PostgreSQL
+// the server's, on SQLite that of the machine, which its processes share. Where these have different settings, the shortest
+// counts.
 func Retention(d time.Duration) Option {
 	return forDatabase("retention", func(l *limits) error {
 		if d < 0 {

@@ -6,8 +6,8 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"sync/atomic"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -30,7 +30,7 @@ type Promise struct {
 //
 // Go waits only if [MaxQueue] calls are waiting already; then for room, and no longer than ctx allows. ctx counts until
 // a group claims the call: if it ends before, the promise is rejected with the context's error and the call is
-// certainly not executed. The calls of one goroutine are executed in the order of their Go
+// certainly not executed; but see [WithID]. The calls of one goroutine are executed in the order of their Go
 // where there is one writer (see [Writers]), but for one that ran alone for longer than 100 ms on a database that may have several. The arguments belong to the
 // promise until it is settled: memory that they point to must not change before.
 //
@@ -66,7 +66,10 @@ func Go(ctx context.Context, db *sql.DB, query string, args ...any) *Promise {
 		return p
 	}
 	if traits.Check != nil {
-		if p.call.Args, err = p.convert(p.call.Args, traits); err != nil {
+		if err := unpanicked(func() (err error) {
+			p.call.Args, err = checkArgs(p.call.Args, -1, []argCheck{traits.Check, defaultCheck})
+			return err
+		}); err != nil {
 			return p.reject(err)
 		}
 	}
@@ -74,7 +77,13 @@ func Go(ctx context.Context, db *sql.DB, query string, args ...any) *Promise {
 		if err := d.keeps(id); err != nil {
 			return p.reject(err)
 		}
-		p.call.id, p.call.print = id, fingerprint(query, p.call.Args)
+		p.call.id, p.call.since = id, time.Now()
+		if err := unpanicked(func() (err error) {
+			p.call.print, err = fingerprint(id, query, p.call.Args)
+			return err
+		}); err != nil {
+			return p.reject(err)
+		}
 		p.depart(d)
 		return p
 	}
@@ -102,7 +111,8 @@ func (p *Promise) depart(d *database) {
 
 func (p *Promise) follow(d *database, f *flight) {
 	defer d.lanes[0].active.Done()
-	if out, ok := f.share(p.call.ctx); ok {
+	patience, busy := d.patience()
+	if out, ok := f.share(p.call.ctx, p.call.since, patience, busy); ok {
 		p.call.out = out
 		p.settle()
 		return
@@ -137,19 +147,6 @@ func (p *Promise) apart(d *database) {
 			return
 		}
 	}
-}
-
-// convert makes what database/sql makes of the arguments.
-func (p *Promise) convert(args []driver.NamedValue, traits *Traits) (checked []driver.NamedValue, err error) {
-	returned := false
-	defer func() {
-		if !returned {
-			err = &PanicError{Value: recover(), Stack: debug.Stack()}
-		}
-	}()
-	checked, err = checkArgs(args, -1, []argCheck{traits.Check, defaultCheck})
-	returned = true
-	return checked, err
 }
 
 func named(args []any) ([]driver.NamedValue, error) {

@@ -27,7 +27,7 @@ func (d *database) deleteOld(ctx context.Context, pool *sql.DB) time.Duration {
 		return 0
 	}
 	defer d.writer.leave(t)
-	n, err := durable.DeleteCompleted(ctx, pool, time.Now().Add(-d.limits.keep), sweepMost)
+	n, err := durable.DeleteOlder(ctx, pool, d.limits.keep, sweepMost)
 	if err != nil || n < sweepMost {
 		return 0
 	}

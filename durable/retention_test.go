@@ -109,7 +109,34 @@ func TestDeletingDoesNotWaitForWhoDeletesToo(t *testing.T) {
 	require.NoError(t, tx.Commit())
 }
 
+func TestPromisesAreDeletedByTheirAge(t *testing.T) {
+	onDatabases(t, func(t *testing.T, connect func() *sql.DB) {
+		db := connect()
+		s, err := durable.NewSQL(background, db)
+		require.NoError(t, err)
+		s, clock := atNoon(s)
+		for id, age := range map[string]time.Duration{"a": 5, "b": 4, "c": 3, "d": 3, "young": 1} {
+			clock.Time = time.Now().Add(-age * time.Hour)
+			place(t, s, id)
+			_, err := s.Resolve(background, durable.CompleteRequest{ID: id})
+			require.NoError(t, err)
+		}
+		for _, step := range []struct {
+			age     time.Duration
+			deleted int64
+		}{{2 * time.Hour, 3}, {2 * time.Hour, 1}, {2 * time.Hour, 0}, {50 * time.Minute, 1}} {
+			n, err := durable.DeleteOlder(background, db, step.age, 3)
+			require.NoError(t, err)
+			require.Equal(t, step.deleted, n)
+		}
+		works(t, connect()) // the version is there
+	})
+}
+
 func TestALimitOfNoneIsRefused(t *testing.T) {
+	const want = "durable: the limit of promises to delete is 0; it must be 1 or more"
 	_, err := durable.DeleteCompleted(background, nil, noon, 0)
-	require.EqualError(t, err, "durable: the limit of promises to delete is 0; it must be 1 or more")
+	require.EqualError(t, err, want)
+	_, err = durable.DeleteOlder(background, nil, time.Hour, 0)
+	require.EqualError(t, err, want)
 }

@@ -105,15 +105,28 @@ func (s *session) ledgered(ctx context.Context, requests []request) (out groupco
 }
 
 // The statements of the ledger. Keys and values travel as hexadecimal text, which needs no escaping and no setting.
-const (
+var (
 	claimText = `INSERT INTO groupcommit_promises (id, state, create_key, value, created_at, completed_at)
-		SELECT c.id, 1, decode(c.print, 'hex'), '{"rows":1}'::bytea, $3::bigint, $3::bigint
+		SELECT c.id, 1, decode(c.print, 'hex'), '{"rows":1}'::bytea, ` + now + `, ` + now + `
 		FROM unnest($1::text[], $2::text[]) AS c(id, print) ORDER BY c.id COLLATE "C" ON CONFLICT (id) DO NOTHING RETURNING id`
 	recordedText = `SELECT id, state::text, coalesce(encode(create_key, 'hex'), ''), coalesce(encode(value, 'hex'), '')
 		FROM groupcommit_promises WHERE id = ANY ($1::text[])`
-	correctText = `UPDATE groupcommit_promises p SET value = decode(c.value, 'hex')
-		FROM unnest($1::text[], $2::text[]) AS c(id, value) WHERE p.id = c.id`
+	correctText = counted(`UPDATE groupcommit_promises p SET value = decode(c.value, 'hex')
+		FROM unnest($1::text[], $2::text[]) AS c(id, value) WHERE p.id = c.id RETURNING p.value = decode(c.value, 'hex') AS taken`,
+		"cardinality($1::text[])")
 )
+
+// now is the server's time, by which the ages of promises are judged: all programs have the same. As a query of its own it
+// is evaluated once, and not for every row.
+const now = "(SELECT (extract(epoch FROM statement_timestamp()) * 1000)::bigint)"
+
+// counted makes an UPDATE of the ledger fail unless it has corrected so many rows: a trigger may ignore it, or a neighbour's
+// statement have deleted a row. COMMIT is sent together with it, so it is the server that must count. SQL has no function that
+// raises an error; a text that is not a number does, and the error shows it.
+func counted(update, rows string) string {
+	return `WITH corrected AS (` + update + `) SELECT CASE WHEN count(*) FILTER (WHERE taken) <> ` + rows + `
+		THEN ('groupcommit_promises has taken ' || count(*) FILTER (WHERE taken) || ' corrections of ' || ` + rows + `)::int END FROM corrected`
+}
 
 // claims are the ids of a transaction.
 type claims struct {
@@ -142,7 +155,7 @@ func claimsOf(requests []request) ([]request, *claims) {
 }
 
 func (c *claims) params() [][]byte {
-	return [][]byte{array(c.ids), array(c.prints), strconv.AppendInt(nil, time.Now().UnixMilli(), 10)}
+	return [][]byte{array(c.ids), array(c.prints)}
 }
 
 // claim sends the head and the claim and reads their answers.

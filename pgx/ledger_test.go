@@ -262,6 +262,26 @@ func TestALoneCallWithAnIDFindsOutWhatBecameOfItsCommit(t *testing.T) {
 	}
 }
 
+func TestALoneCallWhoseContextEndsAtItsCommitIsToldThatItMayHaveRun(t *testing.T) {
+	r, p := promised(t)
+	ctx, cancel := context.WithCancel(background)
+	p.OnClient(func(m proxy.Message) proxy.Action {
+		if m.Commit {
+			cancel()
+			return proxy.Mute
+		}
+		return proxy.Pass
+	})
+	err := execID(ctx, r.db, named{"a", logged(0)}).err
+	p.OnClient(nil)
+	require.ErrorIs(t, err, context.Canceled)
+	var unknown *groupcommit.OutcomeUnknownError
+	require.ErrorAs(t, err, &unknown)
+	require.Equal(t, "a", unknown.ID)
+	require.NoError(t, execID(background, r.db, named{"a", logged(0)}).err)
+	r.once(1)
+}
+
 func TestALoneCallWithAnIDThatCannotFindOutIsOfUnknownOutcome(t *testing.T) {
 	r, p := promised(t, groupcommit.Retry(groupcommit.Constant(time.Millisecond, 5)))
 	p.OnClient(func(m proxy.Message) proxy.Action {
@@ -469,6 +489,63 @@ func TestAnOutcomeThatCannotBeCorrectedIsNotCommitted(t *testing.T) {
 		require.Equal(t, "2", r.value("SELECT count(*) FROM rows WHERE v = ''"))
 		require.Equal(t, "0", r.promises("id = 'a'"))
 	})
+}
+
+func TestAnOutcomeWhoseCorrectionIsIgnoredIsNotCommitted(t *testing.T) {
+	for _, body := range []string{"RETURN NULL", "RETURN OLD"} {
+		eachWay(t, func(t *testing.T, run func(*rig, named) outcome) {
+			r := ledgerRig(t)
+			r.exec(r.plain, "INSERT INTO rows (k, v) VALUES (1, ''), (2, '')")
+			r.exec(r.plain, "CREATE FUNCTION ignore() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "+body+"; END $$")
+			r.exec(r.plain, "CREATE TRIGGER ignoring BEFORE UPDATE ON groupcommit_promises FOR EACH ROW EXECUTE FUNCTION ignore()")
+			err := run(r, named{"a", call{"UPDATE rows SET v = v || '!'", nil}}).err
+			require.ErrorContains(t, err, `id "a": its result cannot be recorded`)
+			require.ErrorContains(t, err, "groupcommit_promises has taken 0 corrections of 1")
+			require.Equal(t, "2", r.value("SELECT count(*) FROM rows WHERE v = ''"))
+			require.Equal(t, "0", r.promises("id = 'a'"))
+			require.Equal(t, done, run(r, named{"b", insert(3)}), "what needs no correction is executed")
+		})
+	}
+}
+
+// skewed is a rig for whose server it is three hours later than for the program.
+func skewed(t *testing.T, opts ...groupcommit.Option) *rig {
+	r := setUpOn(t, pgtest.DSN(t), []pgtest.DSNOption{pgtest.Param("search_path", "public,pg_catalog")}, append(opts, groupcommit.Promises())...)
+	for _, clock := range []string{"statement_timestamp", "clock_timestamp"} {
+		r.exec(r.plain, "CREATE FUNCTION public."+clock+"() RETURNS timestamptz STABLE LANGUAGE sql AS $$ SELECT pg_catalog."+clock+"() + interval '3 hours' $$")
+	}
+	r.exec(r.db, "DELETE FROM log")
+	return r
+}
+
+func TestAPromiseHasTheTimeOfTheServer(t *testing.T) {
+	eachWay(t, func(t *testing.T, run func(*rig, named) outcome) {
+		r := skewed(t)
+		require.Equal(t, done, run(r, named{"a", insert(1)}))
+		require.Error(t, run(r, named{"b", insert(1)}).err)
+		for _, id := range []string{"a", "b"} {
+			p, err := groupcommit.Lookup(background, r.db, id)
+			require.NoError(t, err)
+			require.WithinDuration(t, time.Now().Add(3*time.Hour), p.Created, time.Minute)
+			require.Equal(t, p.Created, p.Completed)
+		}
+	})
+}
+
+func TestPromisesAreOldByTheClockThatTheyHaveTheirTimeFrom(t *testing.T) {
+	r := skewed(t, groupcommit.Retention(40*time.Millisecond))
+	require.Equal(t, all(done, 5), r.named(ids(logs(5))...))
+	r.eventually("they are deleted", func() bool { return r.promises("true") == "0" })
+}
+
+func TestACorrectionOfWhatANeighbourHasDeletedIsNotLost(t *testing.T) {
+	r := ledgerRig(t)
+	r.exec(r.plain, "INSERT INTO rows (k, v) VALUES (1, ''), (2, '')")
+	got := r.named(named{"a", call{"UPDATE rows SET v = v || '!' WHERE k < 3", nil}}, named{"b", insert(3)},
+		named{"", call{"DELETE FROM groupcommit_promises WHERE id = 'a'", nil}})
+	require.Equal(t, []outcome{{rows: 2}, done, {rows: 0}}, got)
+	require.Equal(t, "1", r.promises(`id = 'a' AND value = '{"rows":2}'`))
+	require.Equal(t, "2", r.value("SELECT count(*) FROM rows WHERE v = '!'"))
 }
 
 type panics struct{}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"time"
 
 	"github.com/groupcommit/groupcommit"
 	"github.com/groupcommit/groupcommit/durable"
@@ -65,7 +64,8 @@ func (s *session) once(c *groupcommit.Call) (driver.Result, error) {
 	}
 	end := "COMMIT"
 	if rows != expected {
-		end = "UPDATE groupcommit_promises SET value = " + bytea(groupcommit.ResolvedValue(rows, nil)) + " WHERE id = " + text(c.ID()) + "; COMMIT"
+		value := bytea(groupcommit.ResolvedValue(rows, nil))
+		end = counted("UPDATE groupcommit_promises SET value = "+value+" WHERE id = "+text(c.ID())+" RETURNING value = "+value+" AS taken", "1") + "; COMMIT"
 	}
 	switch _, err := s.text(ctx, end); {
 	case err == nil:
@@ -147,7 +147,6 @@ func (s *session) text(ctx context.Context, statements string) (pgconn.CommandTa
 }
 
 func insertPromise(c *groupcommit.Call, state durable.State, value []byte) string {
-	now := strconv.FormatInt(time.Now().UnixMilli(), 10)
 	return "INSERT INTO groupcommit_promises (id, state, create_key, value, created_at, completed_at) VALUES (" + text(c.ID()) + ", " +
 		strconv.Itoa(int(state)) + ", " + bytea([]byte(c.Fingerprint())) + ", " + bytea(value) + ", " + now + ", " + now + ") ON CONFLICT (id) DO NOTHING"
 }

@@ -71,6 +71,39 @@ func TestAFunctionThatWritesToItsOwnDatabaseFindsItBusy(t *testing.T) {
 	require.Equal(t, []string{"1"}, texts(db, "SELECT n FROM a"))
 }
 
+func TestAFunctionThatCallsWithTheIDThatItIsCalledByFindsTheDatabaseBusy(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it waits for 10 seconds")
+	}
+	t.Parallel()
+	for name, ask := range map[string]func(db *sql.DB, query string) error{
+		"Exec": func(db *sql.DB, query string) error { _, err := db.ExecContext(withID("mine"), query, 1); return err },
+		"Go": func(db *sql.DB, query string) error {
+			_, err := groupcommit.Go(withID("mine"), db, query, 1).Await(background)
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			const query = "INSERT INTO a VALUES (nested(?))"
+			var db *sql.DB
+			var inner error
+			_, grouped := hookedDrivers(func(c *mattn.SQLiteConn) error {
+				return c.RegisterFunc("nested", func(n int64) int64 {
+					inner = ask(db, query)
+					return n
+				}, false)
+			}, groupcommit.Promises())
+			db = openDB(t, grouped, dsnOf(t, impatient), "CREATE TABLE a (n)")
+			require.NoError(t, ask(db, query))
+			require.Equal(t, mattn.ErrBusy, code(t, inner))
+			require.Equal(t, []string{"1"}, texts(db, "SELECT n FROM a"))
+			require.NoError(t, ask(db, query), "it is replayed")
+			require.Equal(t, []string{"1"}, texts(db, "SELECT n FROM a"))
+		})
+	}
+}
+
 func TestTheTurnOfATransactionOutlivesItsDatabase(t *testing.T) {
 	dsn := dsnOf(t, impatient)
 	db := ours(t, dsn, "CREATE TABLE a (n)")

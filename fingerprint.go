@@ -1,0 +1,156 @@
+package groupcommit
+
+import (
+	"crypto/sha256"
+	"database/sql/driver"
+	"encoding/binary"
+	"fmt"
+	"math"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/groupcommit/groupcommit/durable"
+)
+
+// A fingerprint says whether a call that comes with an id is the one that the id belongs to. So the same call must have the
+// same one in every process, today and after a restart: there are no addresses in it, and no order that is by chance. And
+// another call must have another: whatever the driver may send of an argument counts. What satisfies neither is refused; a
+// guess would replay the outcome of another call, or execute a call twice.
+//
+// Everything is written with its kind and its length, so that no two values run into the same bytes.
+
+// fingerprint digests a statement and its arguments as the driver gets them. The type of an argument counts: 1, 1.0, "1"
+// and true are four arguments. A time counts by its instant, a [driver.Valuer] by its type and its Value, which is called
+// once; any other value by its type and all that it holds, also in unexported fields.
+//
+// The id is for the error of an argument that has none.
+func fingerprint(id, query string, args []driver.NamedValue) (durable.Key, error) {
+	h := make([]byte, 0, 256)
+	h = append(h, 1) // the version of this encoding
+	h = appendText(h, 'q', query)
+	for i, a := range args {
+		if a.Name != "" {
+			h = appendText(h, '@', a.Name)
+		}
+		with, ok := appendPlain(h, a.Value)
+		if !ok {
+			var err error
+			if with, err = appendOther(h, a.Value); err != nil {
+				name := "$" + strconv.Itoa(i+1)
+				if a.Name != "" {
+					name = strconv.Quote(a.Name)
+				}
+				return "", fmt.Errorf("groupcommit: id %q: argument %s is a %T, which cannot be compared with what another process had: %w; numbers, strings, times and what consists of such can be, and so can a driver.Valuer", id, name, a.Value, err)
+			}
+		}
+		h = with
+	}
+	sum := sha256.Sum256(h)
+	return durable.Key(sum[:]), nil
+}
+
+func appendText(h []byte, tag byte, s string) []byte {
+	h = append(h, tag)
+	h = binary.AppendUvarint(h, uint64(len(s)))
+	return append(h, s...)
+}
+
+func appendNumber(h []byte, tag byte, n uint64) []byte {
+	return binary.BigEndian.AppendUint64(append(h, tag), n)
+}
+
+func appendBool(h []byte, b bool) []byte {
+	if b {
+		return append(h, 'b', 1)
+	}
+	return append(h, 'b', 0)
+}
+
+func appendTime(h []byte, t time.Time) []byte {
+	return appendNumber(appendNumber(h, 't', uint64(t.Unix())), 't', uint64(t.Nanosecond()))
+}
+
+// appendPlain encodes a value that every driver knows. Ledgers are full of such fingerprints: another encoding of these
+// needs another version.
+func appendPlain(h []byte, v any) (with []byte, ok bool) {
+	switch v := v.(type) {
+	case nil:
+		return append(h, 'n'), true
+	case int64:
+		return appendNumber(h, 'i', uint64(v)), true
+	case int:
+		return appendNumber(h, 'i', uint64(v)), true
+	case float64:
+		return appendNumber(h, 'f', math.Float64bits(v)), true
+	case bool:
+		return appendBool(h, v), true
+	case string:
+		return appendText(h, 's', v), true
+	case []byte:
+		if v == nil { // the drivers bind NULL
+			return append(h, 'n'), true
+		}
+		return appendText(h, 'x', string(v)), true
+	case time.Time:
+		return appendTime(h, v), true
+	}
+	return h, false
+}
+
+// appendOther encodes a value that only the driver knows.
+func appendOther(h []byte, v any) ([]byte, error) {
+	r := reflect.ValueOf(v)
+	valuer, ok := v.(driver.Valuer)
+	if !ok || r.Kind() == reflect.Pointer && r.IsNil() {
+		return appendTyped(h, r)
+	}
+	inner, failed := valuer.Value()
+	if failed != nil { // the driver will report it: nothing is recorded
+		if with, err := appendTyped(h, r); err == nil {
+			return with, nil
+		}
+		return appendText(appendText(h, 'E', typeName(r.Type())), 'E', failed.Error()), nil
+	}
+	h = appendText(h, 'V', typeName(r.Type()))
+	if with, ok := appendPlain(h, inner); ok {
+		return with, nil
+	}
+	return appendTyped(h, reflect.ValueOf(inner))
+}
+
+func appendTyped(h []byte, r reflect.Value) ([]byte, error) {
+	w := walk{h: appendText(h, 'v', typeName(r.Type()))}
+	err := w.content(r)
+	return w.h, err
+}
+
+// typeName is a type's name with the path of its package, which String leaves out.
+func typeName(t reflect.Type) string {
+	if t.Name() != "" {
+		if t.PkgPath() == "" {
+			return t.Name()
+		}
+		return t.PkgPath() + "." + t.Name()
+	}
+	switch t.Kind() {
+	case reflect.Pointer:
+		return "*" + typeName(t.Elem())
+	case reflect.Slice:
+		return "[]" + typeName(t.Elem())
+	case reflect.Array:
+		return "[" + strconv.Itoa(t.Len()) + "]" + typeName(t.Elem())
+	case reflect.Map:
+		return "map[" + typeName(t.Key()) + "]" + typeName(t.Elem())
+	case reflect.Struct:
+		var b strings.Builder
+		b.WriteString("struct{")
+		for i := range t.NumField() {
+			f := t.Field(i)
+			fmt.Fprintf(&b, "%s %s %q;", f.Name, typeName(f.Type), f.Tag)
+		}
+		return b.String() + "}"
+	}
+	return t.String()
+}

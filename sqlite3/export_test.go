@@ -1,0 +1,6 @@
+package sqlite3
+
+import "github.com/groupcommit/groupcommit"
+
+// Engine is what the package registers.
+var Engine groupcommit.Engine = engine{}
