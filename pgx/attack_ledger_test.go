@@ -428,3 +428,33 @@ func TestAttackALostAcknowledgementWithoutRetries(t *testing.T) {
 		})
 	}
 }
+
+// The same, where the one who is attached has a connection of its own, which is in order.
+func TestAttackAStaleConnectionDoesNotCostAFollowerItsOwn(t *testing.T) {
+	r, p := promised(t)
+	require.Equal(t, done, execID(background, r.db, named{"warm", logged(9)}))
+	c, err := r.db.Conn(background)
+	require.NoError(t, err)
+	defer c.Close()
+	_, err = c.ExecContext(background, "CREATE TEMP TABLE mine (k INT)")
+	require.NoError(t, err)
+	follower := make(chan error, 1)
+	var once sync.Once
+	p.OnClient(func(m proxy.Message) proxy.Action {
+		a := proxy.Pass
+		if strings.HasPrefix(m.SQL, "BEGIN; INSERT") {
+			once.Do(func() {
+				go func() {
+					_, err := c.ExecContext(groupcommit.WithID(background, "x"), logged(1).query, 1)
+					follower <- err
+				}()
+				a = proxy.Cut.After(300 * time.Millisecond)
+			})
+		}
+		return a
+	})
+	require.NoError(t, execID(background, r.db, named{"x", logged(1)}).err)
+	assert.NoError(t, <-follower)
+	_, err = c.ExecContext(background, "INSERT INTO mine VALUES (1)")
+	require.NoError(t, err, "its temporary table is lost")
+}

@@ -254,3 +254,98 @@ func TestAttackATemporaryTableOfAConnIsNotAnothersTable(t *testing.T) {
 	require.NoError(t, err)
 	t.Log("y is recorded, and in the database there are rows:", count(t, db, "SELECT count(*) FROM main.a"))
 }
+
+// Close drains what was accepted: also a promise that is attached to another whose context then ends.
+func TestAttackAFollowerThatWasAcceptedIsDrained(t *testing.T) {
+	db, _ := promising(t, "")
+	release := hold(t, db)
+	ctx, cancel := context.WithCancel(withID("x"))
+	first := groupcommit.Go(ctx, db, insertRow, 1, "v")
+	awaitQueued(t, db, 1)
+	second := groupcommit.Go(withID("x"), db, insertRow, 1, "v")
+	closed := make(chan error, 1)
+	go func() { closed <- db.Close() }()
+	for {
+		short, stop := context.WithTimeout(background, time.Millisecond)
+		_, err := groupcommit.Go(short, db, "DELETE FROM a WHERE k = -1").Await(background)
+		stop()
+		if errors.Is(err, groupcommit.ErrClosed) {
+			break
+		}
+	}
+	cancel()
+	_, err := first.Await(background)
+	require.ErrorIs(t, err, context.Canceled)
+	release()
+	_, err = second.Await(background)
+	require.NoError(t, err)
+	require.NoError(t, <-closed)
+}
+
+// Statements that have rows of their own: the ledger's among them.
+func TestAttackCountChanges(t *testing.T) {
+	hook := func(c *mattn.SQLiteConn) error { _, err := c.Exec("PRAGMA count_changes = 1", nil); return err }
+	_, without := hookedDrivers(hook)
+	_, grouped := hookedDrivers(hook, groupcommit.Promises())
+	plain := openDB(t, without, dsnOf(t, ""), "CREATE TABLE a (k INTEGER UNIQUE, v TEXT)")
+	_, err := plain.Exec(insertRow, 1, "v")
+	require.NoError(t, err, "without a ledger")
+	db := openDB(t, grouped, dsnOf(t, ""), "CREATE TABLE a (k INTEGER UNIQUE, v TEXT)")
+	_, err = db.Exec(insertRow, 1, "v")
+	require.NoError(t, err, "without an id")
+	_, err = db.ExecContext(withID("x"), insertRow, 2, "v")
+	require.NoError(t, err)
+}
+
+func TestAttackCountChangesInMemory(t *testing.T) {
+	db := ours(t, ":memory:?groupcommit_promises=on", "CREATE TABLE a (k INTEGER UNIQUE, v TEXT)")
+	exec(t, db, "PRAGMA count_changes = 1")
+	_, err := db.Exec(insertRow, 1, "v")
+	require.NoError(t, err, "without an id")
+	_, err = db.ExecContext(withID("x"), insertRow, 2, "v")
+	require.NoError(t, err)
+}
+
+// A database that is only read.
+func TestAttackReadOnly(t *testing.T) {
+	db, dsn := promising(t, "")
+	_, err := db.ExecContext(withID("x"), insertRow, 1, "v")
+	require.NoError(t, err)
+	ro := ours(t, dsn+"&mode=ro&groupcommit_promises=on&groupcommit_retention=10ms")
+	p, err := groupcommit.Lookup(background, ro, "x")
+	require.NoError(t, err)
+	require.Equal(t, durable.Resolved, p.State)
+	_, err = ro.ExecContext(withID("y"), insertRow, 2, "v")
+	t.Log(err)
+	require.Error(t, err)
+	release := make(chan struct{})
+	close(release)
+	a, b := groupcommit.Go(withID("p"), ro, insertRow, 3, "v"), groupcommit.Go(withID("q"), ro, insertRow, 4, "v")
+	_, err = a.Await(background)
+	t.Log(err)
+	_, err = b.Await(background)
+	t.Log(err)
+}
+
+// What the ledger's statement leaves behind is not the next caller's loss.
+func TestAttackCountChangesAndTheNextCallers(t *testing.T) {
+	hook := func(c *mattn.SQLiteConn) error { _, err := c.Exec("PRAGMA count_changes = 1", nil); return err }
+	_, grouped := hookedDrivers(hook, groupcommit.Promises())
+	dsn := dsnOf(t, "")
+	db := openDB(t, grouped, dsn, "CREATE TABLE a (k INTEGER UNIQUE, v TEXT)")
+	look := openDB(t, "sqlite3", dsn)
+	_, err := db.ExecContext(withID("x"), insertRow, 2, "v")
+	t.Log("with an id:", err)
+	for k := range 5 {
+		_, err = db.Exec(insertRow, 10+k, "v")
+		t.Log("without:", err, "another connection sees", count(t, look, "SELECT count(*) FROM a WHERE k >= 10"))
+	}
+	release := hold(t, db)
+	p, q := groupcommit.Go(background, db, insertRow, 20, "v"), groupcommit.Go(background, db, insertRow, 21, "v")
+	awaitQueued(t, db, 2)
+	release()
+	_, err = p.Await(background)
+	_, err2 := q.Await(background)
+	t.Log("in a group:", err, err2)
+	require.Equal(t, 7, count(t, look, "SELECT count(*) FROM a WHERE k >= 10"))
+}
