@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -329,23 +330,50 @@ func TestAttackReadOnly(t *testing.T) {
 
 // What the ledger's statement leaves behind is not the next caller's loss.
 func TestAttackCountChangesAndTheNextCallers(t *testing.T) {
-	hook := func(c *mattn.SQLiteConn) error { _, err := c.Exec("PRAGMA count_changes = 1", nil); return err }
-	_, grouped := hookedDrivers(hook, groupcommit.Promises())
-	dsn := dsnOf(t, "")
-	db := openDB(t, grouped, dsn, "CREATE TABLE a (k INTEGER UNIQUE, v TEXT)")
-	look := openDB(t, "sqlite3", dsn)
-	_, err := db.ExecContext(withID("x"), insertRow, 2, "v")
-	t.Log("with an id:", err)
-	for k := range 5 {
-		_, err = db.Exec(insertRow, 10+k, "v")
-		t.Log("without:", err, "another connection sees", count(t, look, "SELECT count(*) FROM a WHERE k >= 10"))
+	for _, ids := range []bool{false, true} {
+		t.Run(fmt.Sprint("ids=", ids), func(t *testing.T) {
+			hook := func(c *mattn.SQLiteConn) error { _, err := c.Exec("PRAGMA count_changes = 1", nil); return err }
+			_, grouped := hookedDrivers(hook, groupcommit.Promises())
+			dsn := dsnOf(t, "")
+			db := openDB(t, grouped, dsn, "CREATE TABLE a (k INTEGER UNIQUE, v TEXT)")
+			look := openDB(t, "sqlite3", dsn)
+			if ids {
+				_, err := db.ExecContext(withID("x"), insertRow, 2, "v")
+				t.Log("with an id:", err)
+			}
+			for k := range 5 {
+				exec(t, db, insertRow, 10+k, "v")
+			}
+			require.Equal(t, 5, count(t, look, "SELECT count(*) FROM a WHERE k >= 10"), "acknowledged, and not committed")
+		})
 	}
-	release := hold(t, db)
-	p, q := groupcommit.Go(background, db, insertRow, 20, "v"), groupcommit.Go(background, db, insertRow, 21, "v")
-	awaitQueued(t, db, 2)
-	release()
-	_, err = p.Await(background)
-	_, err2 := q.Await(background)
-	t.Log("in a group:", err, err2)
-	require.Equal(t, 7, count(t, look, "SELECT count(*) FROM a WHERE k >= 10"))
+}
+
+// A database that one connection keeps to itself.
+func TestAttackExclusiveLocking(t *testing.T) {
+	for _, promises := range []string{"off", "on"} {
+		t.Run(promises, func(t *testing.T) {
+			for _, journal := range []string{"WAL", "DELETE"} {
+				dsn := dsnOf(t, "&_busy_timeout=200&_locking_mode=EXCLUSIVE&groupcommit_promises="+promises)
+				if journal == "DELETE" {
+					dsn = strings.Replace(dsn, "_journal=WAL", "_journal=DELETE", 1)
+				}
+				db, err := sql.Open("sqlite3-groupcommit", dsn)
+				require.NoError(t, err)
+				_, err = db.Exec("CREATE TABLE a (k INTEGER UNIQUE, v TEXT)")
+				_, err2 := db.Exec(insertRow, 1, "v")
+				t.Log(journal, err != nil, err2)
+				db.Close()
+			}
+		})
+	}
+}
+
+func TestAttackATemporaryDatabase(t *testing.T) {
+	db := ours(t, "?groupcommit_promises=on&groupcommit_retention=20ms", "CREATE TABLE a (k INTEGER UNIQUE, v TEXT)")
+	for again := range 2 {
+		res, err := db.ExecContext(withID("x"), insertRow, 1, "v")
+		require.NoError(t, err)
+		rowsOf(t, res, 1, 1, again == 1)
+	}
 }
