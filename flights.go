@@ -2,6 +2,8 @@ package groupcommit
 
 import (
 	"context"
+	"database/sql/driver"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -33,7 +35,7 @@ type flight struct {
 	landed chan struct{} // closed when it has; nil while nobody waits for that
 	over   bool
 	out    outcome
-	own    bool      // the outcome is its first caller's alone: its context ended, its argument panicked
+	own    bool      // the outcome is its first caller's alone: its context ended, its argument panicked, its connection failed
 	brief  bool      // it is forgotten when it has landed
 	at     time.Time // when it landed
 }
@@ -61,7 +63,7 @@ func (fs *flights) board(id string, print durable.Key) (f *flight, mine bool, er
 
 // land ends a flight with its first caller's outcome.
 func (fs *flights) land(f *flight, out outcome, ctx context.Context) {
-	own := out.panicked || out.err == errUnanswered || out.err != nil && ctx.Err() != nil
+	own := f.own || out.panicked || out.err == errUnanswered || errors.Is(out.err, driver.ErrBadConn) || out.err != nil && ctx.Err() != nil
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	f.over, f.out, f.own, f.at = true, out, own, time.Now()

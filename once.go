@@ -83,10 +83,14 @@ func (d *database) fly(ctx context.Context, f *flight, query string, args []driv
 	return out
 }
 
-// flyHere executes the call of a new flight on a connection of its own.
+// flyHere executes the call of a new flight on a connection of its own. What comes of that connection, such as the end of
+// its session's patience, is nobody else's: others who wait for the flight then try by themselves.
 func (c *conn) flyHere(ctx context.Context, f *flight, t *text, traits *Traits, query string, args []driver.NamedValue, prepared bool) (out outcome) {
 	out.err = errUnanswered
-	defer func() { c.db.flights.land(f, out, ctx) }()
+	defer func() {
+		f.own = !traits.everybodys(out.err)
+		c.db.flights.land(f, out, ctx)
+	}()
 	if err := c.use(ctx, traits, t); err != nil {
 		out.err = err
 		return out
@@ -105,4 +109,13 @@ func (c *conn) flyHere(ctx context.Context, f *flight, t *text, traits *Traits, 
 	}
 	out = call.out
 	return out
+}
+
+// everybodys reports that whoever comes with the same id is to get the same: a result, or an error that is recorded.
+func (t *Traits) everybodys(err error) bool {
+	if err == nil || t.Final == nil {
+		return err == nil
+	}
+	_, final := t.Final(err)
+	return final
 }

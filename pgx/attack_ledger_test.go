@@ -3,7 +3,6 @@ package pgx_test
 import (
 	"context"
 	"database/sql"
-	"database/sql/driver"
 	"errors"
 	"fmt"
 	"strings"
@@ -210,29 +209,6 @@ func TestAttackTheSimpleProtocolHasNoPreparedStatements(t *testing.T) {
 	require.Empty(t, parsed)
 }
 
-// A promise that is attached to a call whose connection was stale, which database/sql makes again.
-func TestAttackAStaleConnectionIsNotAFollowersError(t *testing.T) {
-	r, p := promised(t)
-	require.Equal(t, done, execID(background, r.db, named{"warm", logged(9)}))
-	var follower *groupcommit.Promise
-	var once sync.Once
-	p.OnClient(func(m proxy.Message) proxy.Action {
-		a := proxy.Pass
-		if strings.HasPrefix(m.SQL, "BEGIN; INSERT") {
-			once.Do(func() {
-				follower = groupcommit.Go(groupcommit.WithID(background, "x"), r.db, logged(1).query, 1)
-				a = proxy.Cut
-			})
-		}
-		return a
-	})
-	o := execID(background, r.db, named{"x", logged(1)})
-	require.NoError(t, o.err)
-	_, err := follower.Await(background)
-	require.NotErrorIs(t, err, driver.ErrBadConn)
-	require.NoError(t, err)
-}
-
 // A database whose encoding is not UTF-8: client_encoding is then not, either.
 func TestAttackAnIDIsTheSameAloneAndInAGroupWhateverTheEncoding(t *testing.T) {
 	dsn := pgtest.DSN(t)
@@ -390,28 +366,6 @@ func TestAttackAnIDInTwoSchemas(t *testing.T) {
 	require.Equal(t, "1", r.value("SELECT count(*) FROM t2.orders"), "its caller was told that it was executed")
 }
 
-// The settings of one caller's own connection end its call; the other, who has none, is attached to it.
-func TestAttackAFollowerOfASessionWithAStatementTimeout(t *testing.T) {
-	r := ledgerRig(t)
-	c, err := r.db.Conn(background)
-	require.NoError(t, err)
-	defer c.Close()
-	_, err = c.ExecContext(background, "SET statement_timeout = 500")
-	require.NoError(t, err)
-	slow := call{"INSERT INTO log (k) SELECT $1 FROM pg_sleep(1)", []any{1}}
-	first := make(chan error, 1)
-	go func() {
-		_, err := c.ExecContext(groupcommit.WithID(background, "a"), slow.query, slow.args...)
-		first <- err
-	}()
-	r.eventually("it sleeps", func() bool {
-		return r.value("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'") == "1"
-	})
-	o := execID(background, r.db, named{"a", slow})
-	require.Equal(t, "57014", sqlState(<-first))
-	require.NoError(t, o.err, "the other has no timeout")
-}
-
 // A lost acknowledgement, where transient errors are not tried again.
 func TestAttackALostAcknowledgementWithoutRetries(t *testing.T) {
 	for _, lone := range []bool{false, true} {
@@ -429,36 +383,6 @@ func TestAttackALostAcknowledgementWithoutRetries(t *testing.T) {
 			r.once(len(calls))
 		})
 	}
-}
-
-// The same, where the one who is attached has a connection of its own, which is in order.
-func TestAttackAStaleConnectionDoesNotCostAFollowerItsOwn(t *testing.T) {
-	r, p := promised(t)
-	require.Equal(t, done, execID(background, r.db, named{"warm", logged(9)}))
-	c, err := r.db.Conn(background)
-	require.NoError(t, err)
-	defer c.Close()
-	_, err = c.ExecContext(background, "CREATE TEMP TABLE mine (k INT)")
-	require.NoError(t, err)
-	follower := make(chan error, 1)
-	var once sync.Once
-	p.OnClient(func(m proxy.Message) proxy.Action {
-		a := proxy.Pass
-		if strings.HasPrefix(m.SQL, "BEGIN; INSERT") {
-			once.Do(func() {
-				go func() {
-					_, err := c.ExecContext(groupcommit.WithID(background, "x"), logged(1).query, 1)
-					follower <- err
-				}()
-				a = proxy.Cut.After(300 * time.Millisecond)
-			})
-		}
-		return a
-	})
-	require.NoError(t, execID(background, r.db, named{"x", logged(1)}).err)
-	assert.NoError(t, <-follower)
-	_, err = c.ExecContext(background, "INSERT INTO mine VALUES (1)")
-	require.NoError(t, err, "its temporary table is lost")
 }
 
 // Two programs with the same ids, at other levels of isolation and in the autocommit mode.
