@@ -13,7 +13,7 @@ import (
 // execOnce runs an Exec whose context has an id: in a group as any other call, unless its conn holds a physical
 // connection, which then is the one to run it on.
 func (c *conn) execOnce(ctx context.Context, id string, t *text, traits *Traits, query string, args []driver.NamedValue, inputs int) (driver.Result, error) {
-	if err := c.mayHaveID(id, t, traits, args); err != nil {
+	if err := c.mayHaveID(ctx, id, t, traits, args); err != nil {
 		return nil, err
 	}
 	args, err := checkArgs(args, inputs, []argCheck{traits.Check, defaultCheck})
@@ -48,7 +48,7 @@ func (c *conn) execOnce(ctx context.Context, id string, t *text, traits *Traits,
 }
 
 // mayHaveID is the error of a call that cannot be a durable promise.
-func (c *conn) mayHaveID(id string, t *text, traits *Traits, args []driver.NamedValue) error {
+func (c *conn) mayHaveID(ctx context.Context, id string, t *text, traits *Traits, args []driver.NamedValue) error {
 	if err := c.db.keeps(id); err != nil {
 		return err
 	}
@@ -57,7 +57,13 @@ func (c *conn) mayHaveID(id string, t *text, traits *Traits, args []driver.Named
 		return errNoID(id, "this statement")
 	case traits.needsConn(args):
 		return errNoID(id, "a statement with an argument that is for the driver")
-	case c.inTx || c.physical != nil && !c.session.Idle():
+	case c.inTx:
+		return errNoID(id, "a statement inside a transaction")
+	case c.physical != nil && !c.session.Idle():
+		// A lost one is not idle either.
+		if ctx.Err() == nil && errors.Is(c.met(c.physical.Ping(ctx)), driver.ErrBadConn) {
+			return driver.ErrBadConn
+		}
 		return errNoID(id, "a statement inside a transaction")
 	}
 	return nil

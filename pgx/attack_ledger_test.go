@@ -307,22 +307,6 @@ func TestAttackACallLongerThanTheRetentionKeepsItsRecord(t *testing.T) {
 	require.Equal(t, doneBefore, execID(background, other, named{"a", c}))
 }
 
-// The connection of a sql.Conn has been lost.
-func TestAttackALostConnectionIsNotATransaction(t *testing.T) {
-	r := ledgerRig(t)
-	c, err := r.db.Conn(background)
-	require.NoError(t, err)
-	defer c.Close()
-	var pid int
-	require.NoError(t, c.QueryRowContext(background, "SELECT pg_backend_pid()").Scan(&pid))
-	r.exec(r.plain, "SELECT pg_terminate_backend($1)", pid)
-	_, err = c.ExecContext(background, "SELECT pg_sleep(0)")
-	t.Log(err)
-	_, err = c.ExecContext(groupcommit.WithID(background, "a"), logged(1).query, 1)
-	t.Log(err)
-	require.NotContains(t, fmt.Sprint(err), "inside a transaction")
-}
-
 // A call on its own connection whose acknowledgement is lost, with one connection in the pool.
 func TestAttackALostAcknowledgementWithOneConnection(t *testing.T) {
 	dsn := pgtest.DSN(t)
