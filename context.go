@@ -25,7 +25,10 @@ type idKey struct{}
 //
 // An id names one statement with its arguments: with others it is an error, [ErrMismatch]. An argument that cannot be
 // compared with one of another process, such as a function, is an error, too. An id has 1 to 255 bytes of UTF-8
-// without NUL. It must be one INSERT, UPDATE, DELETE or the like, outside a transaction; a context with an id that reaches
+// without NUL, and is one per database, whatever schema or role a session is in: on a connection whose session has been
+// changed, by SET, PRAGMA, a temporary table or [Raw], it is an error.
+//
+// The call must be one INSERT, UPDATE, DELETE or the like, outside a transaction; a context with an id that reaches
 // another statement that writes, or BeginTx, is an error there. A query that only reads takes no notice of it.
 //
 // A call whose id is that of another one under way in this process waits for its outcome. If the context ends meanwhile,

@@ -65,6 +65,8 @@ func (c *conn) mayHaveID(ctx context.Context, id string, t *text, traits *Traits
 			return driver.ErrBadConn
 		}
 		return errNoID(id, "a statement inside a transaction")
+	case c.bound:
+		return fmt.Errorf("groupcommit: id %q: a statement on a connection whose session has been changed (by SET, PRAGMA, a temporary table, Raw) cannot have one, because an id is one per database, whatever a session sees; on another connection it can", id)
 	}
 	return nil
 }

@@ -330,26 +330,6 @@ func TestAttackALostAcknowledgementWithOneConnection(t *testing.T) {
 	p.Close()
 }
 
-// The schema that a sql.Conn has chosen is not part of what an id is known by.
-func TestAttackAnIDInTwoSchemas(t *testing.T) {
-	r := ledgerRig(t)
-	for _, tenant := range []string{"t1", "t2"} {
-		r.exec(r.plain, "CREATE SCHEMA "+tenant)
-		r.exec(r.plain, "CREATE TABLE "+tenant+".orders (k BIGINT)")
-	}
-	for _, tenant := range []string{"t1", "t2"} {
-		c, err := r.db.Conn(background)
-		require.NoError(t, err)
-		_, err = c.ExecContext(background, "SET search_path = "+tenant+", public")
-		require.NoError(t, err)
-		_, err = c.ExecContext(groupcommit.WithID(background, "order-1"), "INSERT INTO orders VALUES ($1)", 1)
-		t.Log(tenant, err)
-		c.Close()
-	}
-	require.Equal(t, "1", r.value("SELECT count(*) FROM t1.orders"))
-	require.Equal(t, "1", r.value("SELECT count(*) FROM t2.orders"), "its caller was told that it was executed")
-}
-
 // A lost acknowledgement, where transient errors are not tried again.
 func TestAttackALostAcknowledgementWithoutRetries(t *testing.T) {
 	for _, lone := range []bool{false, true} {

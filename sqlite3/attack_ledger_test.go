@@ -236,26 +236,6 @@ func TestAttackUTF16(t *testing.T) {
 	}
 }
 
-// What is executed on a sql.Conn goes to what that conn sees.
-func TestAttackATemporaryTableOfAConnIsNotAnothersTable(t *testing.T) {
-	db, _ := promising(t, "")
-	_, err := db.ExecContext(withID("x"), insertRow, 1, "v")
-	require.NoError(t, err)
-	c, err := db.Conn(background)
-	require.NoError(t, err)
-	defer c.Close()
-	_, err = c.ExecContext(background, "CREATE TEMP TABLE a (k, v)")
-	require.NoError(t, err)
-	res, err := c.ExecContext(withID("x"), insertRow, 1, "v")
-	t.Log(err)
-	if err == nil {
-		t.Log("deduplicated:", groupcommit.Deduplicated(res))
-	}
-	_, err = c.ExecContext(withID("y"), insertRow, 1, "v")
-	require.NoError(t, err)
-	t.Log("y is recorded, and in the database there are rows:", count(t, db, "SELECT count(*) FROM main.a"))
-}
-
 // Close drains what was accepted: also a promise that is attached to another whose context then ends.
 func TestAttackAFollowerThatWasAcceptedIsDrained(t *testing.T) {
 	db, _ := promising(t, "")

@@ -3,7 +3,6 @@ package sqlite3_test
 import (
 	"context"
 	"database/sql"
-	"database/sql/driver"
 	"fmt"
 	"strings"
 	"sync"
@@ -25,11 +24,16 @@ func promising(t testing.TB, more string) (db *sql.DB, dsn string) {
 	return ours(t, dsn+"&groupcommit_promises=on", "CREATE TABLE a (k INTEGER UNIQUE, v TEXT)"), dsn
 }
 
+// querier is a *sql.DB or a *sql.Conn.
+type querier interface {
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
 func withID(id string) context.Context { return groupcommit.WithID(background, id) }
 
-func count(t testing.TB, db *sql.DB, query string, args ...any) (n int) {
+func count(t testing.TB, db querier, query string, args ...any) (n int) {
 	t.Helper()
-	require.NoError(t, db.QueryRow(query, args...).Scan(&n))
+	require.NoError(t, db.QueryRowContext(background, query, args...).Scan(&n))
 	return n
 }
 
@@ -133,7 +137,7 @@ func TestAnErrorThatWouldComeAgainIsRecorded(t *testing.T) {
 			_, again := exec("taken", insertRow, 7, "the second")
 			var rejected *groupcommit.RejectedError
 			require.ErrorAs(t, again, &rejected)
-			require.Equal(t, groupcommit.RejectedError{ID: "taken", Code: "2067", Message: err.Error()}, *rejected)
+			require.Equal(t, groupcommit.RejectedError{ID: "taken", State: durable.Rejected, Code: "2067", Message: err.Error()}, *rejected)
 		}
 		require.Zero(t, count(t, db, "SELECT count(*) FROM a"))
 		p, err := groupcommit.Lookup(background, db, "taken")
@@ -161,7 +165,6 @@ func TestAnErrorThatEndsTheTransactionIsRecordedByItself(t *testing.T) {
 		for _, q := range []string{
 			"CREATE TABLE guarded (x)",
 			"CREATE TRIGGER guard BEFORE INSERT ON guarded BEGIN SELECT RAISE(ROLLBACK, 'not today'); END",
-			"PRAGMA foreign_keys = ON",
 		} {
 			_, err := db.Exec(q)
 			require.NoError(t, err)
@@ -300,10 +303,10 @@ func TestOtherWaysToExecHaveIDsToo(t *testing.T) {
 	c, err := db.Conn(background)
 	require.NoError(t, err)
 	defer c.Close()
-	require.NoError(t, groupcommit.Raw(background, c, func(driver.Conn) error { return nil })) // bound
+	require.Equal(t, 1, count(t, c, "SELECT 1")) // on a connection that c has from now on
 	for name, try := range map[string]func(ctx context.Context) (sql.Result, error){
 		"prepared": func(ctx context.Context) (sql.Result, error) { return st.ExecContext(ctx, 1, "v") },
-		"bound":    func(ctx context.Context) (sql.Result, error) { return c.ExecContext(ctx, insertRow, 2, "v") },
+		"leased":   func(ctx context.Context) (sql.Result, error) { return c.ExecContext(ctx, insertRow, 2, "v") },
 		"not batched": func(ctx context.Context) (sql.Result, error) {
 			return db.ExecContext(groupcommit.NoBatch(ctx), insertRow, 3, "v")
 		},
