@@ -1,6 +1,7 @@
 package groupcommit
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"database/sql/driver"
@@ -185,9 +186,9 @@ func (a *attempt) run() error {
 		return a.err
 	case lost != nil:
 		return errors.Join(err, lost)
-	case !inTx && a.ctx.Err() != nil:
-		return errors.Join(err, fmt.Errorf("groupcommit: the handler of %q took longer than MaxTime, which is %v: %w",
-			a.commander.table.Kind, a.commander.limits.maxTime, a.ctx.Err()))
+	case a.ctx.Err() != nil:
+		return fmt.Errorf("groupcommit: the handler of %q took longer than MaxTime, which is %v: %w",
+			a.commander.table.Kind, a.commander.limits.maxTime, cmp.Or(err, a.ctx.Err()))
 	case !inTx, idle && err == nil:
 		a.final = true
 		return errors.Join(errEnded, err)

@@ -37,7 +37,7 @@ type Call struct {
 	prev, next *Call
 	since      time.Time
 	bytes      int
-	wake       chan struct{} // cap 1; one token for each change of state that its waiter must see
+	wake       chan struct{} // cap 1; one token for each change of state that its waiter must see; of a promise only in the backlog
 	promise    *Promise      // nil for a blocking Exec
 }
 

@@ -17,7 +17,21 @@ func noBatch(ctx context.Context) bool {
 	return ctx != context.Background() && ctx.Value(noBatchKey{}) != nil
 }
 
+// idContext is the context of [WithID]. Its own type costs one allocation a call, not two, and mostly it is the one that
+// reaches Exec: then there is nothing to look for.
+type idContext struct {
+	context.Context
+	id string
+}
+
 type idKey struct{}
+
+func (c *idContext) Value(key any) any {
+	if key == (idKey{}) {
+		return c
+	}
+	return c.Context.Value(key)
+}
 
 // WithID returns a context whose Exec is a durable promise with that id: it takes effect at most once, together with its
 // recorded outcome, and whoever calls again with the same id, in this process or another, before or after a crash, gets
@@ -35,7 +49,7 @@ type idKey struct{}
 // the other call goes on, and the error is an [*OutcomeUnknownError], which matches the context's. A context's bare error
 // says that nothing was executed.
 func WithID(ctx context.Context, id string) context.Context {
-	return context.WithValue(ctx, idKey{}, id)
+	return &idContext{ctx, id}
 }
 
 // idOf returns the id of a context. It may be empty, which is an error of the call's.
@@ -43,8 +57,13 @@ func idOf(ctx context.Context) (id string, ok bool) {
 	if ctx == context.Background() {
 		return "", false
 	}
-	id, ok = ctx.Value(idKey{}).(string)
-	return id, ok
+	c, ok := ctx.(*idContext)
+	if !ok {
+		if c, ok = ctx.Value(idKey{}).(*idContext); !ok {
+			return "", false
+		}
+	}
+	return c.id, true
 }
 
 // withoutID is for a statement of ours on behalf of a caller.

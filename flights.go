@@ -5,6 +5,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"sync"
 	"time"
 
@@ -14,19 +15,32 @@ import (
 // flights are the calls with an id that are under way in this process. A second call with the same id does not queue
 // behind the first: it waits for the first one's outcome, which is its own. The latest that have landed are kept, so that a
 // call that comes again soon needs no database.
+//
+// They are spread over several parts by their ids, so that callers seldom wait for each other.
 type flights struct {
-	keep time.Duration // how long a promise is kept; 0: for ever
-
-	mu   sync.Mutex
-	byID map[string]*flight
-	kept []*flight // that have landed; the oldest is at next
-	next int
+	keep  time.Duration // how long a promise is kept; 0: for ever
+	parts [16]flightPart
 }
 
-// keptFlights is how many are kept, of some 300 bytes and the id each.
-const keptFlights = 10_000
+type flightPart struct {
+	mu    sync.Mutex
+	byID  map[string]*flight
+	kept  []*flight // that have landed; the oldest is at next
+	next  int
+	spare *flight // that was the oldest, and that nobody knows any more
+}
 
-// A flight is one execution, and everybody who waits for it. The flights' mutex guards the fields; out, at and own do not
+// keptFlights is how many a part keeps, of some 300 bytes and the id each: with all the parts the latest 10,000, though no part
+// has its exact share of them.
+const keptFlights = 12_000 / len(flights{}.parts)
+
+var flightSeed = maphash.MakeSeed()
+
+func (fs *flights) part(id string) *flightPart {
+	return &fs.parts[maphash.String(flightSeed, id)%uint64(len(fs.parts))]
+}
+
+// A flight is one execution, and everybody who waits for it. Its part's mutex guards the fields; out, at and own do not
 // change once it has landed.
 type flight struct {
 	id    string
@@ -34,6 +48,8 @@ type flight struct {
 
 	landed chan struct{} // closed when it has; nil while nobody waits for that
 	over   bool
+	shared bool // others than its first caller may know it
+	gone   bool // another flight has its id
 	out    outcome
 	own    bool      // the outcome is its first caller's alone: its context ended, its argument panicked, its connection failed
 	brief  bool      // it is forgotten when it has landed
@@ -42,52 +58,71 @@ type flight struct {
 
 // board returns the flight with an id. mine says that it is new: who called must have the call executed, and land it.
 func (fs *flights) board(id string, print durable.Key) (f *flight, mine bool, err error) {
-	fs.mu.Lock()
-	defer fs.mu.Unlock()
-	f = fs.byID[id]
+	p := fs.part(id)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	f = p.byID[id]
 	switch {
-	case f == nil, f.over && fs.keep > 0 && time.Since(f.at) >= fs.keep:
-		if fs.byID == nil {
-			fs.byID = make(map[string]*flight)
-		}
-		f = &flight{id: id, print: print}
-		fs.byID[id] = f
-		return f, true, nil
+	case f == nil:
+		return p.begin(id, print), true, nil
+	case f.over && fs.keep > 0 && time.Since(f.at) >= fs.keep:
+		f.gone = true
+		return p.begin(id, print), true, nil
 	case f.print != print:
 		return nil, false, fmt.Errorf("groupcommit: id %q: %w", id, ErrMismatch)
 	case !f.over && f.landed == nil:
 		f.landed = make(chan struct{})
 	}
+	f.shared = true
 	return f, false, nil
 }
 
-// land ends a flight with its first caller's outcome.
+func (p *flightPart) begin(id string, print durable.Key) (f *flight) {
+	if p.byID == nil {
+		p.byID = make(map[string]*flight)
+	}
+	if f, p.spare = p.spare, nil; f == nil {
+		f = new(flight)
+	}
+	f.id, f.print = id, print
+	p.byID[id] = f
+	return f
+}
+
+// land ends a flight with its first caller's outcome. The caller then forgets the flight.
 func (fs *flights) land(f *flight, out outcome, ctx context.Context) {
 	own := f.own || out.panicked || out.err == errUnanswered || errors.Is(out.err, driver.ErrBadConn) || out.err != nil && ctx.Err() != nil
-	fs.mu.Lock()
-	defer fs.mu.Unlock()
-	f.over, f.out, f.own, f.at = true, out, own, time.Now()
+	now := time.Now()
+	p := fs.part(f.id)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	f.over, f.out, f.own, f.at = true, out, own, now
 	if f.landed != nil {
 		close(f.landed)
 	}
 	if out.err == nil && !out.result.replayed && !f.brief { // of a replay it is not known how long it will be kept
-		fs.remember(f)
+		p.remember(f)
 	} else {
-		delete(fs.byID, f.id)
+		delete(p.byID, f.id)
 	}
 }
 
 // remember keeps a flight, in the place of the oldest.
-func (fs *flights) remember(f *flight) {
-	if len(fs.kept) < keptFlights {
-		fs.kept = append(fs.kept, f)
+func (p *flightPart) remember(f *flight) {
+	if len(p.kept) < keptFlights {
+		p.kept = append(p.kept, f)
 		return
 	}
-	if oldest := fs.kept[fs.next]; fs.byID[oldest.id] == oldest {
-		delete(fs.byID, oldest.id)
+	oldest := p.kept[p.next]
+	p.kept[p.next] = f
+	p.next = (p.next + 1) % keptFlights
+	if !oldest.gone {
+		delete(p.byID, oldest.id)
 	}
-	fs.kept[fs.next] = f
-	fs.next = (fs.next + 1) % keptFlights
+	if !oldest.shared {
+		*oldest = flight{}
+		p.spare = oldest
+	}
 }
 
 // share waits, on behalf of a call that came then, until a flight that another call has begun is over. ok is false if its

@@ -211,12 +211,12 @@ func (m *commander) describe(t *task, value any) error {
 		return fmt.Errorf("groupcommit: command %q of kind %q: its value of type %T cannot be encoded: %w", t.call.id, m.table.Kind, value, err)
 	}
 	t.param = param
-	h := sha256.New()
-	h.Write([]byte{1, 'c'}) // the version of this encoding, and that it is of a command
-	h.Write(binary.AppendUvarint(nil, uint64(len(m.table.Kind))))
-	h.Write([]byte(m.table.Kind))
-	h.Write(param)
-	t.call.print = durable.Key(h.Sum(nil))
+	known := make([]byte, 0, 128)
+	known = append(known, 1, 'c') // the version of this encoding, and that it is of a command
+	known = binary.AppendUvarint(known, uint64(len(m.table.Kind)))
+	known = append(append(known, m.table.Kind...), param...)
+	sum := sha256.Sum256(known)
+	t.call.print = durable.Key(sum[:])
 	return nil
 }
 

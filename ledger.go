@@ -99,18 +99,22 @@ var (
 
 // ResolvedValue is the value of a promise of an Exec that came to so many rows and, unless it is nil, that last insert id.
 func ResolvedValue(rows int64, id *int64) []byte {
-	b := strconv.AppendInt(append(make([]byte, 0, 48), `{"rows":`...), rows, 10)
+	return appendResolved(make([]byte, 0, 48), rows, id)
+}
+
+func appendResolved(b []byte, rows int64, id *int64) []byte {
+	b = strconv.AppendInt(append(b, `{"rows":`...), rows, 10)
 	if id != nil {
 		b = strconv.AppendInt(append(b, `,"id":`...), *id, 10)
 	}
 	return append(b, '}')
 }
 
-// Resolved is the value to be recorded for a call that was answered with a result.
-func (c *Call) Resolved() []byte {
+// AppendResolved appends the value to be recorded for a call that was answered with a result.
+func (c *Call) AppendResolved(b []byte) []byte {
 	r, v := &c.out.result, recorded{}
 	if r.rowsErr == nil && r.idErr == nil {
-		return ResolvedValue(r.rows, &r.id)
+		return appendResolved(b, r.rows, &r.id)
 	}
 	if r.rowsErr == nil {
 		v.Rows = &r.rows
@@ -118,8 +122,8 @@ func (c *Call) Resolved() []byte {
 	if r.idErr == nil {
 		v.ID = &r.id
 	}
-	b, _ := json.Marshal(v) // two numbers
-	return b
+	more, _ := json.Marshal(v) // two numbers
+	return append(b, more...)
 }
 
 // RejectedValue is the value to be recorded for a call that failed.

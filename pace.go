@@ -42,7 +42,7 @@ func (p *pace) committed(took time.Duration) {
 	if p.commit == 0 {
 		p.commit, p.returns = took, 1
 	}
-	p.commit += (took - p.commit) / 8
+	p.commit += (min(took, 2*p.commit) - p.commit) / 8 // one checkpoint says nothing of the others
 }
 
 func (p *pace) concluded(answered, present int) {

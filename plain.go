@@ -155,7 +155,8 @@ func withoutNames(args []driver.NamedValue) ([]driver.Value, error) {
 // the statement, or else of the connection; by the statement's column converter; by the default. args stays as it is.
 func checkFor(c driver.Conn, s driver.Stmt, args []driver.NamedValue) ([]driver.NamedValue, error) {
 	want := -1
-	var checks []argCheck
+	var room [3]argCheck
+	checks := room[:0]
 	nvc, ok := s.(driver.NamedValueChecker)
 	if !ok {
 		nvc, _ = c.(driver.NamedValueChecker)

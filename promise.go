@@ -181,7 +181,6 @@ func (b *batcher) submit(p *Promise) {
 		p.reject(err)
 		return
 	}
-	c.wake = make(chan struct{}, 1)
 	if ctx.Done() != nil {
 		p.unwatch = context.AfterFunc(ctx, p.withdraw)
 	}
@@ -287,16 +286,17 @@ func (p *Promise) Await(ctx context.Context) (sql.Result, error) {
 
 // wait returns nil when the promise is settled.
 func (p *Promise) wait(ctx context.Context) error {
+	ended := ctx.Done()
+	if ended == nil || p.State().Done() { // what is settled is not pending for an ended context, either
+		<-p.done
+		return nil
+	}
 	select {
 	case <-p.done:
-	default:
-		select {
-		case <-p.done:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+		return nil
+	case <-ended:
+		return ctx.Err()
 	}
-	return nil
 }
 
 // Done is closed when the promise is settled.

@@ -17,6 +17,9 @@ func (b *batcher) admit(c *Call) (lead bool, err error) {
 	b.stats.Calls++
 	if b.queue.n >= b.limits.maxQueue {
 		c.state = callBacklog
+		if c.wake == nil { // of a promise, which wants to be woken only from here
+			c.wake = make(chan struct{}, 1)
+		}
 		b.backlog.push(c)
 		return false, nil
 	}

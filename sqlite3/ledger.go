@@ -1,9 +1,7 @@
 package sqlite3
 
 import (
-	"cmp"
 	"database/sql/driver"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -19,9 +17,16 @@ import (
 // ledger claims and records the calls with an id of one session, some hundred with one statement: what a statement costs
 // from Go is more than what a row costs in SQLite. BEGIN IMMEDIATE keeps everybody else from writing, so that an id which
 // is not there is claimed by that alone.
+//
+// The rest is used again and again: what each group would leave behind has the collector walk a thousand callers' stacks more
+// often.
 type ledger struct {
 	find *sqlite3.SQLiteStmt // made when first needed
 	note *sqlite3.SQLiteStmt
+
+	ids   []byte
+	value []byte
+	notes []notes
 }
 
 // The ids go in as a JSON array; the keys and the values as one blob each, of pieces that have the same size. Everything
@@ -55,27 +60,22 @@ func (s *session) statement(st **sqlite3.SQLiteStmt, query string) (*sqlite3.SQL
 	return *st, nil
 }
 
-// named returns the calls that have an id, in the order of their ids.
-func named(calls []*groupcommit.Call) (with []*groupcommit.Call) {
+// claim returns the promises of those calls that have an id which is in the ledger. The others' ids are the calls' own until
+// the transaction ends, in whatever order: nobody else claims meanwhile.
+func (s *session) claim(calls []*groupcommit.Call) (map[string]durable.Promise, error) {
+	ids := s.ledger.ids[:0]
 	for _, c := range calls {
 		if c.ID() != "" {
-			with = append(with, c)
+			ids = appendID(ids, c.ID())
 		}
 	}
-	slices.SortFunc(with, func(a, b *groupcommit.Call) int { return cmp.Compare(a.ID(), b.ID()) })
-	return with
-}
-
-// claim returns the promises of those calls whose ids are in the ledger. The others' are the calls' own until the
-// transaction ends.
-func (s *session) claim(calls []*groupcommit.Call) (map[string]durable.Promise, error) {
+	s.ledger.ids = ids
+	if len(ids) == 0 {
+		return nil, nil
+	}
 	st, err := s.statement(&s.ledger.find, findPromises)
 	if err != nil {
 		return nil, err
-	}
-	ids := make([]string, len(calls))
-	for i, c := range calls {
-		ids[i] = c.ID()
 	}
 	rows, err := st.Query([]driver.Value{array(ids)})
 	if err != nil {
@@ -104,18 +104,28 @@ func (s *session) claim(calls []*groupcommit.Call) (map[string]durable.Promise, 
 	return found, nil
 }
 
-// record writes down what the calls have come to. An error that may go away is not recorded.
-func (s *session) record(calls []*groupcommit.Call) error {
-	var all []*notes
+// record writes down what the calls with an id have come to, but for those that were found in the ledger. An error that may go
+// away is not recorded.
+func (s *session) record(calls []*groupcommit.Call, found map[string]durable.Promise) error {
+	l := &s.ledger
+	l.notes = l.notes[:0]
 	for _, c := range calls {
+		if c.ID() == "" {
+			continue
+		}
+		if _, ok := found[c.ID()]; ok {
+			continue
+		}
 		if err := c.Err(); err == nil {
-			all = add(all, c, durable.Resolved, c.Resolved(), len(calls))
+			l.value = c.AppendResolved(l.value[:0])
+			l.add(c, durable.Resolved, l.value)
 		} else if code, ok := rejection(err); ok {
-			all = add(all, c, durable.Rejected, groupcommit.RejectedValue(code, err.Error()), 0)
+			l.add(c, durable.Rejected, groupcommit.RejectedValue(code, err.Error()))
 		}
 	}
-	for _, n := range all {
-		st, err := s.statement(&s.ledger.note, notePromises)
+	for i := range l.notes {
+		n := &l.notes[i]
+		st, err := s.statement(&l.note, notePromises)
 		if err == nil {
 			var res driver.Result
 			res, err = st.Exec([]driver.Value{array(n.ids), int64(n.state), n.keys, n.values, int64(n.size), time.Now().UnixMilli()})
@@ -134,36 +144,57 @@ func (s *session) record(calls []*groupcommit.Call) error {
 type notes struct {
 	state  durable.State
 	size   int
-	ids    []string
+	count  int
+	ids    []byte
 	keys   []byte
 	values []byte
 }
 
 // all is the error of a table that has not taken them all: a trigger may ignore a row.
 func (n *notes) all(res driver.Result) error {
-	if rows, err := res.RowsAffected(); err != nil || rows != int64(len(n.ids)) {
-		return errors.Join(err, fmt.Errorf("groupcommit_promises has taken %d rows of %d", rows, len(n.ids)))
+	if rows, err := res.RowsAffected(); err != nil || rows != int64(n.count) {
+		return errors.Join(err, fmt.Errorf("groupcommit_promises has taken %d rows of %d", rows, n.count))
 	}
 	return nil
 }
 
-func add(all []*notes, c *groupcommit.Call, state durable.State, value []byte, room int) []*notes {
-	i := slices.IndexFunc(all, func(n *notes) bool { return n.state == state && n.size == len(value) })
-	if i < 0 {
-		i = len(all)
-		all = append(all, &notes{state, len(value), make([]string, 0, room), make([]byte, 0, room*keySize), make([]byte, 0, room*len(value))})
-	}
-	n := all[i]
-	n.ids = append(n.ids, c.ID())
+func (l *ledger) add(c *groupcommit.Call, state durable.State, value []byte) {
+	n := l.notesOf(state, len(value))
+	n.count++
+	n.ids = appendID(n.ids, c.ID())
 	n.keys = append(n.keys, c.Fingerprint()...)
 	n.values = append(n.values, value...)
-	return all
 }
 
-// array is a JSON array.
-func array(ids []string) string {
-	b, _ := json.Marshal(ids)
-	return string(b)
+func (l *ledger) notesOf(state durable.State, size int) *notes {
+	for i := range l.notes {
+		if n := &l.notes[i]; n.state == state && n.size == size {
+			return n
+		}
+	}
+	l.notes = slices.Grow(l.notes, 1)[:len(l.notes)+1]
+	n := &l.notes[len(l.notes)-1]
+	*n = notes{state: state, size: size, ids: n.ids[:0], keys: n.keys[:0], values: n.values[:0]}
+	return n
+}
+
+// array is the JSON array of ids that appendID has written one after the other.
+func array(ids []byte) string { return "[" + string(ids[:len(ids)-1]) + "]" }
+
+// appendID writes an id, which is UTF-8, as a JSON string and a comma.
+func appendID(b []byte, id string) []byte {
+	b = append(b, '"')
+	for i := range len(id) {
+		switch c := id[i]; {
+		case c < ' ':
+			b = fmt.Appendf(b, `\u%04x`, c)
+		case c == '"' || c == '\\':
+			b = append(b, '\\', c)
+		default:
+			b = append(b, c)
+		}
+	}
+	return append(b, '"', ',')
 }
 
 func text(v driver.Value) string {
@@ -224,7 +255,7 @@ func (s *session) attempt(c *groupcommit.Call, run func() (driver.Result, error)
 	if _, final := rejection(err); err != nil && (!final || s.lite.AutoCommit()) {
 		return nil, err, !final
 	}
-	if err := s.record(one); err != nil {
+	if err := s.record(one, nil); err != nil {
 		return nil, err, true
 	}
 	if failed := s.control("COMMIT"); failed != nil {

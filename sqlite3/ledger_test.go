@@ -125,6 +125,19 @@ func TestAnIDBelongsToOneStatementAndItsArguments(t *testing.T) {
 	})
 }
 
+func TestAnIDMayHaveAnyCharacters(t *testing.T) {
+	groups(t, func(t *testing.T, db *sql.DB, exec func(string, string, ...any) (sql.Result, error)) {
+		for i, id := range []string{`"`, `\`, `\"\u0041/`, "\x01\t\n\x1f\x7f", "é\u2028\U0001F642", `["a","b"]`, "null", " ", strings.Repeat("\x02", 255)} {
+			for again := range 2 {
+				res, err := exec(id, insertRow, i, "v")
+				require.NoError(t, err, "%q", id)
+				rowsOf(t, res, 1, int64(i+1), again == 1)
+			}
+			require.Equal(t, 1, count(t, db, "SELECT count(*) FROM groupcommit_promises WHERE id = ?", id), "%q", id)
+		}
+	})
+}
+
 func TestAnErrorThatWouldComeAgainIsRecorded(t *testing.T) {
 	groups(t, func(t *testing.T, db *sql.DB, exec func(string, string, ...any) (sql.Result, error)) {
 		_, err := db.Exec(insertRow, 7, "the first")

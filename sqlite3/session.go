@@ -4,11 +4,9 @@ import (
 	"context"
 	"database/sql/driver"
 	"errors"
-	"slices"
 	"time"
 
 	"github.com/groupcommit/groupcommit"
-	"github.com/groupcommit/groupcommit/durable"
 	"github.com/groupcommit/groupcommit/internal/lru"
 	"github.com/groupcommit/groupcommit/internal/sqltext"
 	"github.com/mattn/go-sqlite3"
@@ -78,13 +76,9 @@ func (s *session) Group(_ context.Context, calls []*groupcommit.Call) groupcommi
 		}
 		return groupcommit.Outcome{Verdict: groupcommit.RolledBack, Culprit: -1}
 	}
-	withID := named(calls)
-	var found map[string]durable.Promise
-	if len(withID) > 0 {
-		var err error
-		if found, err = s.claim(withID); err != nil {
-			return s.rollback() // each to its own error, and none for who has no id
-		}
+	found, err := s.claim(calls)
+	if err != nil {
+		return s.rollback() // each to its own error, and none for who has no id
 	}
 	for i, c := range calls {
 		if p, ok := found[c.ID()]; ok {
@@ -100,14 +94,11 @@ func (s *session) Group(_ context.Context, calls []*groupcommit.Call) groupcommi
 			return groupcommit.Outcome{Verdict: groupcommit.RolledBack, Culprit: i}
 		}
 	}
-	if len(found) > 0 {
-		withID = slices.DeleteFunc(withID, func(c *groupcommit.Call) bool { _, ok := found[c.ID()]; return ok })
-	}
-	if len(withID) > 0 && s.record(withID) != nil {
+	if s.record(calls, found) != nil {
 		return s.rollback()
 	}
 	start := time.Now()
-	err := s.control("COMMIT")
+	err = s.control("COMMIT")
 	if err == nil {
 		return groupcommit.Outcome{Commit: time.Since(start)}
 	}

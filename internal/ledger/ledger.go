@@ -85,20 +85,43 @@ func (t *Table) Record(ctx context.Context, tx durable.Querier, rows []Row, now 
 		if len(rows) == 0 {
 			return nil
 		}
-		return complete(rows, t.update(ctx, tx, rows, now, durable.Resolved))
+		return complete(len(rows), t.update(ctx, tx, rows, now, durable.Resolved))
 	}
-	for rows := range slices.Chunk(rows, chunk) {
-		args := []any{now.UnixMilli(), t.Kind}
-		for _, r := range rows {
-			args = append(args, r.ID, int64(r.State), []byte(r.Key), r.Value)
-		}
-		text := `INSERT INTO groupcommit_promises (created_at, completed_at, kind, id, state, create_key, value) VALUES ` +
-			values(len(rows), "(?1, ?1, ?2, ?, ?, ?, ?)")
-		if err := complete(rows, affected(tx.ExecContext(ctx, text, args...))); err != nil {
+	for _, n := range alike(rows) {
+		c := affected(tx.ExecContext(ctx, `INSERT INTO groupcommit_promises (created_at, completed_at, kind, state, id, create_key, value)
+			SELECT $1, $1, $2, $3, j.value, substr($4, j.key * $5 + 1, $5), substr($6, j.key * $7 + 1, $7) FROM json_each($8) AS j`,
+			now.UnixMilli(), t.Kind, int64(n.state), n.keys, int64(n.key), n.values, int64(n.value), jsonArray(n.ids)))
+		if err := complete(len(n.ids), c); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// notes are rows with the same state, and keys and values of the same sizes. They go into SQLite together, in one blob each,
+// because a parameter of its own for each costs more than the row.
+type notes struct {
+	state        durable.State
+	key, value   int
+	ids          []string
+	keys, values []byte
+}
+
+func alike(rows []Row) (all []*notes) {
+	for _, r := range rows {
+		i := slices.IndexFunc(all, func(n *notes) bool {
+			return n.state == r.State && n.key == len(r.Key) && n.value == len(r.Value)
+		})
+		if i < 0 {
+			i = len(all)
+			all = append(all, &notes{state: r.State, key: len(r.Key), value: len(r.Value)})
+		}
+		n := all[i]
+		n.ids = append(n.ids, r.ID)
+		n.keys = append(n.keys, r.Key...)
+		n.values = append(n.values, r.Value...)
+	}
+	return all
 }
 
 // Settle completes pending commands, and returns how many: one that is pending no longer is left as it is.
@@ -157,8 +180,12 @@ func (t *Table) in(ids []string) (condition, arg string) {
 	if t.Postgres {
 		return "= ANY ($1::text[])", array(ids)
 	}
+	return "IN (SELECT value FROM json_each($1))", jsonArray(ids)
+}
+
+func jsonArray(ids []string) string {
 	b, _ := json.Marshal(ids) // strings
-	return "IN (SELECT value FROM json_each($1))", string(b)
+	return string(b)
 }
 
 // chunk is how many rows a statement of SQLite has: a longer text is hardly faster.
@@ -182,9 +209,9 @@ func affected(res sql.Result, err error) count {
 }
 
 // complete is the error of a statement that was to concern each row.
-func complete(rows []Row, c count) error {
-	if c.err == nil && c.n != int64(len(rows)) {
-		return fmt.Errorf("groupcommit: the outcomes of %d commands could not be recorded: groupcommit_promises has taken %d", len(rows), c.n)
+func complete(rows int, c count) error {
+	if c.err == nil && c.n != int64(rows) {
+		return fmt.Errorf("groupcommit: the outcomes of %d commands could not be recorded: groupcommit_promises has taken %d", rows, c.n)
 	}
 	return c.err
 }

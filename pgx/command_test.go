@@ -1,0 +1,219 @@
+package pgx_test
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/internal/pgtest"
+	"github.com/groupcommit/groupcommit/internal/pgtest/proxy"
+	"github.com/stretchr/testify/require"
+)
+
+type entry struct{ K int }
+
+// logging is a handler that leaves a row for each command, and how often it was called.
+func logging(calls *int) groupcommit.Handler[entry, int] {
+	return func(ctx context.Context, tx *sql.Tx, batch []*groupcommit.Command[entry, int]) error {
+		*calls++
+		for _, c := range batch {
+			if _, err := tx.ExecContext(ctx, "INSERT INTO log (k) VALUES ($1)", c.Value.K); err != nil {
+				return err
+			}
+			c.Resolve(2 * c.Value.K)
+		}
+		return nil
+	}
+}
+
+func handle[R any](t *testing.T, db *sql.DB, h groupcommit.Handler[entry, R], opts ...groupcommit.Option) *groupcommit.Commands[entry, R] {
+	t.Helper()
+	cs, err := groupcommit.Handle(db, h, opts...)
+	require.NoError(t, err)
+	return cs
+}
+
+// heldBatch has n commands in one batch, which begins when release is called. The others may be anything.
+func heldBatch[R any](r *rig, cs *groupcommit.Commands[entry, R], first func(), n int, id func(k int) string) []*groupcommit.PromiseOf[R] {
+	r.Helper()
+	var promises []*groupcommit.PromiseOf[R]
+	for k := range n {
+		promises = append(promises, cs.Go(background, id(k), entry{k}))
+	}
+	r.eventually("commands are queued", func() bool { return cs.Stats().Queued == n })
+	first()
+	return promises
+}
+
+// gated is a handler whose first batch waits until it is let go.
+func gated[R any](h groupcommit.Handler[entry, R]) (gatedHandler groupcommit.Handler[entry, R], there, open chan struct{}) {
+	there, open = make(chan struct{}), make(chan struct{})
+	first := true
+	return func(ctx context.Context, tx *sql.Tx, batch []*groupcommit.Command[entry, R]) error {
+		if first {
+			first = false
+			close(there)
+			<-open
+			return nil
+		}
+		return h(ctx, tx, batch)
+	}, there, open
+}
+
+func TestALostAcknowledgementOfABatchIsFoundOutByItsIDs(t *testing.T) {
+	for name, action := range map[string]proxy.Action{"it was committed": proxy.CutAfterForward, "it never arrived": proxy.Cut} {
+		for _, kind := range []string{"recorded with its effect", "durable"} {
+			t.Run(name+", "+kind, func(t *testing.T) {
+				r, p := promised(t)
+				calls := 0
+				log := logging(&calls)
+				h, there, open := gated(func(ctx context.Context, tx *sql.Tx, batch []*groupcommit.Command[entry, int]) error {
+					err := log(ctx, tx, batch)
+					if calls == 1 {
+						onCommit(p, action)
+					}
+					return err
+				})
+				var opts []groupcommit.Option
+				if kind == "durable" {
+					opts = append(opts, groupcommit.Durable())
+				}
+				cs := handle(t, r.db, h, opts...)
+				cs.Go(background, "plug", entry{-1})
+				<-there
+				promises := heldBatch(r, cs, func() { close(open) }, 20, func(k int) string { return fmt.Sprint("id ", k) })
+				for k, promise := range promises {
+					got, err := promise.Await(background)
+					require.NoError(t, err)
+					require.Equal(t, 2*k, got)
+				}
+				r.once(20)
+				require.Equal(t, map[proxy.Action]int{proxy.CutAfterForward: 1, proxy.Cut: 2}[action], calls)
+			})
+		}
+	}
+}
+
+func TestALostAcknowledgementWithoutIDsIsOfUnknownOutcome(t *testing.T) {
+	r, p := promised(t)
+	calls := 0
+	cs := handle(t, r.db, logging(&calls))
+	_, err := cs.Do(background, "", entry{0})
+	require.NoError(t, err)
+	onCommit(p, proxy.CutAfterForward)
+	_, err = cs.Do(background, "", entry{1})
+	require.ErrorAs(t, err, new(*groupcommit.OutcomeUnknownError))
+	require.Equal(t, 2, calls, "it is not tried again")
+	_, err = cs.Do(background, "", entry{2})
+	require.NoError(t, err)
+	r.once(3)
+}
+
+func TestAConnectionThatDiesInAHandlerIsAnotherAttempts(t *testing.T) {
+	r := setUp(t, groupcommit.Promises())
+	calls := 0
+	cs := handle(t, r.db, func(ctx context.Context, tx *sql.Tx, batch []*groupcommit.Command[entry, int]) error {
+		calls++
+		if _, err := tx.ExecContext(ctx, "INSERT INTO log (k) VALUES ($1)", batch[0].Value.K); err != nil {
+			return err
+		}
+		if calls == 1 {
+			tx.ExecContext(ctx, "SELECT pg_terminate_backend(pg_backend_pid())") // and the error is swallowed
+		}
+		return nil
+	})
+	for _, id := range []string{"a", ""} {
+		calls = 0
+		_, err := cs.Do(background, id, entry{len(id)})
+		if id == "" { // COMMIT was tried, as far as anybody knows
+			require.ErrorAs(t, err, new(*groupcommit.OutcomeUnknownError))
+			continue
+		}
+		require.NoError(t, err)
+		require.Equal(t, 2, calls)
+	}
+	r.once(1)
+}
+
+func TestATransientErrorOfAHandlerIsTriedAgainWithTheWholeBatch(t *testing.T) {
+	r := setUp(t, groupcommit.Promises())
+	var batches []int
+	h, there, open := gated(func(ctx context.Context, tx *sql.Tx, batch []*groupcommit.Command[entry, int]) error {
+		batches = append(batches, len(batch))
+		for _, c := range batch {
+			err := c.Try(func() (int, error) {
+				if _, err := tx.ExecContext(ctx, "INSERT INTO log (k) VALUES ($1)", c.Value.K); err != nil {
+					return 0, err
+				}
+				if c.Value.K == 2 && len(batches) < 3 {
+					_, err := tx.ExecContext(ctx, "DO $$BEGIN RAISE EXCEPTION 'again' USING ERRCODE = '40001'; END$$")
+					return 0, err
+				}
+				return c.Value.K, nil
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	cs := handle(t, r.db, h)
+	cs.Go(background, "", entry{-1})
+	<-there
+	for k, p := range heldBatch(r, cs, func() { close(open) }, 5, func(k int) string { return fmt.Sprint(k) }) {
+		got, err := p.Await(background)
+		require.NoError(t, err)
+		require.Equal(t, k, got)
+	}
+	require.Equal(t, []int{5, 5, 5}, batches)
+	r.once(5)
+}
+
+func TestAHandlerHasMaxTime(t *testing.T) {
+	r := setUp(t)
+	cs := handle(t, r.db, func(ctx context.Context, tx *sql.Tx, batch []*groupcommit.Command[entry, int]) error {
+		if batch[0].Value.K == 1 {
+			tx.ExecContext(ctx, "SELECT pg_sleep(60)")
+		}
+		_, err := tx.ExecContext(ctx, "INSERT INTO log (k) VALUES ($1)", batch[0].Value.K)
+		return err
+	}, groupcommit.MaxTime(time.Second), groupcommit.Retry(groupcommit.Never))
+	_, err := cs.Do(background, "", entry{1})
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.ErrorContains(t, err, `the handler of "pgx_test.entry" took longer than MaxTime, which is 1s`)
+	_, err = cs.Do(background, "", entry{2})
+	require.NoError(t, err)
+	r.once(1)
+}
+
+func TestCommandsInEveryModeOfTheDriver(t *testing.T) {
+	for _, mode := range []string{"cache_statement", "cache_describe", "describe_exec", "exec", "simple_protocol"} {
+		t.Run(mode, func(t *testing.T) {
+			r := setUpOn(t, pgtest.DSN(t), []pgtest.DSNOption{pgtest.Param("default_query_exec_mode", mode)}, groupcommit.Promises())
+			calls := 0
+			cs := handle(t, r.db, logging(&calls))
+			type mail struct{ K int }
+			mails, err := groupcommit.Handle(r.db, groupcommit.Each(func(ctx context.Context, tx *sql.Tx, m mail) (string, error) {
+				_, err := tx.ExecContext(ctx, "INSERT INTO rows (k) VALUES ($1)", m.K)
+				return strings.Repeat("x", m.K), err
+			}), groupcommit.Durable())
+			require.NoError(t, err)
+			for k := range 4 {
+				id := fmt.Sprintf(`id "%d"\ ä`, k/2)
+				got, err := cs.Do(background, id, entry{k / 2})
+				require.NoError(t, err)
+				require.Equal(t, k/2*2, got)
+				text, err := mails.Do(background, "mail of "+id, mail{k / 2})
+				require.NoError(t, err)
+				require.Len(t, text, k/2)
+			}
+			r.once(2)
+			require.Equal(t, "2", r.value("SELECT count(*) FROM rows"))
+			require.NoError(t, mails.Recover(background))
+		})
+	}
+}
