@@ -109,11 +109,8 @@ func (c *conn) flyHere(ctx context.Context, f *flight, t *text, traits *Traits, 
 	c.met(call.out.err)
 	if unknown := (*OutcomeUnknownError)(nil); errors.As(call.out.err, &unknown) {
 		call.doubt = unknown.Cause
-		if c.bound {
-			call.doubtful()
-		} else {
-			(&lane{database: c.db}).runOn(c.db.spare(traits), call) // another connection can find out
-		}
+		c.discard() // there may be room for one connection, and another is to find out
+		(&lane{database: c.db}).apart(call)
 	}
 	out = call.out
 	return out
