@@ -99,9 +99,11 @@ func (l *lane) inTurn(c *Call) {
 	l.runOn(l.spare(l.traits.Load()), c)
 }
 
-// runOn runs one call by itself, and again where the error is transient.
+// runOn runs one call by itself, and again where the error is transient. A call of which it is not known what became of an
+// earlier attempt runs until its claim has told, also where the policy has had enough: for as long as a group is asked about.
 func (l *lane) runOn(pool *sql.DB, c *Call) {
 	stale, failed := 0, 0
+	var until time.Time
 	defer c.doubtful()
 	for {
 		l.runOnce(pool, c)
@@ -115,7 +117,13 @@ func (l *lane) runOn(pool *sql.DB, c *Call) {
 			stale++ // database/sql runs a blocking Exec again; a promise has nobody behind it
 		case l.transient(err), c.doubt != nil:
 			failed++
-			if !l.limits.retryPolicy().pause(c.ctx, failed) {
+			if c.doubt != nil && until.IsZero() {
+				until = time.Now().Add(l.limits.maxTime)
+			}
+			if l.limits.retryPolicy().pause(c.ctx, failed) {
+				break
+			}
+			if c.doubt == nil || time.Now().After(until) || !asking.pause(c.ctx, 1) {
 				return
 			}
 		default:
@@ -204,6 +212,9 @@ func (l *lane) commitOnce(calls []*Call) Outcome {
 
 // askAgain is the time between two questions about a group that the database is still busy with.
 const askAgain = 20 * time.Millisecond
+
+// asking is the policy of one more question.
+var asking = Constant(askAgain, 1)
 
 // resolve asks the database what became of a group whose answer to COMMIT was lost.
 func (l *lane) resolve(lost Outcome) Outcome {

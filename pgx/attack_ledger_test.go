@@ -57,48 +57,6 @@ func TestAttackFirstUseByManyCallers(t *testing.T) {
 	}
 }
 
-// The context ends after COMMIT was sent and while nobody knows what became of it.
-func TestAttackContextEndsWhileTheOutcomeIsUnknown(t *testing.T) {
-	r, p := promised(t, groupcommit.MaxTime(300*time.Millisecond), noSpare)
-	r.forget()
-	free := r.hold()
-	const n = 20
-	ctx, cancel := context.WithCancel(background)
-	ps := make([]*groupcommit.Promise, n)
-	for i := range n {
-		ps[i] = groupcommit.Go(groupcommit.WithID(ctx, fmt.Sprint("id", i)), r.db, logged(i).query, i)
-	}
-	r.queued(n)
-	var once atomic.Bool
-	p.OnClient(func(m proxy.Message) proxy.Action {
-		if m.Commit && strings.HasPrefix(m.SQL, "COMMIT") && once.CompareAndSwap(false, true) {
-			p.Refuse(true)
-			cancel()
-			return proxy.CutAfterForward
-		}
-		return proxy.Pass
-	})
-	free()
-	bare, unknown := 0, 0
-	for _, pr := range ps {
-		_, err := pr.Await(background)
-		var u *groupcommit.OutcomeUnknownError
-		switch {
-		case errors.As(err, &u):
-			unknown++
-		case errors.Is(err, context.Canceled):
-			bare++
-			t.Logf("state %v, error %v", pr.State(), err)
-		default:
-			t.Logf("other: %v", err)
-		}
-	}
-	p.OnClient(nil)
-	p.Refuse(false)
-	t.Logf("rows in log: %s, records: %s", r.value("SELECT count(*) FROM log WHERE k >= 0"), r.promises("state = 1"))
-	require.Zero(t, bare, "of %d calls that were committed so many say that they were taken back", n)
-}
-
 // silentFrom lets nothing through any more from the first message about such a text on.
 func silentFrom(text string, seen chan struct{}) func(proxy.Message) proxy.Action {
 	var silent atomic.Bool
@@ -307,48 +265,6 @@ func TestAttackACallLongerThanTheRetentionKeepsItsRecord(t *testing.T) {
 	require.Equal(t, doneBefore, execID(background, other, named{"a", c}))
 }
 
-// A call on its own connection whose acknowledgement is lost, with one connection in the pool.
-func TestAttackALostAcknowledgementWithOneConnection(t *testing.T) {
-	dsn := pgtest.DSN(t)
-	p, err := proxy.New(pgtest.Shared(t).Addr())
-	require.NoError(t, err)
-	r := setUpOn(t, dsn, nil)
-	db := attackOpen(r, pgtest.With(dsn, pgtest.Via(p.Addr())), groupcommit.Physical(func(pool *sql.DB) { pool.SetMaxOpenConns(1) }))
-	require.NoError(t, db.Ping())
-	onCommit(p, proxy.CutAfterForward)
-	returned := make(chan outcome, 1)
-	go func() {
-		returned <- execID(groupcommit.NoBatch(background), db, named{"a", logged(1)})
-	}()
-	select {
-	case o := <-returned:
-		assert.NoError(t, o.err)
-	case <-time.After(8 * time.Second):
-		t.Error("the call does not return")
-		p.Close()
-	}
-	p.Close()
-}
-
-// A lost acknowledgement, where transient errors are not tried again.
-func TestAttackALostAcknowledgementWithoutRetries(t *testing.T) {
-	for _, lone := range []bool{false, true} {
-		t.Run(fmt.Sprint("lone=", lone), func(t *testing.T) {
-			r, p := promised(t, groupcommit.Retry(groupcommit.Never))
-			calls := ids(logs(2))
-			if lone {
-				calls = calls[:1]
-			}
-			release := r.beginNamed(calls...)
-			onCommit(p, proxy.CutAfterForward)
-			for _, o := range release() {
-				require.NoError(t, o.err)
-			}
-			r.once(len(calls))
-		})
-	}
-}
-
 // Two programs with the same ids, at other levels of isolation and in the autocommit mode.
 func TestAttackTwoProgramsAtEveryLevel(t *testing.T) {
 	for _, level := range []string{"read committed", "repeatable read", "serializable"} {
@@ -388,17 +304,6 @@ func TestAttackTwoProgramsAtEveryLevel(t *testing.T) {
 			})
 		}
 	}
-}
-
-// A lost acknowledgement in the autocommit mode.
-func TestAttackALostAcknowledgementInTheAutocommitMode(t *testing.T) {
-	r, p := promised(t, groupcommit.Mode(groupcommit.Autocommit))
-	release := r.beginNamed(ids(logs(5))...)
-	onCommit(p, proxy.CutAfterForward)
-	for _, o := range release() {
-		require.NoError(t, o.err)
-	}
-	r.once(5)
 }
 
 // Contexts that end at any moment: who hears of nothing but the context was not executed, and has no record.

@@ -283,7 +283,7 @@ func TestALoneCallWhoseContextEndsAtItsCommitIsToldThatItMayHaveRun(t *testing.T
 }
 
 func TestALoneCallWithAnIDThatCannotFindOutIsOfUnknownOutcome(t *testing.T) {
-	r, p := promised(t, groupcommit.Retry(groupcommit.Constant(time.Millisecond, 5)))
+	r, p := promised(t, groupcommit.MaxTime(200*time.Millisecond))
 	p.OnClient(func(m proxy.Message) proxy.Action {
 		if m.Commit {
 			p.Refuse(true)
