@@ -31,9 +31,10 @@ type Call struct {
 	print durable.Key // the fingerprint of a call with an id
 	doubt error       // why it is not known whether an earlier attempt has left anything; nil if it has not
 
-	// The rest is the batcher's. Its mutex guards everything but wake and promise, which are written before the
+	// The rest is the batcher's. Its mutex guards everything but wake, promise and accepted, which are written before the
 	// call is queued.
 	state      callState
+	accepted   bool // its batcher's close waits for it already
 	prev, next *Call
 	since      time.Time
 	bytes      int

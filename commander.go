@@ -132,13 +132,7 @@ func (m *commander) depart(p *Promise) {
 	case err != nil:
 		p.reject(err)
 	case mine:
-		f.brief = true // the database has its result in a form that nobody else can change
-		p.flights, p.flight = &m.db.flights, f
-		if m.keeper != nil {
-			m.keeper.launch(p)
-		} else {
-			m.launch(p)
-		}
+		m.fly(p, f)
 	case !m.batch.accept():
 		p.reject(ErrClosed)
 	default:
@@ -146,14 +140,35 @@ func (m *commander) depart(p *Promise) {
 	}
 }
 
+// fly has a command handled whose flight is its own.
+func (m *commander) fly(p *Promise, f *flight) {
+	f.brief = true // the database has its result in a form that nobody else can change
+	p.flights, p.flight = &m.db.flights, f
+	if m.keeper != nil {
+		m.keeper.launch(p)
+	} else {
+		m.launch(p)
+	}
+}
+
+// follow is a promise's follow, for a command.
 func (m *commander) follow(p *Promise, f *flight) {
 	defer m.batch.active.Done()
-	if out, ok := f.share(p.call.ctx, time.Time{}, 0, nil); ok { // as long as the other one may take
-		p.call.out = out
-		p.settle()
-		return
+	for mine := false; !mine; {
+		out, ok := f.share(p.call.ctx, time.Time{}, 0, nil) // as long as the other one may take
+		if ok {
+			p.call.out = out
+			p.settle()
+			return
+		}
+		var err error
+		if f, mine, err = m.db.flights.board(p.call.id, p.call.print); err != nil {
+			p.reject(err)
+			return
+		}
 	}
-	m.depart(p)
+	p.call.accepted = true
+	m.fly(p, f)
 }
 
 // The batcher's environment.

@@ -99,9 +99,7 @@ func (p *Promise) depart(d *database) {
 	case err != nil:
 		p.reject(err)
 	case mine:
-		p.flights, p.flight = &d.flights, f
-		p.batch = d.lane()
-		p.batch.submit(p)
+		p.launch(d, f)
 	case !d.lanes[0].accept():
 		p.reject(ErrClosed)
 	default:
@@ -109,15 +107,34 @@ func (p *Promise) depart(d *database) {
 	}
 }
 
+// launch has a call with an id executed, whose flight is its own.
+func (p *Promise) launch(d *database, f *flight) {
+	p.flights, p.flight = &d.flights, f
+	p.batch = d.lane()
+	p.batch.submit(p)
+}
+
+// follow waits for a call with the same id, and for the next, until there is an outcome for p too, or it is p's turn. It has
+// been accepted, whether the database is closed meanwhile or not: the lanes are closed in their order, and the first one,
+// which has accepted it, before the others.
 func (p *Promise) follow(d *database, f *flight) {
 	defer d.lanes[0].active.Done()
 	patience, busy := d.patience()
-	if out, ok := f.share(p.call.ctx, p.call.since, patience, busy); ok {
-		p.call.out = out
-		p.settle()
-		return
+	for mine := false; !mine; {
+		out, ok := f.share(p.call.ctx, p.call.since, patience, busy)
+		if ok {
+			p.call.out = out
+			p.settle()
+			return
+		}
+		var err error
+		if f, mine, err = d.flights.board(p.call.id, p.call.print); err != nil {
+			p.reject(err)
+			return
+		}
 	}
-	p.depart(d)
+	p.call.accepted = true
+	p.launch(d, f)
 }
 
 // apart runs a call that cannot join a group, as a blocking Exec does.

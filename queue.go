@@ -10,7 +10,7 @@ func (b *batcher) admit(c *Call) (lead bool, err error) {
 	c.bytes = size(c.Query, c.Args)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.closed {
+	if b.closed && !c.accepted {
 		return false, ErrClosed
 	}
 	b.active.Add(1)

@@ -236,33 +236,6 @@ func TestAttackUTF16(t *testing.T) {
 	}
 }
 
-// Close drains what was accepted: also a promise that is attached to another whose context then ends.
-func TestAttackAFollowerThatWasAcceptedIsDrained(t *testing.T) {
-	db, _ := promising(t, "")
-	release := hold(t, db)
-	ctx, cancel := context.WithCancel(withID("x"))
-	first := groupcommit.Go(ctx, db, insertRow, 1, "v")
-	awaitQueued(t, db, 1)
-	second := groupcommit.Go(withID("x"), db, insertRow, 1, "v")
-	closed := make(chan error, 1)
-	go func() { closed <- db.Close() }()
-	for {
-		short, stop := context.WithTimeout(background, time.Millisecond)
-		_, err := groupcommit.Go(short, db, "DELETE FROM a WHERE k = -1").Await(background)
-		stop()
-		if errors.Is(err, groupcommit.ErrClosed) {
-			break
-		}
-	}
-	cancel()
-	_, err := first.Await(background)
-	require.ErrorIs(t, err, context.Canceled)
-	release()
-	_, err = second.Await(background)
-	require.NoError(t, err)
-	require.NoError(t, <-closed)
-}
-
 // Statements that have rows of their own: the ledger's among them.
 func TestAttackCountChanges(t *testing.T) {
 	hook := func(c *mattn.SQLiteConn) error { _, err := c.Exec("PRAGMA count_changes = 1", nil); return err }
