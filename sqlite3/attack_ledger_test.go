@@ -236,30 +236,6 @@ func TestAttackUTF16(t *testing.T) {
 	}
 }
 
-// Statements that have rows of their own: the ledger's among them.
-func TestAttackCountChanges(t *testing.T) {
-	hook := func(c *mattn.SQLiteConn) error { _, err := c.Exec("PRAGMA count_changes = 1", nil); return err }
-	_, without := hookedDrivers(hook)
-	_, grouped := hookedDrivers(hook, groupcommit.Promises())
-	plain := openDB(t, without, dsnOf(t, ""), "CREATE TABLE a (k INTEGER UNIQUE, v TEXT)")
-	_, err := plain.Exec(insertRow, 1, "v")
-	require.NoError(t, err, "without a ledger")
-	db := openDB(t, grouped, dsnOf(t, ""), "CREATE TABLE a (k INTEGER UNIQUE, v TEXT)")
-	_, err = db.Exec(insertRow, 1, "v")
-	require.NoError(t, err, "without an id")
-	_, err = db.ExecContext(withID("x"), insertRow, 2, "v")
-	require.NoError(t, err)
-}
-
-func TestAttackCountChangesInMemory(t *testing.T) {
-	db := ours(t, ":memory:?groupcommit_promises=on", "CREATE TABLE a (k INTEGER UNIQUE, v TEXT)")
-	exec(t, db, "PRAGMA count_changes = 1")
-	_, err := db.Exec(insertRow, 1, "v")
-	require.NoError(t, err, "without an id")
-	_, err = db.ExecContext(withID("x"), insertRow, 2, "v")
-	require.NoError(t, err)
-}
-
 // A database that is only read.
 func TestAttackReadOnly(t *testing.T) {
 	db, dsn := promising(t, "")
@@ -279,27 +255,6 @@ func TestAttackReadOnly(t *testing.T) {
 	t.Log(err)
 	_, err = b.Await(background)
 	t.Log(err)
-}
-
-// What the ledger's statement leaves behind is not the next caller's loss.
-func TestAttackCountChangesAndTheNextCallers(t *testing.T) {
-	for _, ids := range []bool{false, true} {
-		t.Run(fmt.Sprint("ids=", ids), func(t *testing.T) {
-			hook := func(c *mattn.SQLiteConn) error { _, err := c.Exec("PRAGMA count_changes = 1", nil); return err }
-			_, grouped := hookedDrivers(hook, groupcommit.Promises())
-			dsn := dsnOf(t, "")
-			db := openDB(t, grouped, dsn, "CREATE TABLE a (k INTEGER UNIQUE, v TEXT)")
-			look := openDB(t, "sqlite3", dsn)
-			if ids {
-				_, err := db.ExecContext(withID("x"), insertRow, 2, "v")
-				t.Log("with an id:", err)
-			}
-			for k := range 5 {
-				exec(t, db, insertRow, 10+k, "v")
-			}
-			require.Equal(t, 5, count(t, look, "SELECT count(*) FROM a WHERE k >= 10"), "acknowledged, and not committed")
-		})
-	}
 }
 
 // A database that one connection keeps to itself.

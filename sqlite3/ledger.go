@@ -129,6 +129,9 @@ func (s *session) record(calls []*groupcommit.Call, found map[string]durable.Pro
 		if err == nil {
 			var res driver.Result
 			res, err = st.Exec([]driver.Value{array(n.ids), int64(n.state), n.keys, n.values, int64(n.size), time.Now().UnixMilli()})
+			if err == nil && s.rows {
+				res, err = s.finish(&l.note)
+			}
 			if err == nil {
 				err = n.all(res)
 			}
@@ -138,6 +141,18 @@ func (s *session) record(calls []*groupcommit.Call, found map[string]durable.Pro
 		}
 	}
 	return nil
+}
+
+// finish ends a statement of the ledger's where it may have a row, in the middle of which it would stay: nothing could be
+// committed, now or later. What it has changed is counted at its end.
+func (s *session) finish(st **sqlite3.SQLiteStmt) (driver.Result, error) {
+	err := (*st).Close()
+	*st = nil
+	if err != nil {
+		return nil, err
+	}
+	n, err := number(s.lite, "SELECT changes()")
+	return driver.RowsAffected(n), err
 }
 
 // notes are promises with the same state, and values of the same size. A group has few such: numbers of as many digits.

@@ -75,11 +75,11 @@ func (engine) Open(ctx context.Context, conn driver.Conn, s groupcommit.Settings
 		return nil, fmt.Errorf("groupcommit/sqlite3: the connection is a %T; a *sqlite3.SQLiteConn is needed", conn)
 	}
 	// Asked of the connection, because the data source name or a hook may have set them.
-	busy, err := pragma(lite, "busy_timeout")
+	busy, err := number(lite, "PRAGMA busy_timeout")
 	if err != nil {
 		return nil, err
 	}
-	counts, err := pragma(lite, "count_changes")
+	counts, err := number(lite, "PRAGMA count_changes")
 	if err != nil {
 		return nil, err
 	}
@@ -113,9 +113,9 @@ func traits(file, dsn string, busy time.Duration) groupcommit.Traits {
 	}
 }
 
-// pragma returns a setting that is a number; 0 where SQLite does not know it.
-func pragma(c *sqlite3.SQLiteConn, name string) (int64, error) {
-	rows, err := c.Query("PRAGMA "+name, nil)
+// number returns what a query says that gives one number, such as a setting; 0 where SQLite does not know it.
+func number(c *sqlite3.SQLiteConn, query string) (int64, error) {
+	rows, err := c.Query(query, nil)
 	if err != nil {
 		return 0, err
 	}
