@@ -252,8 +252,8 @@ func (s *session) attempt(c *groupcommit.Call, run func() (driver.Result, error)
 		return nil, err, true
 	}
 	defer func() { // also of a panic
-		if !s.lite.AutoCommit() {
-			s.control("ROLLBACK")
+		if !s.lite.AutoCommit() && s.control("ROLLBACK") != nil {
+			res, err, done = nil, driver.ErrBadConn, true // closing the connection rolls back, too
 		}
 	}()
 	one := []*groupcommit.Call{c}

@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"fmt"
+	"sync/atomic"
 	"testing"
 
 	"github.com/groupcommit/groupcommit"
@@ -75,5 +76,39 @@ func TestWhereChangesAreCountedACallWithAnIDAndThoseAfterItAreCommitted(t *testi
 			require.Equal(t, 10, count(t, c.look, "SELECT count(*) FROM a"))
 			require.Equal(t, 7, count(t, c.look, "SELECT count(*) FROM groupcommit_promises WHERE id <> ''"))
 		})
+	}
+}
+
+func TestAConnectionThatCannotRollBackIsNotUsedAgain(t *testing.T) {
+	var deny atomic.Bool
+	hook := func(c *mattn.SQLiteConn) error {
+		c.RegisterAuthorizer(func(op int, what, _, _ string) int {
+			if op == mattn.SQLITE_TRANSACTION && what == "ROLLBACK" && deny.CompareAndSwap(true, false) {
+				return mattn.SQLITE_DENY
+			}
+			return mattn.SQLITE_OK
+		})
+		return nil
+	}
+	_, driverName := hookedDrivers(hook, groupcommit.Promises())
+	dsn := dsnOf(t, "")
+	db := openDB(t, driverName, dsn, "CREATE TABLE a (k INTEGER UNIQUE, v TEXT)")
+	require.NoError(t, db.Ping())
+	look := openDB(t, "sqlite3", dsn)
+	for k, ask := range []func(string) error{
+		func(id string) error {
+			_, err := db.ExecContext(withID(id), "INSERT INTO missing VALUES (1)")
+			return err
+		},
+		func(id string) error {
+			_, err := groupcommit.Go(withID(id), db, "INSERT INTO missing VALUES (1)").Await(background)
+			return err
+		},
+	} {
+		deny.Store(true)
+		require.ErrorContains(t, ask(fmt.Sprint(k)), "no such table")
+		require.False(t, deny.Load(), "nothing was rolled back")
+		exec(t, db, insertRow, k, "v")
+		require.Equal(t, k+1, count(t, look, "SELECT count(*) FROM a"), "it is acknowledged and not committed")
 	}
 }
