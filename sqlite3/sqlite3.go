@@ -25,6 +25,11 @@
 //
 // Databases in memory, temporary ones and those with cache=shared have exactly one physical connection, which
 // everything shares.
+//
+// # Calls with ids
+//
+// The record of a call with an id is in the main database. What the call writes to a database that a hook has attached is
+// committed with it, but in WAL mode each file by itself: after a crash of the machine one may be there without the other.
 package sqlite3
 
 import (
