@@ -167,39 +167,6 @@ func TestAttackTheSimpleProtocolHasNoPreparedStatements(t *testing.T) {
 	require.Empty(t, parsed)
 }
 
-// A database whose encoding is not UTF-8: client_encoding is then not, either.
-func TestAttackAnIDIsTheSameAloneAndInAGroupWhateverTheEncoding(t *testing.T) {
-	dsn := pgtest.DSN(t)
-	r := setUpOn(t, dsn, []pgtest.DSNOption{pgtest.Param("client_encoding", "LATIN1")}, groupcommit.Promises())
-	r.exec(r.db, "DELETE FROM log")
-	c := named{"zahlung-ü", logged(1)}
-	require.Equal(t, all(done, 2), r.named(c, named{"other", logged(2)}))
-	r.forget()
-	o := execID(background, r.db, c)
-	t.Log(o, r.value("SELECT string_agg(id, ', ') FROM groupcommit_promises"))
-	require.Equal(t, "1", r.value("SELECT count(*) FROM log WHERE k = 1"))
-	require.Equal(t, doneBefore, o)
-}
-
-// A database encoded in LATIN1, and nothing said by the client.
-func TestAttackADatabaseInLatin1(t *testing.T) {
-	s := pgtest.New(t, pgtest.Options{})
-	plain, err := sql.Open("pgx", s.DSN())
-	require.NoError(t, err)
-	defer plain.Close()
-	_, err = plain.Exec("CREATE DATABASE latin ENCODING 'LATIN1' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'")
-	require.NoError(t, err)
-	r := setUpOn(t, s.DSN(pgtest.Database("latin")), nil, groupcommit.Promises())
-	r.exec(r.db, "DELETE FROM log")
-	c := named{"zahlung-ü", logged(1)}
-	require.Equal(t, all(done, 2), r.named(c, named{"other", logged(2)}))
-	r.forget()
-	o := execID(background, r.db, c)
-	t.Log(o)
-	require.Equal(t, "1", r.value("SELECT count(*) FROM log WHERE k = 1"))
-	require.Equal(t, doneBefore, o)
-}
-
 // Promises of a Store share the table.
 func TestAttackAStoresPromiseOutlivesTheRetentionOfExec(t *testing.T) {
 	r := ledgerRig(t)

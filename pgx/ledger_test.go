@@ -98,6 +98,13 @@ func ledgerRig(t *testing.T, opts ...groupcommit.Option) *rig {
 	return r
 }
 
+// promising is another program's way to a database.
+func promising(r *rig, dsn string, opts ...groupcommit.Option) *sql.DB {
+	name := fmt.Sprintf("pgx-groupcommit-test-%d", drivers.Add(1))
+	groupcommit.Register(name, stdlib.GetDefaultDriver(), append(opts, groupcommit.Promises())...)
+	return r.open(name, dsn)
+}
+
 func (r *rig) promises(where string) string {
 	r.Helper()
 	return r.value("SELECT count(*) FROM groupcommit_promises WHERE id <> '' AND " + where)

@@ -55,6 +55,9 @@
 // An error is recorded as the outcome if the same call deserves it again: of SQLSTATE class 22, 23 or P0. It is recorded
 // in a transaction of its own, after the call's own has been undone. Any other error leaves the id free.
 //
+// The client_encoding of a session must be UTF8, whatever the database's is: where that is another one, the data source name
+// needs client_encoding=UTF8. An id that the database's encoding has no characters for is an error of the server's.
+//
 // # Servers
 //
 // PostgreSQL 13 and later. From 10 to 12 the older names of the same functions are used; before that, a lost answer is
@@ -120,7 +123,21 @@ func (e *engine) Open(_ context.Context, conn driver.Conn, s groupcommit.Setting
 	if !ok {
 		return nil, fmt.Errorf("groupcommit/pgx: the connection is a %T; a *stdlib.Conn of pgx is needed", conn)
 	}
+	if s.Promises {
+		if err := checkEncoding(std.Conn().PgConn().ParameterStatus("client_encoding")); err != nil {
+			return nil, err
+		}
+	}
 	return newSession(conn, std.Conn(), s, e.memory), nil
+}
+
+// checkEncoding is the error of a session in which an id is another one as an argument of a statement, which the server
+// converts, than in its text.
+func checkEncoding(of string) error {
+	if of == "UTF8" || of == "" { // not told by some poolers
+		return nil
+	}
+	return fmt.Errorf("groupcommit/pgx: option promises: client_encoding %q is not allowed; UTF8 is, by client_encoding=UTF8 in the data source name, whatever the encoding of the database", of)
 }
 
 var traits = groupcommit.Traits{
