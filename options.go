@@ -150,9 +150,9 @@ func promises(on bool) Option {
 
 // Retention is how long a promise is kept after its completion; its id may then be used again, and is executed again. The
 // default is 24 hours; 0 keeps promises for ever. What is older is deleted in steps of at most 1,000, beside the groups, by
-// every process that has the database open with [Promises]. Ages are by the database's own clock: on PostgreSQL
-// the server's, on SQLite that of the machine, which its processes share. Where these have different settings, the shortest
-// counts.
+// every process that has the database open with [Promises]. Ages are by the database's own clock: on SQLite that of the
+// machine, which its processes share, on PostgreSQL the server's; there a completion may be dated by up to half a second before
+// its COMMIT. Where processes have different settings, the shortest counts.
 func Retention(d time.Duration) Option {
 	return forDatabase("retention", func(l *limits) error {
 		if d < 0 {

@@ -205,33 +205,6 @@ func TestAttackATableWithOtherTypesIsAnErrorAtOpen(t *testing.T) {
 	require.ErrorIs(t, db.Ping(), durable.ErrSchema)
 }
 
-// What is recorded as the moment of completion of a call that takes long.
-func TestAttackCompletedIsNotBeforeTheEnd(t *testing.T) {
-	eachWay(t, func(t *testing.T, run func(*rig, named) outcome) {
-		r := ledgerRig(t)
-		c := call{"INSERT INTO log (k) SELECT $1 FROM pg_sleep(1)", []any{1}}
-		var o outcome
-		o = run(r, named{"a", c})
-		end := time.Now()
-		require.Equal(t, done, o)
-		p, err := groupcommit.Lookup(background, r.db, "a")
-		require.NoError(t, err)
-		require.WithinDuration(t, end, p.Completed, 500*time.Millisecond)
-	})
-}
-
-// A call that takes longer than the retention.
-func TestAttackACallLongerThanTheRetentionKeepsItsRecord(t *testing.T) {
-	r := ledgerRig(t)
-	db := attackOpen(r, r.dsn, groupcommit.Retention(time.Second))
-	other := attackOpen(r, r.dsn, groupcommit.Retention(time.Second))
-	require.NoError(t, db.Ping())
-	c := call{"INSERT INTO log (k) SELECT $1 FROM pg_sleep(1.5)", []any{1}}
-	require.Equal(t, done, execID(background, db, named{"a", c}))
-	time.Sleep(500 * time.Millisecond)
-	require.Equal(t, doneBefore, execID(background, other, named{"a", c}))
-}
-
 // Two programs with the same ids, at other levels of isolation and in the autocommit mode.
 func TestAttackTwoProgramsAtEveryLevel(t *testing.T) {
 	for _, level := range []string{"read committed", "repeatable read", "serializable"} {

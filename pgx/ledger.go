@@ -22,7 +22,7 @@ import (
 //	[correction] COMMIT Sync
 //
 // The claim writes a row for each id, with the outcome that is expected: one row affected. Nobody sees it before the
-// commit, and it is corrected only where the outcome was another. An id that is there already is not executed: what is
+// commit, and it is corrected only where the outcome was another, or came late. An id that is there already is not executed: what is
 // recorded of it is read by a statement after the claim, which sees what the claim ran into. All ids are claimed before
 // anything else is locked, and in their order: so two groups with the same ids wait for each other, but not in a circle.
 //
@@ -52,6 +52,7 @@ func (s *session) ledgered(ctx context.Context, requests []request) (out groupco
 	p := s.pg.PgConn().StartPipeline(ctx)
 	head := s.begin(p)
 	sendPrepared(p, claim, claimText, c.params())
+	claimed := time.Now()
 	a := answers{session: s, p: p, sent: ready, token: token{server: s.server}, failed: -1}
 	err = a.claim(head, c)
 	if err == nil {
@@ -60,7 +61,7 @@ func (s *session) ledgered(ctx context.Context, requests []request) (out groupco
 	committing := err == nil
 	switch {
 	case committing:
-		err = a.record()
+		err = a.record(claimed)
 	case err == errNotSent || !endsConnection(err):
 		if lost := p.Sync(); lost != nil {
 			err = lost
@@ -111,7 +112,7 @@ var (
 		FROM unnest($1::text[], $2::text[]) AS c(id, print) ORDER BY c.id COLLATE "C" ON CONFLICT (id) DO NOTHING RETURNING id`
 	recordedText = `SELECT id, state::text, coalesce(encode(create_key, 'hex'), ''), coalesce(encode(value, 'hex'), '')
 		FROM groupcommit_promises WHERE id = ANY ($1::text[])`
-	correctText = counted(`UPDATE groupcommit_promises p SET value = decode(c.value, 'hex')
+	correctText = counted(`UPDATE groupcommit_promises p SET value = decode(c.value, 'hex'), completed_at = `+now+`
 		FROM unnest($1::text[], $2::text[]) AS c(id, value) WHERE p.id = c.id RETURNING p.value = decode(c.value, 'hex') AS taken`,
 		"cardinality($1::text[])")
 )
@@ -119,6 +120,10 @@ var (
 // now is the server's time, by which the ages of promises are judged: all programs have the same. As a query of its own it
 // is evaluated once, and not for every row.
 const now = "(SELECT (extract(epoch FROM statement_timestamp()) * 1000)::bigint)"
+
+// datedAnew is how long after its claim a call may end without being dated anew, by a correction. The age of a promise is
+// that of its completion.
+const datedAnew = time.Second / 2
 
 // counted makes an UPDATE of the ledger fail unless it has corrected so many rows: a trigger may ignore it, or a neighbour's
 // statement have deleted a row. COMMIT is sent together with it, so it is the server that must count. SQL has no function that
@@ -235,11 +240,12 @@ func promise(id, state, print, value string) durable.Promise {
 	return durable.Promise{ID: id, State: durable.State(n), CreateKey: durable.Key(key), Value: durable.Value{Data: data}}
 }
 
-// record corrects what came out otherwise than expected, and commits.
-func (a *answers) record() error {
+// record corrects what came out otherwise than expected, or later, and commits.
+func (a *answers) record(claimed time.Time) error {
+	late := time.Since(claimed) > datedAnew
 	var ids, values []string
 	for _, r := range a.sent {
-		if r.call.ID() != "" && r.rows != expected {
+		if r.call.ID() != "" && (late || r.rows != expected) {
 			ids = append(ids, r.call.ID())
 			values = append(values, hex.EncodeToString(groupcommit.ResolvedValue(r.rows, nil)))
 		}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/groupcommit/groupcommit"
 	"github.com/groupcommit/groupcommit/durable"
@@ -28,6 +29,7 @@ import (
 func (s *session) once(c *groupcommit.Call) (driver.Result, error) {
 	ctx := c.Context()
 	defer s.abort(ctx) // whatever happened: an argument may have panicked
+	claimed := time.Now()
 	for tried := 1; ; tried++ {
 		state, value := durable.Resolved, groupcommit.ResolvedValue(expected, nil)
 		tag, err := s.text(ctx, "BEGIN; "+insertPromise(c, state, value))
@@ -63,9 +65,9 @@ func (s *session) once(c *groupcommit.Call) (driver.Result, error) {
 		return nil, err
 	}
 	end := "COMMIT"
-	if rows != expected {
+	if rows != expected || time.Since(claimed) > datedAnew {
 		value := bytea(groupcommit.ResolvedValue(rows, nil))
-		end = counted("UPDATE groupcommit_promises SET value = "+value+" WHERE id = "+text(c.ID())+" RETURNING value = "+value+" AS taken", "1") + "; COMMIT"
+		end = counted("UPDATE groupcommit_promises SET value = "+value+", completed_at = "+now+" WHERE id = "+text(c.ID())+" RETURNING value = "+value+" AS taken", "1") + "; COMMIT"
 	}
 	switch _, err := s.text(ctx, end); {
 	case err == nil:
