@@ -64,7 +64,7 @@ func (c *Command[C, R]) Resolve(result R) {
 // transaction. A nil err is an error that says so.
 func (c *Command[C, R]) Reject(err error) {
 	if err == nil {
-		err = fmt.Errorf("groupcommit: command %q of kind %q was rejected with a nil error", c.call.id, c.at.commander.table.Kind)
+		err = fmt.Errorf("groupcommit: command %q of kind %q was rejected with a nil error", c.call.id, c.commander.table.Kind)
 	}
 	c.rejection = err
 }
@@ -84,7 +84,7 @@ func (c *Command[C, R]) Reject(err error) {
 // itself. A savepoint for each command would cost a round trip each, and more than 64 of them in a transaction slow down
 // every snapshot on the server. After three such commands all that are left of the batch run each by itself.
 func (c *Command[C, R]) Try(f func() (R, error)) error {
-	if c.at == nil {
+	if c.at == nil || c.at.over.Load() {
 		return fmt.Errorf("groupcommit: Try of command %q after its handler has returned", c.call.id)
 	}
 	return c.at.try(c.call, func() error {
