@@ -268,7 +268,6 @@ func (a *attempt) finish() error {
 			c.out = outcome{value: c.task.typed.value(), err: c.task.rejection}
 		}
 	}
-	a.commander.db.wakeKeepers()
 	return nil
 }
 

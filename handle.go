@@ -113,7 +113,7 @@ func (cs *Commands[C, R]) Do(ctx context.Context, id string, value C) (R, error)
 // that transaction is committed, and only then. So an order and the e-mail about it are both there, or neither.
 //
 // Nobody is told of its outcome; [Commands.Go] with the same id and value, or [Lookup], asks for it. It begins when the
-// handler's transaction is committed; after that of a BeginTx it may take a second. To add an id again does nothing; with
+// transaction is committed, or a second later. To add an id again does nothing; with
 // another value it is [ErrMismatch].
 func (cs *Commands[C, R]) Add(ctx context.Context, tx *sql.Tx, id string, value C) error {
 	return cs.commander.add(ctx, tx, id, value)

@@ -163,7 +163,8 @@ func (m *commander) add(ctx context.Context, tx *sql.Tx, id string, value any) e
 	return nil
 }
 
-// wakeKeepers is called after a transaction in which commands may have been added.
+// wakeKeepers is called after a COMMIT. Commands may have been added by that transaction, or by one that is still open: these
+// are found in a later round.
 func (d *database) wakeKeepers() {
 	if !d.added.CompareAndSwap(true, false) {
 		return

@@ -24,7 +24,7 @@ import (
 
 // ErrMismatch is the error of a call whose id belongs to another statement, or to the same one with other arguments. The
 // call was not executed.
-var ErrMismatch = errors.New("the id belongs to another statement or to other arguments")
+var ErrMismatch = errors.New("the id belongs to another statement or command, or to other arguments")
 
 // RejectedError is a recorded error, for a call that comes again after the first one had been answered with the driver's
 // own. Of that there is left what the database said.
