@@ -30,6 +30,7 @@ type attempt struct {
 	ctx       context.Context
 	now       time.Time
 	over      atomic.Bool // the handler has returned
+	stop      error       // what Try has told the handler to stop for
 
 	// What it has come to. Without an err each call has its answer, but for those aside.
 	err     error
@@ -173,6 +174,8 @@ func (a *attempt) run() error {
 	a.over.Store(true)
 	if stop, ok := err.(stopError); ok {
 		err = stop.error
+	} else if err == nil {
+		err = a.stop // it was not told
 	}
 	inTx, idle, lost := a.state()
 	switch {
@@ -278,21 +281,32 @@ func (e stopError) Unwrap() error { return e.error }
 
 // try is Command.Try.
 func (a *attempt) try(c *Call, f func() error) error {
-	savepoints := a.commander.traits.Savepoints
+	stop := a.tryOnce(c, f)
+	if stop != nil && a.stop == nil {
+		a.stop = stop
+	}
+	if stop != nil {
+		return stopError{stop}
+	}
+	return nil
+}
+
+// tryOnce returns why the handler must stop, or nil.
+func (a *attempt) tryOnce(c *Call, f func() error) error {
+	m := a.commander
+	savepoints := m.traits.Savepoints
 	if savepoints {
 		if err := a.raw("SAVEPOINT groupcommit"); err != nil {
 			return err
 		}
 	}
 	err := unpanicked(f)
-	if err == nil {
-		if savepoints {
-			return a.raw("RELEASE groupcommit")
-		}
+	switch {
+	case err == nil && savepoints:
+		return a.raw("RELEASE groupcommit")
+	case err == nil:
 		return nil
-	}
-	m := a.commander
-	if a.ctx.Err() != nil || m.db.transient(err) {
+	case a.ctx.Err() != nil, m.db.transient(err):
 		return err
 	}
 	final := false
@@ -316,7 +330,7 @@ func (a *attempt) try(c *Call, f func() error) error {
 	case len(a.batch) > 1 || final:
 		a.culprit, a.err = c, err
 	}
-	return stopError{err}
+	return err
 }
 
 // raw runs a statement that is ours beside the handler's.
