@@ -14,8 +14,9 @@ type place interface {
 	home(r *run) (home, error)
 	// plain opens a home with the plain driver, to look at what a run has left.
 	plain(h home) (*sql.DB, error)
-	// sides are what is compared here: the plain driver, groupcommit, and, where it tells something, the work of hands.
-	sides() []side
+	// sides are what is compared here, the plain driver first: groupcommit's Exec, and with --api commands its commands,
+	// without that, where it tells something, the work of hands.
+	sides(api string) []side
 	// grid is what --table measures here.
 	grid() grid
 	// settings and where tell people about it.

@@ -43,6 +43,8 @@ type result struct {
 	Round  int     `json:"round,omitempty"`
 	Allocs float64 `json:"allocs_per_insert,omitempty"` // of the whole process
 
+	API string `json:"api"` // exec or commands; hand for a program that makes its own transactions
+
 	title string // the side's, for people
 }
 
@@ -110,7 +112,7 @@ func (r *run) timed(ctx context.Context, w *work) (result, error) {
 		Driver: r.driver, Batch: r.batch, Users: r.users, Goroutines: r.goroutines, MaxLen: r.maxLen, Synchronous: w.synchronous,
 		Seconds: took, PerSecond: perOf(float64(r.users), took),
 		Commits: g.commits, MeanGroup: g.mean, MaxGroup: g.largest,
-		Case: r.name, Round: r.round,
+		Case: r.name, Round: r.round, API: r.via,
 		title: r.side.String(),
 	}
 	if r.name != "" {

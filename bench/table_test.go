@@ -1,11 +1,14 @@
 package main
 
 import (
+	"context"
+	"database/sql"
 	"strings"
 	"testing"
 
 	"github.com/groupcommit/groupcommit/internal/pgtest"
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 func made(perSecond ...float64) []round {
@@ -53,6 +56,37 @@ func TestCallsWithIDsAreLeftOutOnSomebodysServer(t *testing.T) {
 	g := (&cluster{room: 300}).grid()
 	assert.Len(t, g.runs, 11)
 	assert.Contains(t, g.notes[1], "ids")
+}
+
+func TestCommandsHaveToReachTheRateOfExec(t *testing.T) {
+	line := sqliteGrid.cases[len(sqliteGrid.cases)-1]
+	assert.Equal(t, "commands, 1,024 promises in flight, against Exec with 1,024 goroutines", line.name)
+	assert.Equal(t, "at least 1.00 of its rate", line.target())
+	r := round{inWindow.name: {PerSecond: 99}, ours1024.name: {PerSecond: 100}}
+	assert.Equal(t, "**0.99 of its rate**, not reached; 99 against 100 inserts a second", line.cell([]round{r}))
+	r[inWindow.name] = result{PerSecond: 100}
+	assert.Equal(t, "**1.00 of its rate**; 100 against 100 inserts a second", line.cell([]round{r}))
+}
+
+// Each run is small here, and must find out if a value is lost.
+func TestEverySQLiteRunOfTheTableIsChecked(t *testing.T) {
+	for _, r := range sqliteGrid.runs {
+		l := &lab{place: dir(t.TempDir())}
+		r.users, r.goroutines, r.synchronous = 1500, min(r.goroutines, 16), "off"
+		res, err := l.do(context.Background(), r)
+		require.NoError(t, err, r.name)
+		assert.Equal(t, 1500, res.Rows, r.name)
+		whole := r.api
+		r.api = func(ctx context.Context, db *sql.DB, w *work) error {
+			if err := whole(ctx, db, w); err != nil {
+				return err
+			}
+			_, err := db.Exec("DELETE FROM users WHERE value = 4")
+			return err
+		}
+		_, err = l.do(context.Background(), r)
+		assert.ErrorContains(t, err, "missing: 4", r.name)
+	}
 }
 
 func TestTheTableIsMarkdown(t *testing.T) {
