@@ -17,6 +17,7 @@ type run struct {
 	clash       int    // one call in so many violates a unique key; 0: none does
 	ids         bool   // each call has an id of its own
 	again       bool   // what is measured is the second time that the same calls are made
+	reopened    bool   // and that after the database was opened anew
 	lines       *lines // for --verbose; nil without
 
 	name  string // in the table
@@ -88,13 +89,23 @@ func (r *run) timed(ctx context.Context, w *work) (result, error) {
 	if err != nil {
 		return result{}, err
 	}
-	defer db.Close()
+	defer func() { db.Close() }()
 	var before, after runtime.MemStats
 	if r.again {
 		if err := r.api(ctx, db, w); err != nil {
 			return result{}, err
 		}
 		w.next.Store(0)
+		if r.reopened {
+			if err := db.Close(); err != nil {
+				return result{}, err
+			}
+			again, err := r.opened(ctx, w.home)
+			if err != nil {
+				return result{}, err
+			}
+			db = again
+		}
 	}
 	runtime.GC() // what an earlier run has left is not this one's to clear
 	runtime.ReadMemStats(&before)
