@@ -100,40 +100,6 @@ func TestAttackContextEndsWhileTheOutcomeIsUnknown(t *testing.T) {
 	require.Zero(t, bare, "of %d calls that were committed so many say that they were taken back", n)
 }
 
-// silentFrom lets nothing through any more from the first message about such a text on.
-func silentFrom(text string, seen chan struct{}) func(proxy.Message) proxy.Action {
-	var silent atomic.Bool
-	return func(m proxy.Message) proxy.Action {
-		if strings.Contains(m.SQL, text) && silent.CompareAndSwap(false, true) && seen != nil {
-			close(seen)
-		}
-		if silent.Load() {
-			return proxy.Drop
-		}
-		return proxy.Pass
-	}
-}
-
-// A server that does not answer: does the context bound Lookup, the first use, and does Close return?
-func TestAttackLookupUnderAContextWithAServerThatIsSilent(t *testing.T) {
-	r, p := promised(t)
-	_ = execID(background, r.db, named{"a", logged(1)})
-	_, err := groupcommit.Lookup(background, r.db, "a")
-	require.NoError(t, err)
-	p.OnClient(func(m proxy.Message) proxy.Action { return proxy.Drop })
-	ctx, cancel := context.WithTimeout(background, 300*time.Millisecond)
-	defer cancel()
-	returned := make(chan error, 1)
-	go func() { _, err := groupcommit.Lookup(ctx, r.db, "a"); returned <- err }()
-	select {
-	case err := <-returned:
-		t.Log(err)
-	case <-time.After(5 * time.Second):
-		p.Close()
-		t.Fatal("Lookup does not return though its context has ended 4.7 s ago")
-	}
-}
-
 func TestAttackPlainQueryUnderAContextWithAServerThatIsSilent(t *testing.T) {
 	r, p := promised(t)
 	_, err := r.db.Query("SELECT 1")
@@ -150,64 +116,6 @@ func TestAttackPlainQueryUnderAContextWithAServerThatIsSilent(t *testing.T) {
 		p.Close()
 		t.Fatal("a query does not return though its context has ended 4.7 s ago")
 	}
-}
-
-func TestAttackFirstUseUnderAContextWithAServerThatIsSilent(t *testing.T) {
-	r, p := promised(t)
-	db := attackOpen(r, pgtest.With(r.dsn, pgtest.Via(p.Addr())))
-	p.OnClient(silentFrom("SELECT version()", nil))
-	ctx, cancel := context.WithTimeout(groupcommit.WithID(background, "x"), 500*time.Millisecond)
-	defer cancel()
-	returned := make(chan error, 1)
-	go func() { _, err := db.ExecContext(ctx, logged(1).query, 1); returned <- err }()
-	select {
-	case err := <-returned:
-		t.Log(err)
-	case <-time.After(5 * time.Second):
-		p.Close()
-		t.Fatal("the first Exec does not return though its context has ended 4.5 s ago")
-	}
-}
-
-func TestAttackCloseWhileASweepIsNotAnswered(t *testing.T) {
-	r, p := promised(t)
-	db := attackOpen(r, pgtest.With(r.dsn, pgtest.Via(p.Addr())), groupcommit.Retention(40*time.Millisecond))
-	swept := make(chan struct{})
-	require.NoError(t, db.Ping())
-	p.OnClient(silentFrom("SELECT version()", swept))
-	<-swept
-	returned := make(chan error, 1)
-	go func() { returned <- db.Close() }()
-	select {
-	case err := <-returned:
-		t.Log(err)
-	case <-time.After(5 * time.Second):
-		p.Close()
-		t.Fatal("Close does not return: it waits for a sweep that is never answered")
-	}
-}
-
-// The simple protocol is for poolers that lead each statement to another server process.
-func TestAttackTheSimpleProtocolHasNoPreparedStatements(t *testing.T) {
-	r, p := promised(t)
-	var mu sync.Mutex
-	var parsed []string
-	p.OnClient(func(m proxy.Message) proxy.Action {
-		if m.Type == 'P' {
-			mu.Lock()
-			name, _, _ := strings.Cut(string(m.Payload), "\x00")
-			parsed = append(parsed, fmt.Sprintf("name %q: %.50s", name, strings.Join(strings.Fields(m.SQL), " ")))
-			mu.Unlock()
-		}
-		return proxy.Pass
-	})
-	db := attackOpen(r, pgtest.With(r.dsn, pgtest.Via(p.Addr()), pgtest.Param("default_query_exec_mode", "simple_protocol")))
-	require.Equal(t, done, execID(background, db, named{"a", logged(1)}))
-	_, err := groupcommit.Lookup(background, db, "a")
-	require.NoError(t, err)
-	mu.Lock()
-	defer mu.Unlock()
-	require.Empty(t, parsed)
 }
 
 // A promise that is attached to a call whose connection was stale, which database/sql makes again.
