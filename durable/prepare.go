@@ -22,21 +22,29 @@ func Prepare(ctx context.Context, q Querier) (Dialect, error) {
 	if err != nil {
 		return 0, err
 	}
+	if err := d.Prepare(ctx, q); err != nil {
+		return 0, err
+	}
+	return d, nil
+}
+
+// Prepare is the function Prepare for who knows the database, which is not asked.
+func (d Dialect) Prepare(ctx context.Context, q Querier) error {
 	ready, err := look(ctx, q, d)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	if !ready {
 		if err := build(ctx, q, d); err != nil {
-			return 0, fmt.Errorf("%w: it is not there, or not complete, and cannot be made: %w; have a role that may create tables "+
+			return fmt.Errorf("%w: it is not there, or not complete, and cannot be made: %w; have a role that may create tables "+
 				"run these statements, and grant SELECT, INSERT, UPDATE and DELETE on it to the program's role:\n%s",
 				ErrSchema, err, strings.Join(Schema(d), ";\n"))
 		}
 		if _, err := look(ctx, q, d); err != nil {
-			return 0, err
+			return err
 		}
 	}
-	return d, nil
+	return nil
 }
 
 // dialectOf asks PostgreSQL's question first: in SQLite an unknown function ends nothing.

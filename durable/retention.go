@@ -14,11 +14,26 @@ import (
 // deletes rows of its own. It is one statement; a limit of 1,000 or so keeps it from holding up other writers. It also asks
 // the database which it is. The table must be there: see Prepare.
 func DeleteCompleted(ctx context.Context, q Querier, before time.Time, limit int) (n int64, err error) {
-	if limit < 1 {
-		return 0, fmt.Errorf("durable: the limit of promises to delete is %d; it must be 1 or more", limit)
+	if err := checkLimit(limit); err != nil {
+		return 0, err
 	}
 	d, err := dialectOf(ctx, q)
 	if err != nil {
+		return 0, err
+	}
+	return d.DeleteCompleted(ctx, q, before, limit)
+}
+
+func checkLimit(limit int) error {
+	if limit < 1 {
+		return fmt.Errorf("durable: the limit of promises to delete is %d; it must be 1 or more", limit)
+	}
+	return nil
+}
+
+// DeleteCompleted is the function DeleteCompleted for who knows the database, which is not asked.
+func (d Dialect) DeleteCompleted(ctx context.Context, q Querier, before time.Time, limit int) (n int64, err error) {
+	if err := checkLimit(limit); err != nil {
 		return 0, err
 	}
 	lock := ""

@@ -47,6 +47,24 @@ func refuses(t *testing.T, db *sql.DB, says ...string) {
 	}
 }
 
+// Who knows which database it is need not ask.
+func TestWhoKnowsTheDialectAsksLess(t *testing.T) {
+	onDatabases(t, func(t *testing.T, connect func() *sql.DB) {
+		db, d := connect(), dialectOf(t)
+		require.NoError(t, d.Prepare(background, db))
+		s := d.NewStore(db)
+		_, err := s.Create(background, durable.CreateRequest{ID: "x"})
+		require.NoError(t, err)
+		answer, err := s.Resolve(background, durable.CompleteRequest{ID: "x"})
+		require.NoError(t, err)
+		n, err := d.DeleteCompleted(background, db, answer.Completed.Add(1e9), 1)
+		require.NoError(t, err)
+		require.EqualValues(t, 1, n)
+		_, err = d.DeleteCompleted(background, db, answer.Completed, -1)
+		require.EqualError(t, err, "durable: the limit of promises to delete is -1; it must be 1 or more")
+	})
+}
+
 // dialectOf is that of the database that onDatabases runs the test on.
 func dialectOf(t *testing.T) durable.Dialect {
 	if strings.Contains(t.Name(), "/pgx") {

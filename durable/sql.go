@@ -20,13 +20,19 @@ func NewSQL(ctx context.Context, db *sql.DB) (Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &store{&sqlTable{db, d}, time.Now}, nil
+	return d.NewStore(db), nil
+}
+
+// NewStore is NewSQL for who knows the database and has called Prepare. It asks nothing. The Store's methods may be called by
+// as many goroutines as q's may.
+func (d Dialect) NewStore(q Querier) Store {
+	return &store{&sqlTable{q, d}, time.Now}
 }
 
 // sqlTable is the table in a database. A parameter $n is the nth in a statement and stands for the same value wherever it is
 // repeated: so both databases understand it alike.
 type sqlTable struct {
-	db *sql.DB
+	db Querier
 	Dialect
 }
 
