@@ -117,7 +117,8 @@ type Traits struct {
 	// OneConn says that the database lives in its one physical connection (in memory): there is never a second,
 	// and it is kept until Close.
 	OneConn bool
-	// Ledger says that sessions claim and record the calls that have an id.
+	// Ledger says that sessions claim and record the calls that have an id. Dialect must be one that package durable knows,
+	// too.
 	Ledger bool
 	// Writers is how many groups run at the same time unless the option says otherwise; 0 is 1.
 	Writers int

@@ -5,8 +5,6 @@ import (
 	"database/sql"
 	"sync"
 	"time"
-
-	"github.com/groupcommit/groupcommit/durable"
 )
 
 // A sweeper deletes the promises that are older than the retention: a little at a time, away from the groups, in every
@@ -72,6 +70,6 @@ func (d *database) deleteOld(ctx context.Context, pool *sql.DB) (more bool) {
 		return false
 	}
 	defer d.writer.leave(t)
-	n, err := durable.DeleteCompleted(ctx, pool, time.Now().Add(-d.limits.keep), sweepMost)
+	n, err := d.dialect.DeleteCompleted(ctx, pool, time.Now().Add(-d.limits.keep), sweepMost)
 	return err == nil && n == sweepMost
 }

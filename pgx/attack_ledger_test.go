@@ -27,37 +27,6 @@ func attackOpen(r *rig, dsn string, opts ...groupcommit.Option) *sql.DB {
 	return r.open(name, dsn)
 }
 
-// Many callers at the first use: how many connections does the opening of the ledger take?
-func TestAttackFirstUseByManyCallers(t *testing.T) {
-	for _, promises := range []bool{false, true} {
-		t.Run(fmt.Sprint("promises=", promises), func(t *testing.T) {
-			s := pgtest.New(t, pgtest.Options{MaxConnections: 100})
-			r := setUpOn(t, s.DSN(), nil)
-			db := attackOpen(r, s.DSN())
-			if !promises {
-				db = r.db
-			}
-			var all sync.WaitGroup
-			var failed atomic.Int64
-			var first atomic.Value
-			for k := range 1000 {
-				all.Go(func() {
-					ctx := background
-					if promises {
-						ctx = groupcommit.WithID(ctx, fmt.Sprint(k))
-					}
-					if _, err := db.ExecContext(ctx, "INSERT INTO log (k) VALUES ($1)", k); err != nil {
-						failed.Add(1)
-						first.CompareAndSwap(nil, err.Error())
-					}
-				})
-			}
-			all.Wait()
-			require.Zero(t, failed.Load(), "%v", first.Load())
-		})
-	}
-}
-
 // The context ends after COMMIT was sent and while nobody knows what became of it.
 func TestAttackContextEndsWhileTheOutcomeIsUnknown(t *testing.T) {
 	r, p := promised(t, groupcommit.MaxTime(300*time.Millisecond), noSpare)
