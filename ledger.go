@@ -227,8 +227,16 @@ func Lookup(ctx context.Context, db *sql.DB, id string) (durable.Promise, error)
 	if err := d.keeps(id); err != nil {
 		return durable.Promise{}, err
 	}
-	if _, err := d.ready(ctx); err != nil {
+	t, err := d.ready(ctx)
+	if err != nil {
 		return durable.Promise{}, err
+	}
+	if t.OneConn { // as for a query: whoever has the connection has the turn
+		turn := newTurn()
+		if err := d.takeTurn(ctx, turn, false, time.Now()); err != nil {
+			return durable.Promise{}, err
+		}
+		defer d.writer.leave(turn)
 	}
 	return d.ledger.Get(ctx, id)
 }
