@@ -3,6 +3,7 @@ package durable
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"slices"
@@ -36,6 +37,9 @@ func (d Dialect) Prepare(ctx context.Context, q Querier) error {
 	}
 	if !ready {
 		if err := build(ctx, q, d); err != nil {
+			if passing(err, d) {
+				return fmt.Errorf("durable: the table groupcommit_promises is not there, or not complete, and could not be made: %w", err)
+			}
 			return fmt.Errorf("%w: it is not there, or not complete, and cannot be made: %w; have a role that may create tables "+
 				"run these statements, and grant SELECT, INSERT, UPDATE and DELETE on it to the program's role:\n%s",
 				ErrSchema, err, strings.Join(Schema(d), ";\n"))
@@ -106,6 +110,24 @@ func build(ctx context.Context, q Querier, d Dialect) error {
 		}
 	}
 	return nil
+}
+
+// passing reports an error that may go away by itself: nothing is wrong with the table or with the role.
+func passing(err error, d Dialect) bool {
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, driver.ErrBadConn) {
+		return true
+	}
+	if d == PostgreSQL {
+		var said interface{ SQLState() string } // as the errors of its drivers have it
+		if !errors.As(err, &said) || len(said.SQLState()) < 2 {
+			return true // not the server's
+		}
+		// A connection, a rollback, resources, an object in use, an operator, the system.
+		return slices.Contains([]string{"08", "40", "53", "55", "57", "58"}, said.SQLState()[:2])
+	}
+	// SQLite's drivers share nothing but its texts.
+	return slices.ContainsFunc([]string{"is locked", "disk I/O error", "disk is full", "interrupted", "out of memory",
+		"unable to open database", "database is closed"}, func(text string) bool { return strings.Contains(err.Error(), text) })
 }
 
 // column is the one column of a query.

@@ -1,6 +1,7 @@
 package durable_test
 
 import (
+	"context"
 	"database/sql"
 	"fmt"
 	"path/filepath"
@@ -135,6 +136,34 @@ func TestATableThatCannotBeUsedIsRefused(t *testing.T) {
 		run(t, db, "UPDATE groupcommit_promises SET value = '12' WHERE id = ''")
 		refuses(t, db, `its version is "12"; this program needs version "1"`)
 	})
+}
+
+// Nothing is wrong with a table that cannot be made because somebody else is at work.
+func TestADatabaseThatIsBusyIsNoFaultOfTheTable(t *testing.T) {
+	for driverName, dsn := range map[string]string{
+		"sqlite3": "file:" + filepath.Join(t.TempDir(), "test.db") + "?_busy_timeout=1&_txlock=immediate",
+		"pgx":     pgtest.With(pgtest.DSN(t), pgtest.Param("lock_timeout", "1")),
+	} {
+		t.Run(driverName, func(t *testing.T) {
+			db := connect(t, driverName, dsn)
+			tx, err := db.Begin()
+			require.NoError(t, err)
+			defer tx.Rollback()
+			_, err = tx.Exec(durable.Schema(dialectOf(t))[0])
+			require.NoError(t, err)
+			_, err = durable.Prepare(background, db)
+			require.ErrorContains(t, err, "could not be made")
+			require.NotErrorIs(t, err, durable.ErrSchema)
+			require.NoError(t, tx.Commit())
+			works(t, db)
+
+			ctx, cancel := context.WithCancel(background)
+			cancel()
+			_, err = durable.Prepare(ctx, db)
+			require.ErrorIs(t, err, context.Canceled)
+			require.NotErrorIs(t, err, durable.ErrSchema)
+		})
+	}
 }
 
 func TestARoleThatMayOnlyUseTheTable(t *testing.T) {
