@@ -159,28 +159,6 @@ func TestAttackAStoresPromiseOutlivesTheRetentionOfExec(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// A table with the right columns, but which cannot serve.
-func TestAttackATableWithoutItsKeyIsAnErrorAtOpen(t *testing.T) {
-	r := setUp(t)
-	for _, q := range durable.Schema(durable.PostgreSQL) {
-		r.exec(r.plain, q)
-	}
-	r.exec(r.plain, "ALTER TABLE groupcommit_promises DROP CONSTRAINT groupcommit_promises_pkey")
-	db := attackOpen(r, r.dsn)
-	require.ErrorIs(t, db.Ping(), durable.ErrSchema)
-	t.Log(execID(background, db, named{"a", logged(1)}).err)
-}
-
-// Types.
-func TestAttackATableWithOtherTypesIsAnErrorAtOpen(t *testing.T) {
-	r := setUp(t)
-	for _, q := range durable.Schema(durable.PostgreSQL) {
-		r.exec(r.plain, strings.ReplaceAll(q, "BYTEA", "TEXT"))
-	}
-	db := attackOpen(r, r.dsn)
-	require.ErrorIs(t, db.Ping(), durable.ErrSchema)
-}
-
 // What is recorded as the moment of completion of a call that takes long.
 func TestAttackCompletedIsNotBeforeTheEnd(t *testing.T) {
 	eachWay(t, func(t *testing.T, run func(*rig, named) outcome) {

@@ -30,23 +30,6 @@ func TestAttackAQueryInMemoryBesideATransaction(t *testing.T) {
 	require.NoError(t, tx.Rollback())
 }
 
-func TestAttackATableOfOtherTypesIsAnErrorAtOpen(t *testing.T) {
-	dsn := dsnOf(t, "")
-	openDB(t, "sqlite3", dsn, "CREATE TABLE a (k INTEGER UNIQUE, v TEXT)",
-		`CREATE TABLE groupcommit_promises (id TEXT, state, create_key TEXT, complete_key, kind, param_headers, param, value_headers, value TEXT, tags,
-			timeout, created_at TEXT, completed_at TEXT, lease_owner, lease_until)`,
-		"INSERT INTO groupcommit_promises (id, state, created_at, value) VALUES ('', 1, 0, '1')")
-	db := ours(t, dsn+"&groupcommit_promises=on&groupcommit_retention=40ms")
-	err := db.Ping()
-	if err == nil {
-		_, err2 := db.ExecContext(withID("x"), insertRow, 2, "")
-		t.Log("it opens; a call:", err2)
-		time.Sleep(500 * time.Millisecond)
-		t.Log("rows left after the retention:", count(t, db, "SELECT count(*) FROM groupcommit_promises WHERE id <> ''"))
-	}
-	require.ErrorIs(t, err, durable.ErrSchema)
-}
-
 // A trigger with effects, a partial one, and the record: all or nothing.
 func TestAttackKeptRowsAndTheirRecord(t *testing.T) {
 	groups(t, func(t *testing.T, db *sql.DB, exec func(string, string, ...any) (sql.Result, error)) {
