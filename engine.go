@@ -81,7 +81,8 @@ const (
 	// is busy, the connection failed). Err goes to every caller, unless it is transient or driver.ErrBadConn: then
 	// the group runs again, on another connection.
 	Refused
-	// Unknown: COMMIT was sent and its answer never came. Every caller gets an [OutcomeUnknownError].
+	// Unknown: COMMIT was sent and its answer never came. Calls with an id run again, each alone: its claim tells. The
+	// others get an [OutcomeUnknownError].
 	Unknown
 )
 

@@ -13,8 +13,9 @@ var ErrClosed = errors.New("groupcommit: database is closed")
 var errUnanswered = errors.New("groupcommit: the call's group ended before the call had an outcome")
 
 // OutcomeUnknownError says that a group's COMMIT was sent and its answer never came: the call may have been
-// executed or not, and nobody can be asked. It never matches driver.ErrBadConn, which would make database/sql
-// execute the call again.
+// executed or not, and the database could not be asked. If the call has an id, the same call made again tells, and [Lookup] does
+// once nothing of the group is under way any more; without one nobody knows. It never matches driver.ErrBadConn, which would
+// make database/sql execute the call again.
 type OutcomeUnknownError struct {
 	Cause error // what happened to the connection
 }

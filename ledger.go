@@ -218,6 +218,10 @@ func printed(v any) string {
 // none, because no transaction with it has been committed, or because it is older than the retention allows. It reads what
 // is committed; a call that is under way is not seen.
 //
+// What Value.Data holds of a promise of an Exec is JSON: of one that is resolved {"rows":1,"id":7}, the rows affected and the
+// last insert id, without what the driver does not tell; of one that is rejected {"code":"23505","message":"…"}, as in
+// [RejectedError], without a code if there was none.
+//
 // db must be one of ours, opened with [Promises].
 func Lookup(ctx context.Context, db *sql.DB, id string) (durable.Promise, error) {
 	d, err := databaseOf(db)

@@ -130,7 +130,10 @@ func Mode(m GroupMode) Option {
 // The ledger is the table groupcommit_promises, which is made at the first use if it is missing; for a role that may not,
 // package durable has the statements. A result is recorded, and so is an error that would come again: a violated constraint,
 // a value that does not fit. Nothing is recorded of an error that may go away: a missing table, a right, a lock, a lost
-// connection; the call may be made again. Calls without an id pay nothing.
+// connection; the call may be made again.
+//
+// A group without any id pays nothing. On PostgreSQL the others of a group pay with those that have one: two more round
+// trips, and up to [LockTimeout] where an id is being claimed by another program.
 //
 // SQLite and PostgreSQL; elsewhere it is an error when the database is first used. In a data source name:
 // groupcommit_promises=on, or off.
@@ -147,6 +150,9 @@ func promises(on bool) Option {
 // default is 24 hours; 0 keeps promises for ever. What is older is deleted in steps of at most 1,000, beside the groups, by
 // every process that has the database open with [Promises]. Ages are by the clocks of these processes, which must differ by
 // far less; where they have different settings, the shortest counts.
+//
+// It is the retention of every completed promise in the table, also of those that were made through a durable.Store. A role
+// that may not DELETE there lets the table grow: nobody is told.
 func Retention(d time.Duration) Option {
 	return func(l *limits) error {
 		if d < 0 {

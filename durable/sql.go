@@ -10,7 +10,8 @@ import (
 )
 
 // NewSQL returns a Store in a table of the database, which Prepare makes if it is missing: its errors are NewSQL's. The
-// database is SQLite or PostgreSQL, through any driver. Everybody who has this database has the same promises.
+// database is SQLite or PostgreSQL, through any driver. Everybody who has this database has the same promises. A program that
+// has it open with groupcommit's Promises deletes those that were completed longer ago than its Retention, these too.
 //
 // A create costs one statement if the id is new, and a completion two, a read and a write; each write is its own
 // transaction, or a part of a shared one if the driver is one of groupcommit's. Statements run at the level READ COMMITTED,

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/groupcommit/groupcommit"
-	"github.com/groupcommit/groupcommit/durable"
 	"github.com/groupcommit/groupcommit/internal/pgtest"
 	"github.com/groupcommit/groupcommit/internal/pgtest/proxy"
 	"github.com/jackc/pgx/v5/stdlib"
@@ -141,22 +140,6 @@ func TestAttackADatabaseInLatin1(t *testing.T) {
 	t.Log(o)
 	require.Equal(t, "1", r.value("SELECT count(*) FROM log WHERE k = 1"))
 	require.Equal(t, doneBefore, o)
-}
-
-// Promises of a Store share the table.
-func TestAttackAStoresPromiseOutlivesTheRetentionOfExec(t *testing.T) {
-	r := ledgerRig(t)
-	store, err := durable.NewSQL(background, r.plain)
-	require.NoError(t, err)
-	_, err = store.Create(background, durable.CreateRequest{ID: "mine", Key: "k"})
-	require.NoError(t, err)
-	_, err = store.Resolve(background, durable.CompleteRequest{ID: "mine", Key: "k"})
-	require.NoError(t, err)
-	db := attackOpen(r, r.dsn, groupcommit.Retention(40*time.Millisecond))
-	require.NoError(t, db.Ping())
-	time.Sleep(time.Second)
-	_, err = store.Get(background, "mine")
-	require.NoError(t, err)
 }
 
 // What is recorded as the moment of completion of a call that takes long.
