@@ -64,9 +64,7 @@ func newCommander(d *database, typ reflect.Type, opts []Option) (*commander, err
 	m.closing, m.hurry = context.WithCancel(context.Background())
 	m.batch = newBatcher(m, l)
 	if h.durable {
-		if m.keeper, err = newKeeper(m); err != nil {
-			return nil, err
-		}
+		m.keeper = newKeeper(m)
 	}
 	return m, nil
 }

@@ -44,13 +44,9 @@ const (
 	askEvery = 50 * time.Millisecond
 )
 
-func newKeeper(m *commander) (*keeper, error) {
-	store, err := durable.NewSQL(context.Background(), m.db.virtual)
-	if err != nil {
-		return nil, err
-	}
-	return &keeper{commander: m, owner: rand.Text(), store: store,
-		held: make(map[string]bool), awaited: make(map[string]*Promise), broken: make(map[string]error)}, nil
+func newKeeper(m *commander) *keeper {
+	return &keeper{commander: m, owner: rand.Text(), store: m.db.dialect.NewStore(m.db.virtual),
+		held: make(map[string]bool), awaited: make(map[string]*Promise), broken: make(map[string]error)}
 }
 
 func (k *keeper) start() {
