@@ -57,7 +57,7 @@ func TestWhoKnowsTheDialectAsksLess(t *testing.T) {
 		s := d.NewStore(db)
 		_, err := s.Create(background, durable.CreateRequest{ID: "x"})
 		require.NoError(t, err)
-		answer, err := s.Resolve(background, durable.CompleteRequest{ID: "x"})
+		_, err = s.Resolve(background, durable.CompleteRequest{ID: "x"})
 		require.NoError(t, err)
 		n, err := d.DeleteOlder(background, db, -time.Hour, 1)
 		require.NoError(t, err)
