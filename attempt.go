@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/groupcommit/groupcommit/durable"
@@ -23,11 +24,13 @@ import (
 type attempt struct {
 	commander *commander
 	batch     []*Call
-	handled   []*Call // those that the handler got, or that are refused
+	handled   []*Call // those that the handler gets
 	conn      *sql.Conn
 	tx        *sql.Tx
 	ctx       context.Context
 	now       time.Time
+	over      atomic.Bool // the handler has returned
+	stop      error       // what Try has told the handler to stop for
 
 	// What it has come to. Without an err each call has its answer, but for those aside.
 	err     error
@@ -43,10 +46,6 @@ type attempt struct {
 // attempt handles a batch once. t is a turn that the caller has already, or nil.
 func (m *commander) attempt(batch []*Call, t *turn) *attempt {
 	a := &attempt{commander: m, batch: batch, now: time.Now()}
-	for _, c := range batch {
-		c.out, c.then = outcome{err: errUnanswered}, nil
-		c.task.typed.reset()
-	}
 	a.ctx = context.WithValue(context.Background(), handlingKey{}, m.db)
 	if !m.traits.OneWriter { // there a context that can end costs each statement a goroutine
 		ctx, cancel := context.WithTimeout(a.ctx, m.limits.maxTime)
@@ -97,9 +96,6 @@ func (a *attempt) own(f func(*conn) error) error {
 }
 
 func (a *attempt) end() {
-	for _, c := range a.handled {
-		c.task.at = nil
-	}
 	a.tx.Rollback() // an error if it has been committed
 	a.close()
 }
@@ -118,6 +114,10 @@ func (a *attempt) close() {
 // claim makes the commands' ids the transaction's own, and answers those that are settled.
 func (a *attempt) claim() error {
 	m := a.commander
+	if !m.limits.promises {
+		a.handled = a.batch
+		return nil
+	}
 	var rows []ledger.Row
 	var ids []string
 	for _, c := range a.batch {
@@ -160,25 +160,22 @@ func (a *attempt) claim() error {
 	return nil
 }
 
-// run has the handler handle the commands, but those that are refused.
+// run has the handler handle the commands.
 func (a *attempt) run() error {
-	calls := a.handled
-	if slices.ContainsFunc(calls, func(c *Call) bool { return c.task.refused != nil }) {
-		calls = slices.DeleteFunc(slices.Clone(calls), func(c *Call) bool {
-			c.task.rejection = c.task.refused
-			return c.task.refused != nil
-		})
-	}
-	if len(calls) == 0 {
+	if len(a.handled) == 0 {
 		return nil
 	}
-	for _, c := range calls {
-		c.task.at = a
+	if t := a.handled[0].task; t.refused != nil { // it is by itself
+		t.rejection = t.refused
+		return nil
 	}
 	a.began = true
-	err := a.guarded(calls)
+	err := a.guarded()
+	a.over.Store(true)
 	if stop, ok := err.(stopError); ok {
 		err = stop.error
+	} else if err == nil {
+		err = a.stop // it was not told
 	}
 	inTx, idle, lost := a.state()
 	switch {
@@ -197,7 +194,7 @@ func (a *attempt) run() error {
 }
 
 // guarded runs the handler in a goroutine of its own, so that runtime.Goexit ends nothing but that.
-func (a *attempt) guarded(calls []*Call) error {
+func (a *attempt) guarded() error {
 	ended := make(chan error, 1)
 	go func() {
 		err := errors.New("groupcommit: the handler has called runtime.Goexit")
@@ -207,7 +204,7 @@ func (a *attempt) guarded(calls []*Call) error {
 			}
 			ended <- err
 		}()
-		err = a.commander.handle(a.ctx, a.tx, calls)
+		err = a.commander.handle(a, a.handled)
 	}()
 	return <-ended
 }
@@ -224,6 +221,9 @@ func (a *attempt) state() (inTx, idle bool, err error) {
 // record writes down what the commands with ids have come to.
 func (a *attempt) record() error {
 	m := a.commander
+	if !m.limits.promises {
+		return nil
+	}
 	var rows []ledger.Row
 	for _, c := range a.handled {
 		if c.id == "" || slices.Contains(a.aside, c) {
@@ -271,7 +271,6 @@ func (a *attempt) finish() error {
 			c.out = outcome{value: c.task.typed.value(), err: c.task.rejection}
 		}
 	}
-	a.commander.db.wakeKeepers()
 	return nil
 }
 
@@ -282,21 +281,32 @@ func (e stopError) Unwrap() error { return e.error }
 
 // try is Command.Try.
 func (a *attempt) try(c *Call, f func() error) error {
-	savepoints := a.commander.traits.Savepoints
+	stop := a.tryOnce(c, f)
+	if stop != nil && a.stop == nil {
+		a.stop = stop
+	}
+	if stop != nil {
+		return stopError{stop}
+	}
+	return nil
+}
+
+// tryOnce returns why the handler must stop, or nil.
+func (a *attempt) tryOnce(c *Call, f func() error) error {
+	m := a.commander
+	savepoints := m.traits.Savepoints
 	if savepoints {
 		if err := a.raw("SAVEPOINT groupcommit"); err != nil {
 			return err
 		}
 	}
 	err := unpanicked(f)
-	if err == nil {
-		if savepoints {
-			return a.raw("RELEASE groupcommit")
-		}
+	switch {
+	case err == nil && savepoints:
+		return a.raw("RELEASE groupcommit")
+	case err == nil:
 		return nil
-	}
-	m := a.commander
-	if a.ctx.Err() != nil || m.db.transient(err) {
+	case a.ctx.Err() != nil, m.db.transient(err):
 		return err
 	}
 	final := false
@@ -320,7 +330,7 @@ func (a *attempt) try(c *Call, f func() error) error {
 	case len(a.batch) > 1 || final:
 		a.culprit, a.err = c, err
 	}
-	return stopError{err}
+	return err
 }
 
 // raw runs a statement that is ours beside the handler's.

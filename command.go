@@ -31,25 +31,42 @@ type Command[C, R any] struct {
 // policy of [Retry] says; at the end all of the batch are rejected with that error. Meanwhile other batches go on. So a handler
 // may see a command more than once, but never one that has been committed.
 //
+// The transaction is open for as long as the handler runs, and on SQLite nobody else writes meanwhile: a handler that waits for
+// something outside of the database holds up all of them. Effects outside of the transaction are not undone with it, and
+// happen again with the batch, for up to [MaxLen] commands.
+//
 // tx is the handler's for as long as it runs. It is not to be committed or rolled back: then all are rejected. ctx ends after
 // [MaxTime], but on SQLite. What a handler asks of its own database otherwise than through tx may wait for the handler
 // itself; with ctx, a command that it would wait for is an error.
 type Handler[C, R any] func(ctx context.Context, tx *sql.Tx, batch []*Command[C, R]) error
 
 // Each makes a handler of a function for one command. If it fails, that command is tried again by itself, or rejected; its
-// neighbours are not concerned: see [Command.Try].
+// neighbours are not concerned: see [Command.Try]. The function's context tells the command's id: see [CommandID].
 func Each[C, R any](f func(ctx context.Context, tx *sql.Tx, value C) (R, error)) Handler[C, R] {
 	if f == nil {
 		return nil
 	}
 	return func(ctx context.Context, tx *sql.Tx, batch []*Command[C, R]) error {
 		for _, c := range batch {
+			ctx := ctx
+			if c.ID() != "" {
+				ctx = context.WithValue(ctx, commandKey{}, c.ID())
+			}
 			if err := c.Try(func() (R, error) { return f(ctx, tx, c.Value) }); err != nil {
 				return err
 			}
 		}
 		return nil
 	}
+}
+
+type commandKey struct{}
+
+// CommandID returns the id of the command that a function given to [Each] is called for, as an idempotency key for a service
+// that it calls, say; "" if the command has none.
+func CommandID(ctx context.Context) string {
+	id, _ := ctx.Value(commandKey{}).(string)
+	return id
 }
 
 // ID is the command's id; "" if it has none.
@@ -64,7 +81,7 @@ func (c *Command[C, R]) Resolve(result R) {
 // transaction. A nil err is an error that says so.
 func (c *Command[C, R]) Reject(err error) {
 	if err == nil {
-		err = fmt.Errorf("groupcommit: command %q of kind %q was rejected with a nil error", c.call.id, c.at.commander.table.Kind)
+		err = fmt.Errorf("groupcommit: command %q of kind %q was rejected with a nil error", c.call.id, c.commander.table.Kind)
 	}
 	c.rejection = err
 }
@@ -84,7 +101,7 @@ func (c *Command[C, R]) Reject(err error) {
 // itself. A savepoint for each command would cost a round trip each, and more than 64 of them in a transaction slow down
 // every snapshot on the server. After three such commands all that are left of the batch run each by itself.
 func (c *Command[C, R]) Try(f func() (R, error)) error {
-	if c.at == nil {
+	if c.at == nil || c.at.over.Load() {
 		return fmt.Errorf("groupcommit: Try of command %q after its handler has returned", c.call.id)
 	}
 	return c.at.try(c.call, func() error {

@@ -2,7 +2,6 @@ package groupcommit
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"reflect"
@@ -33,7 +32,7 @@ type commander struct {
 	table  ledger.Table
 	keeper *keeper // nil unless the commands are durable
 
-	handle func(context.Context, *sql.Tx, []*Call) error
+	handle func(*attempt, []*Call) error
 	revive func(ledger.Row) (*Promise, error) // the command of a row
 
 	pauses  chan struct{} // a token for each batch that waits for its next attempt
@@ -65,9 +64,7 @@ func newCommander(d *database, typ reflect.Type, opts []Option) (*commander, err
 	m.closing, m.hurry = context.WithCancel(context.Background())
 	m.batch = newBatcher(m, l)
 	if h.durable {
-		if m.keeper, err = newKeeper(m); err != nil {
-			return nil, err
-		}
+		m.keeper = newKeeper(m)
 	}
 	return m, nil
 }
@@ -209,6 +206,9 @@ func (m *commander) run(batch []*Call, failed int, t *turn) (commit time.Duratio
 			aside = append(aside, batch...)
 			break
 		}
+		if redo > 0 {
+			forget(batch)
+		}
 		a := m.attempt(batch, t)
 		if t != nil {
 			m.db.writer.leave(t) // if the attempt came to nothing
@@ -240,6 +240,14 @@ func (m *commander) run(batch []*Call, failed int, t *turn) (commit time.Duratio
 		}
 	})
 	return commit
+}
+
+// forget makes a batch what it was before its last attempt.
+func forget(batch []*Call) {
+	for _, c := range batch {
+		c.out, c.then = outcome{err: errUnanswered}, nil
+		c.task.typed.reset()
+	}
 }
 
 // lost answers those calls of a batch whose COMMIT had no answer that nobody can ask about, and returns the others: their
@@ -299,6 +307,7 @@ func (m *commander) next(failed int) (wait time.Duration, again bool) {
 
 // finish runs a batch and answers it, away from the batcher.
 func (m *commander) finish(batch []*Call, failed int) {
+	forget(batch)
 	m.run(batch, failed, nil)
 	m.done(batch)
 }

@@ -40,11 +40,13 @@ type database struct {
 	writer     *writer                // written once, before traits
 	lanes      []*batcher             // the same; one for each group that may run at the same time
 	ledger     durable.Store          // the same; nil without Promises
+	dialect    durable.Dialect        // the same; of the ledger's table
 	abreast    bool                   // the same; calls may be executed at the same time
 
 	mu      sync.Mutex // guards the setting of traits, and the rest
 	engine  Engine
 	closed  bool
+	opening *opening  // nil if nobody opens the database now
 	sweeper *repeater // nil if there is nothing to delete
 
 	commanders []*commander // guarded by mu, too
@@ -113,39 +115,40 @@ func (d *database) lane() *batcher {
 	return best
 }
 
-// ready returns what the database is like, from its first physical connection; it opens that one if nobody has.
-func (d *database) ready(ctx context.Context) (*Traits, error) {
-	if t := d.traits.Load(); t != nil {
-		return t, nil
-	}
+// open learns from the first physical connection what the database is like. See ready.
+func (d *database) open(ctx context.Context) (_ *Traits, err error) {
 	l, err := borrow(ctx, d.writers)
 	if err != nil {
 		return nil, err
 	}
-	t := l.session.Traits()
+	traits := l.session.Traits()
+	t := &traits
 	l.giveBack()
-	ledger, err := d.openLedger(ctx, &t)
-	if err != nil {
+	t.OneWriter = t.OneWriter || t.OneConn
+	var w *writer
+	if t.OneWriter {
+		w = joinWriter(t.WriterKey)
+		defer func() {
+			if err != nil {
+				leaveWriter(t.WriterKey)
+			}
+		}()
+	}
+	if err := d.openLedger(ctx, t, w); err != nil {
 		return nil, err
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if t := d.traits.Load(); t != nil {
-		return t, nil
-	}
 	if d.closed {
 		return nil, ErrClosed
 	}
-	d.ledger = ledger
+	d.writer = w
 	if t.OneConn {
-		t.OneWriter = true
 		d.writers.SetConnMaxLifetime(0)
 		d.writers.SetConnMaxIdleTime(0)
 	}
 	lanes := 1
-	if t.OneWriter {
-		d.writer = joinWriter(t.WriterKey)
-	} else {
+	if !t.OneWriter {
 		lanes = max(1, cmp.Or(d.limits.writers, t.Writers))
 		d.abreast = max(d.limits.writers, t.Writers) > 1
 		d.writers.SetMaxOpenConns(lanes)
@@ -154,22 +157,11 @@ func (d *database) ready(ctx context.Context) (*Traits, error) {
 	for range lanes {
 		d.lanes = append(d.lanes, newBatcher(&lane{database: d, turn: newTurn()}, d.limits))
 	}
-	d.traits.Store(&t)
-	if ledger != nil && d.limits.keep > 0 {
-		d.sweeper = repeat(sweepAfter(d.limits.keep), func(ctx context.Context) time.Duration { return d.deleteOld(ctx, d.spare(&t)) })
+	d.traits.Store(t)
+	if d.ledger != nil && d.limits.keep > 0 {
+		d.sweeper = repeat(sweepAfter(d.limits.keep), func(ctx context.Context) time.Duration { return d.deleteOld(ctx, d.spare(t)) })
 	}
-	return &t, nil
-}
-
-// openLedger makes sure of the ledger's table.
-func (d *database) openLedger(ctx context.Context, t *Traits) (durable.Store, error) {
-	if !d.limits.promises {
-		return nil, nil
-	}
-	if !t.Ledger {
-		return nil, badOption("promises", "on", "on this database only off")
-	}
-	return durable.NewSQL(ctx, d.spare(t))
+	return t, nil
 }
 
 // spare is the pool for anything but groups.

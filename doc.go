@@ -67,6 +67,30 @@
 // [Lookup] says what became of an id, [Deduplicated] whether a result is a replay. Package durable has the promises
 // themselves, for promises that are not of an Exec.
 //
+// # Commands
+//
+// What takes several statements, or is faster for many than for one, is a command: a type of yours, and a handler that gets
+// a batch of them in one transaction.
+//
+//	type InsertUser struct{ ID int }
+//
+//	users, err := groupcommit.Handle(db, func(ctx context.Context, tx *sql.Tx, batch []*groupcommit.Command[InsertUser, int64]) error {
+//		...
+//	}, groupcommit.MaxLen(1000))
+//
+//	id, err := users.Do(ctx, "insert-user-7", InsertUser{7})
+//
+// The batches fill as groups do, and take turns with them. Each command gets what the handler gives it, by [Command.Resolve] or
+// [Command.Reject], after the commit. If the handler fails, its transaction is rolled back and the batch comes again, as the
+// policy of [Retry] says, while other batches go on. [Command.Try] confines an error to one command, and [Each] makes a handler
+// of a function for one.
+//
+// A command with an id has one outcome, which is recorded in the handler's transaction, as that of an Exec is. A [Durable] one
+// outlives the program: it is recorded before [Commands.Go] returns, or in a transaction of yours, by [Commands.Add]; and is
+// carried out by whichever process handles its kind, after a crash, too. Within the retention window and on one database it
+// takes effect at most once, and is tried until it has an outcome. Effects outside of the database, such as an e-mail, may
+// happen again if the program dies between them and the commit.
+//
 // # Drivers
 //
 // Package sqlite3 registers "sqlite3-groupcommit", package pgx "pgx-groupcommit". Any other driver can be wrapped with [Register] or [NewConnector];

@@ -81,7 +81,8 @@ const (
 	// is busy, the connection failed). Err goes to every caller, unless it is transient or driver.ErrBadConn: then
 	// the group runs again, on another connection.
 	Refused
-	// Unknown: COMMIT was sent and its answer never came. Every caller gets an [OutcomeUnknownError].
+	// Unknown: COMMIT was sent and its answer never came. Calls with an id run again, each alone: its claim tells. The
+	// others get an [OutcomeUnknownError].
 	Unknown
 )
 
@@ -117,7 +118,8 @@ type Traits struct {
 	// OneConn says that the database lives in its one physical connection (in memory): there is never a second,
 	// and it is kept until Close.
 	OneConn bool
-	// Ledger says that sessions claim and record the calls that have an id.
+	// Ledger says that sessions claim and record the calls that have an id. Dialect must be one that package durable knows,
+	// too.
 	Ledger bool
 	// Writers is how many groups run at the same time unless the option says otherwise; 0 is 1.
 	Writers int

@@ -59,12 +59,13 @@ func Handle[C, R any](db *sql.DB, h Handler[C, R], opts ...Option) (*Commands[C,
 	}
 	var none R
 	m.table.Expected, _ = m.encode(none) // if it cannot be, no result is what is expected
-	m.handle = func(ctx context.Context, tx *sql.Tx, calls []*Call) error {
+	m.handle = func(a *attempt, calls []*Call) error {
 		batch := make([]*Command[C, R], len(calls))
 		for i, c := range calls {
 			batch[i] = c.task.typed.(*Command[C, R])
+			batch[i].at = a
 		}
-		return h(ctx, tx, batch)
+		return h(a.ctx, a.tx, batch)
 	}
 	m.revive = func(r ledger.Row) (*Promise, error) {
 		c := newCommand[C, R](m, r.ID)
@@ -112,7 +113,7 @@ func (cs *Commands[C, R]) Do(ctx context.Context, id string, value C) (R, error)
 // that transaction is committed, and only then. So an order and the e-mail about it are both there, or neither.
 //
 // Nobody is told of its outcome; [Commands.Go] with the same id and value, or [Lookup], asks for it. It begins when the
-// handler's transaction is committed; after that of a BeginTx it may take a second. To add an id again does nothing; with
+// transaction is committed, or a second later. To add an id again does nothing; with
 // another value it is [ErrMismatch].
 func (cs *Commands[C, R]) Add(ctx context.Context, tx *sql.Tx, id string, value C) error {
 	return cs.commander.add(ctx, tx, id, value)
@@ -146,7 +147,7 @@ type task struct {
 	commander *commander
 	typed     typed
 	param     []byte   // the value, encoded; nil without an id
-	at        *attempt // the transaction in which its handler runs; nil at other times
+	at        *attempt // in which it was handed to its handler; nil before
 	rejection error    // the outcome, so far
 	refused   error    // why it is to be rejected without being handled again
 	recorded  bool     // as pending, whatever becomes of it here
@@ -167,14 +168,14 @@ func newCommand[C, R any](m *commander, id string) *Command[C, R] {
 	c := &Command[C, R]{}
 	p := &c.promise.promise
 	p.done = make(chan struct{})
-	p.call = Call{promise: p, id: id, task: &c.task}
-	c.task = task{call: &p.call, commander: m, typed: c}
+	p.call.promise, p.call.id, p.call.task = p, id, &c.task
+	c.call, c.commander, c.typed = &p.call, m, c
 	return c
 }
 
 func (c *Command[C, R]) reset() {
 	var none R
-	c.result, c.rejection, c.at = none, nil, nil
+	c.result, c.rejection = none, nil
 }
 
 func (c *Command[C, R]) value() any { return c.result }

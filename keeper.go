@@ -6,6 +6,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -17,8 +19,8 @@ import (
 // now or before a crash.
 //
 // Each has a lease, or is free. Who records a command has its first lease, and hands it to the batcher at once. In rounds,
-// every second or sooner, the keeper renews the leases of its process, takes what is free, and asks what became of the
-// commands that somebody waits for here and that another process has.
+// every second or sooner, the keeper renews the leases of what its process has in hand, takes what is free, and asks what
+// became of the commands that somebody waits for here and that another process has.
 //
 // A lease is for peace, not for safety: it keeps two processes from doing the same at the same time. What keeps them from
 // doing it twice is the handler's transaction. It locks the command's row, sees that it is still pending, and completes it.
@@ -27,10 +29,12 @@ type keeper struct {
 	owner     string // of the leases: this process
 	store     durable.Store
 	rounds    *repeater
+	renewed   time.Time // when the leases last were; the rounds' own
 
-	mu      sync.Mutex // guards the rest
-	awaited map[string]*Promise
-	broken  map[string]error // commands whose value does not decode, and why
+	mu      sync.Mutex          // guards the rest
+	held    map[string]bool     // commands that are with the batcher, or wait for another attempt
+	awaited map[string]*Promise // commands that somebody waits for here, and somebody else has
+	broken  map[string]error    // commands whose value does not decode, and why
 	closed  bool
 }
 
@@ -40,12 +44,9 @@ const (
 	askEvery = 50 * time.Millisecond
 )
 
-func newKeeper(m *commander) (*keeper, error) {
-	store, err := durable.NewSQL(context.Background(), m.db.virtual)
-	if err != nil {
-		return nil, err
-	}
-	return &keeper{commander: m, owner: rand.Text(), store: store, awaited: make(map[string]*Promise), broken: make(map[string]error)}, nil
+func newKeeper(m *commander) *keeper {
+	return &keeper{commander: m, owner: rand.Text(), store: m.db.dialect.NewStore(m.db.virtual),
+		held: make(map[string]bool), awaited: make(map[string]*Promise), broken: make(map[string]error)}
 }
 
 func (k *keeper) start() {
@@ -163,7 +164,8 @@ func (m *commander) add(ctx context.Context, tx *sql.Tx, id string, value any) e
 	return nil
 }
 
-// wakeKeepers is called after a transaction in which commands may have been added.
+// wakeKeepers is called after a COMMIT. Commands may have been added by that transaction, or by one that is still open: these
+// are found in a later round.
 func (d *database) wakeKeepers() {
 	if !d.added.CompareAndSwap(true, false) {
 		return
@@ -185,7 +187,7 @@ func (k *keeper) launch(p *Promise) {
 	m, c := k.commander, &p.call
 	for range mostRecords {
 		if c.task.inserted {
-			m.launch(p)
+			k.hand(p)
 			return
 		}
 		found, err := m.table.Read(m.closing, m.db.virtual, []string{c.id})
@@ -204,7 +206,7 @@ func (k *keeper) launch(p *Promise) {
 			p.settle()
 			return
 		case r.Owner == k.owner:
-			m.launch(p)
+			k.hand(p)
 			return
 		default:
 			k.await(p)
@@ -214,6 +216,24 @@ func (k *keeper) launch(p *Promise) {
 	p.reject(fmt.Errorf("groupcommit: id %q: groupcommit_promises neither takes a row with it nor shows one; a trigger or a policy may hide it", c.id))
 }
 
+// hand gives a command that is leased to this process to the batcher.
+func (k *keeper) hand(p *Promise) {
+	k.mu.Lock()
+	k.held[p.call.id] = true
+	k.mu.Unlock()
+	k.commander.launch(p)
+}
+
+// drop is called when a command is no longer in hand. A nil keeper has none.
+func (k *keeper) drop(id string) {
+	if k == nil {
+		return
+	}
+	k.mu.Lock()
+	delete(k.held, id)
+	k.mu.Unlock()
+}
+
 // await has a promise settled when it is known what became of its command, which somebody else has.
 func (k *keeper) await(p *Promise) {
 	if c := &p.call; c.state != callNew { // it was in a batch, and will be in another, if at all
@@ -221,6 +241,7 @@ func (k *keeper) await(p *Promise) {
 		defer k.commander.batch.active.Done()
 	}
 	k.mu.Lock()
+	delete(k.held, p.call.id)
 	closed := k.closed
 	if !closed {
 		k.awaited[p.call.id] = p
@@ -241,10 +262,12 @@ func (k *keeper) round(ctx context.Context) (next time.Duration) {
 	if err != nil || len(waiting) == 0 && !k.awaits() {
 		return 0 // to write nothing costs a turn on the writer
 	}
-	if m.limits.handling.timeout > 0 {
-		m.table.Expire(ctx, db, start)
+	m.table.Expire(ctx, db, start)
+	if ids := k.inHand(); len(ids) > 0 && start.Sub(k.renewed) >= k.lease()/4 {
+		if m.table.Renew(ctx, db, ids, k.owner, start.Add(k.lease())) == nil {
+			k.renewed = start
+		}
 	}
-	m.table.Renew(ctx, db, k.owner, start.Add(k.lease()))
 	more := k.take(ctx, start)
 	k.ask(ctx)
 	switch {
@@ -254,6 +277,12 @@ func (k *keeper) round(ctx context.Context) (next time.Duration) {
 		return askEvery
 	}
 	return 0
+}
+
+func (k *keeper) inHand() []string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return slices.Collect(maps.Keys(k.held))
 }
 
 func (k *keeper) awaits() bool {
@@ -273,20 +302,31 @@ func (k *keeper) take(ctx context.Context, now time.Time) (more bool) {
 	if err != nil {
 		return false
 	}
-	var broken []string
+	var broken, flying []string
 	for _, r := range rows {
-		if !k.adopt(r) {
+		switch k.adopt(r) {
+		case errBroken:
 			broken = append(broken, r.ID)
+		case errFlying:
+			flying = append(flying, r.ID)
 		}
 	}
 	if len(broken) > 0 {
 		m.table.Shelve(ctx, m.db.virtual, broken, now.Add(k.lease()))
 	}
+	if len(flying) > 0 {
+		m.table.Shelve(ctx, m.db.virtual, flying, now)
+	}
 	return len(rows) == n
 }
 
-// adopt hands in a command that was recorded elsewhere. False if its value does not decode.
-func (k *keeper) adopt(r ledger.Row) bool {
+var (
+	errBroken = errors.New("the command's value does not decode")
+	errFlying = errors.New("a call with the command's id is under way, and will find the command, or be of another kind")
+)
+
+// adopt hands in a command that was recorded elsewhere.
+func (k *keeper) adopt(r ledger.Row) error {
 	m := k.commander
 	k.mu.Lock()
 	p, ok := k.awaited[r.ID]
@@ -294,26 +334,26 @@ func (k *keeper) adopt(r ledger.Row) bool {
 	delete(k.broken, r.ID)
 	k.mu.Unlock()
 	if ok {
-		m.launch(p)
-		return true
+		k.hand(p)
+		return nil
 	}
 	p, err := m.revive(r)
 	if err != nil {
 		k.mu.Lock()
 		k.broken[r.ID] = err
 		k.mu.Unlock()
-		return false
+		return errBroken
 	}
 	c := &p.call
 	c.ctx, c.print, c.task.param, c.task.recorded = context.Background(), r.Key, r.Param, true
 	f, mine, err := m.db.flights.board(r.ID, r.Key)
-	if err != nil || !mine { // who has it will find that the lease is ours
-		return true
+	if err != nil || !mine {
+		return errFlying
 	}
 	f.brief = true
 	p.flights, p.flight = &m.db.flights, f
-	m.launch(p)
-	return true
+	k.hand(p)
+	return nil
 }
 
 // ask settles the promises whose commands somebody else has settled, and hands in those that are ours after all.
@@ -345,7 +385,7 @@ func (k *keeper) ask(ctx context.Context) {
 		switch {
 		case p == nil:
 		case ok && !r.State.Done():
-			m.launch(p)
+			k.hand(p)
 		case !ok:
 			p.reject(fmt.Errorf("groupcommit: command %q is no longer in the database: it was settled longer ago than Retention, or deleted", id))
 		default:

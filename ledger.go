@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/groupcommit/groupcommit/durable"
@@ -24,7 +25,7 @@ import (
 
 // ErrMismatch is the error of a call whose id belongs to another statement, or to the same one with other arguments. The
 // call was not executed.
-var ErrMismatch = errors.New("the id belongs to another statement or to other arguments")
+var ErrMismatch = errors.New("the id belongs to another statement or command, or to other arguments")
 
 // RejectedError is a recorded error, for a call that comes again after the first one had been answered with the driver's
 // own. Of that there is left what the database said.
@@ -165,6 +166,10 @@ func Deduplicated(res sql.Result) bool {
 // none, because no transaction with it has been committed, or because it is older than the retention allows. It reads what
 // is committed; a call that is under way is not seen.
 //
+// What Value.Data holds of a promise of an Exec is JSON: of one that is resolved {"rows":1,"id":7}, the rows affected and the
+// last insert id, without what the driver does not tell; of one that is rejected {"code":"23505","message":"…"}, as in
+// [RejectedError], without a code if there was none.
+//
 // db must be one of ours, opened with [Promises].
 func Lookup(ctx context.Context, db *sql.DB, id string) (durable.Promise, error) {
 	d, err := databaseOf(db)
@@ -174,8 +179,16 @@ func Lookup(ctx context.Context, db *sql.DB, id string) (durable.Promise, error)
 	if err := d.keeps(id); err != nil {
 		return durable.Promise{}, err
 	}
-	if _, err := d.ready(ctx); err != nil {
+	t, err := d.ready(ctx)
+	if err != nil {
 		return durable.Promise{}, err
+	}
+	if t.OneConn { // as for a query: whoever has the connection has the turn
+		turn := newTurn()
+		if err := d.takeTurn(ctx, turn, false, time.Now()); err != nil {
+			return durable.Promise{}, err
+		}
+		defer d.writer.leave(turn)
 	}
 	return d.ledger.Get(ctx, id)
 }

@@ -131,7 +131,10 @@ func Mode(m GroupMode) Option {
 // The ledger is the table groupcommit_promises, which is made at the first use if it is missing; for a role that may not,
 // package durable has the statements. A result is recorded, and so is an error that would come again: a violated constraint,
 // a value that does not fit. Nothing is recorded of an error that may go away: a missing table, a right, a lock, a lost
-// connection; the call may be made again. Calls without an id pay nothing.
+// connection; the call may be made again.
+//
+// A group without any id pays nothing. On PostgreSQL the others of a group pay with those that have one: two more round
+// trips, and up to [LockTimeout] where an id is being claimed by another program.
 //
 // A record is the database's to keep. A program's own statement that deletes rows of the table (rather than
 // durable.DeleteOlder) frees their ids at once; on PostgreSQL also those of calls that are committed in the same group,
@@ -153,6 +156,9 @@ func promises(on bool) Option {
 // every process that has the database open with [Promises]. Ages are by the database's own clock: on SQLite that of the
 // machine, which its processes share, on PostgreSQL the server's; there a completion may be dated by up to half a second before
 // its COMMIT. Where processes have different settings, the shortest counts.
+//
+// It is the retention of every completed promise in the table, also of those that were made through a durable.Store. A role
+// that may not DELETE there lets the table grow: nobody is told.
 func Retention(d time.Duration) Option {
 	return forDatabase("retention", func(l *limits) error {
 		if d < 0 {

@@ -49,11 +49,38 @@ type physical struct {
 const maxIdleStmts = 64
 
 var (
-	_ driver.Conn            = (*physical)(nil)
-	_ driver.Pinger          = (*physical)(nil)
-	_ driver.SessionResetter = (*physical)(nil)
-	_ driver.Validator       = (*physical)(nil)
+	_ driver.Conn               = (*physical)(nil)
+	_ driver.ConnPrepareContext = (*physical)(nil)
+	_ driver.ExecerContext      = (*physical)(nil)
+	_ driver.QueryerContext     = (*physical)(nil)
+	_ driver.NamedValueChecker  = (*physical)(nil)
+	_ driver.Pinger             = (*physical)(nil)
+	_ driver.SessionResetter    = (*physical)(nil)
+	_ driver.Validator          = (*physical)(nil)
 )
+
+// Statements of our own go through the inner pools' database/sql, those about the ledger's table. They need the driver's
+// ways that have a context: without them database/sql prepares each statement, and under no context at all.
+
+func (p *physical) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+	return execOn(ctx, p.raw, query, args)
+}
+
+func (p *physical) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+	return queryOn(ctx, p.raw, query, args)
+}
+
+func (p *physical) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
+	return prepareOn(ctx, p.raw, query)
+}
+
+// CheckNamedValue is the driver's. execOn and queryOn check once more, which changes no value of the driver's.
+func (p *physical) CheckNamedValue(nv *driver.NamedValue) error {
+	if c, ok := p.raw.(driver.NamedValueChecker); ok {
+		return c.CheckNamedValue(nv)
+	}
+	return driver.ErrSkip
+}
 
 func (p *physical) Prepare(query string) (driver.Stmt, error) { return p.raw.Prepare(query) }
 func (p *physical) Begin() (driver.Tx, error) {

@@ -261,6 +261,9 @@ func (p *Promise) reject(err error) *Promise {
 func (p *Promise) settle() {
 	p.state.Store(uint32(p.call.verdict()))
 	p.call.Query, p.call.Args = "", nil
+	if t := p.call.task; t != nil {
+		t.commander.keeper.drop(p.call.id)
+	}
 	if p.flight != nil { // first, so that who has seen the outcome does not find the call under way
 		p.flights.land(p.flight, p.call.out, p.call.ctx)
 	}

@@ -4,8 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"time"
-
-	"github.com/groupcommit/groupcommit/durable"
 )
 
 const (
@@ -27,7 +25,7 @@ func (d *database) deleteOld(ctx context.Context, pool *sql.DB) time.Duration {
 		return 0
 	}
 	defer d.writer.leave(t)
-	n, err := durable.DeleteOlder(ctx, pool, d.limits.keep, sweepMost)
+	n, err := d.dialect.DeleteOlder(ctx, pool, d.limits.keep, sweepMost)
 	if err != nil || n < sweepMost {
 		return 0
 	}

@@ -73,6 +73,7 @@ func (t *transaction) Commit() error {
 	err := t.tx.Commit()
 	t.conn.unclear = err != nil && !t.conn.session.Idle()
 	t.ended(err)
+	t.conn.db.wakeKeepers()
 	return err
 }
 

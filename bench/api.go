@@ -23,13 +23,14 @@ type work struct {
 	home
 	users      int
 	goroutines int
-	maxLen     int                   // for an api that makes its own transactions; 0: rowsByHand
-	ids        bool                  // each call has an id of its own
-	clash      int                   // every so many calls insert the value that is taken; 0: none does
-	said       func(value int)       // called after each insert, unless nil
-	saidAll    func(first, last int) // the same for an api that makes its own transactions
-	next       atomic.Int64          // the next call to make; those below have been taken
-	byHand     groups                // what an api that makes its own transactions has made
+	maxLen     int                      // for an api that makes its own transactions; 0: rowsByHand
+	ids        bool                     // each call has an id of its own
+	clash      int                      // every so many calls insert the value that is taken; 0: none does
+	said       func(value int)          // called after each insert, unless nil
+	saidAll    func(n, first, last int) // the same for an api that knows its transactions
+	next       atomic.Int64             // the next call to make; those below have been taken
+	byHand     groups                   // what an api that makes its own transactions has made
+	handler    groupcommit.Stats        // what the batches of commands have come to
 }
 
 // taken is the value that a table has before a run in which calls are to clash.
@@ -79,6 +80,18 @@ func (w *work) verdict(call int, err error) error {
 
 // execs is the article's program: concurrent goroutines that know nothing of each other, one Exec a value.
 func execs(ctx context.Context, db *sql.DB, w *work) error {
+	return w.concurrently(ctx, func(call int) error {
+		v := w.value(call)
+		_, err := db.ExecContext(w.named(call), w.insert, int64(v))
+		if err == nil && w.said != nil {
+			w.said(v)
+		}
+		return w.verdict(call, err)
+	})
+}
+
+// concurrently makes the calls, each goroutine one after the other, until there is an error.
+func (w *work) concurrently(ctx context.Context, insert func(call int) error) error {
 	all, ctx := errgroup.WithContext(ctx)
 	for range min(w.goroutines, w.users) {
 		all.Go(func() error {
@@ -87,13 +100,8 @@ func execs(ctx context.Context, db *sql.DB, w *work) error {
 				if n >= w.users {
 					return nil
 				}
-				v := w.value(n)
-				_, err := db.ExecContext(w.named(n), w.insert, int64(v))
-				if err := w.verdict(n, err); err != nil {
+				if err := insert(n); err != nil {
 					return err
-				}
-				if w.said != nil && err == nil {
-					w.said(v)
 				}
 			}
 			return ctx.Err()
@@ -126,7 +134,7 @@ func (w *work) inPieces(ctx context.Context, transaction func(first, n int) erro
 		w.byHand.commits++
 		w.byHand.largest = max(w.byHand.largest, n)
 		if w.saidAll != nil {
-			w.saidAll(first, first+n-1)
+			w.saidAll(n, first, first+n-1)
 		}
 	}
 	return nil

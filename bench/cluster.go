@@ -68,7 +68,12 @@ func (c *cluster) ask(ctx context.Context) error {
 // usualConns is the plain driver's pool where only one is measured.
 const usualConns = 16
 
-func (c *cluster) sides() []side { return []side{pgxPlain(usualConns), pgxGrouped, pgxBatch} }
+func (c *cluster) sides(api string) []side {
+	if api == viaCommands {
+		return []side{pgxPlain(usualConns), pgxGrouped.titled("Exec"), pgxHandled}
+	}
+	return []side{pgxPlain(usualConns), pgxGrouped, pgxBatch}
+}
 
 func (c *cluster) settings(config) string {
 	s := fmt.Sprintf("fsync=%s, synchronous_commit=%s on all sides", c.fsync, c.synchronous)

@@ -20,6 +20,7 @@ type config struct {
 	dsn         string // ""; or a PostgreSQL server's
 	users       int
 	goroutines  int
+	api         string
 	maxLen      int // 0: the library's default
 	synchronous string
 	batch       bool
@@ -30,12 +31,12 @@ type config struct {
 	rounds      int
 }
 
-// sides are the ones to run: all that p has, unless one was asked for by itself.
+// sides are the ones to run: all that p has, unless groupcommit or the plain driver was asked for by itself.
 func (c config) sides(p place) []side {
-	all := p.sides()
+	all := p.sides(c.api)
 	switch {
 	case c.batch && !c.noBatch:
-		return all[1:2]
+		return slices.DeleteFunc(all, func(s side) bool { return !s.batch || s.alone })
 	case c.noBatch && !c.batch:
 		return all[:1]
 	}
@@ -94,11 +95,12 @@ func flagSet(c *config) *flag.FlagSet {
 	})
 	fs.Var(whole(&c.users, 10_000, 0, mostUsers), "users", "`N` users to insert, 0 to 1,000,000")
 	fs.Var(whole(&c.goroutines, 64, 1, mostUsers), "goroutines", "`N` goroutines that insert them, at least 1")
-	fs.Var(whole(&c.maxLen, 0, 0, 1<<31-1), "maxlen", "`N` calls at most in a group; 0 is the library's own limit")
+	fs.Var(word(&c.api, viaExec, viaExec, viaCommands), "api", "how groupcommit is used: `exec or commands`; commands are measured beside Exec")
+	fs.Var(whole(&c.maxLen, 0, 0, 1<<31-1), "maxlen", "`N` calls at most in a group, or commands in a batch; 0 is the library's own limit")
 	fs.Var(word(&c.synchronous, "full", "off", "normal", "full"), "synchronous", "SQLite's `synchronous`: off, normal or full; not for pgx")
 	fs.Var(truth{&c.batch}, "batch", "only groupcommit")
 	fs.Var(truth{&c.noBatch}, "no-batch", "only the plain driver")
-	fs.Var(truth{&c.verbose}, "verbose", "one line for each group, or for each value without groups")
+	fs.Var(truth{&c.verbose}, "verbose", "one line for each group or batch, or for each value without them")
 	fs.Func("json", "write the runs to `FILE` as JSON; - is standard output", func(s string) error {
 		c.json = s
 		return writable(s)
@@ -112,7 +114,7 @@ func flagSet(c *config) *flag.FlagSet {
 var twoDashes = strings.NewReplacer("for -", "for --", "for flag -", "for flag --", "defined: -", "defined: --", "argument: -", "argument: --")
 
 func usage(w io.Writer) {
-	fmt.Fprintln(w, "usage: go run ./bench [flags]\n\nInserts users into SQLite or PostgreSQL through the plain driver and through groupcommit, and compares.")
+	fmt.Fprintln(w, "usage: go run ./bench [flags]\n\nInserts users into SQLite or PostgreSQL through the plain driver and through groupcommit, by Exec or by commands\nwith a batch handler, and compares.")
 	fmt.Fprintln(w)
 	flagSet(new(config)).VisitAll(func(f *flag.Flag) {
 		name, text := flag.UnquoteUsage(f)

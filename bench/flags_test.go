@@ -12,17 +12,26 @@ import (
 func TestWithoutFlagsItIsTheArticlesBenchmarkOnBothSides(t *testing.T) {
 	c, err := parseFlags(nil)
 	require.NoError(t, err)
-	assert.Equal(t, config{driver: "sqlite3", users: 10_000, goroutines: 64, synchronous: "full", rounds: 5}, c)
+	assert.Equal(t, config{driver: "sqlite3", users: 10_000, goroutines: 64, api: "exec", synchronous: "full", rounds: 5}, c)
 	assert.Equal(t, []string{"sqlite3", "sqlite3-groupcommit"}, drivers(c))
 }
 
-func TestBatchAndNoBatchTakeOneSideEach(t *testing.T) {
+func TestTheFlagsSayWhichSidesAreRun(t *testing.T) {
 	for args, want := range map[string][]string{
 		"--batch":               {"sqlite3-groupcommit"},
 		"--no-batch":            {"sqlite3"},
 		"--batch --no-batch":    {"sqlite3", "sqlite3-groupcommit"},
 		"--batch=false":         {"sqlite3", "sqlite3-groupcommit"},
 		"--no-batch --users=10": {"sqlite3"},
+
+		"--api commands":                    {"sqlite3", "sqlite3-groupcommit (Exec)", "sqlite3-groupcommit (commands)"},
+		"--api Commands --batch":            {"sqlite3-groupcommit (Exec)", "sqlite3-groupcommit (commands)"},
+		"--api commands --no-batch":         {"sqlite3"},
+		"--api commands --batch --no-batch": {"sqlite3", "sqlite3-groupcommit (Exec)", "sqlite3-groupcommit (commands)"},
+		"--api exec":                        {"sqlite3", "sqlite3-groupcommit"},
+
+		"--driver pgx --api commands":         {"pgx", "pgx-groupcommit (Exec)", "pgx-groupcommit (commands)"},
+		"--driver pgx --api commands --batch": {"pgx-groupcommit (Exec)", "pgx-groupcommit (commands)"},
 
 		"--driver pgx":                       {"pgx", "pgx-groupcommit", "pgx.Batch"},
 		"--driver PGX --batch":               {"pgx-groupcommit"},
@@ -48,7 +57,7 @@ func TestEveryFlagIsTakenAtTheEndsOfWhatIsAllowed(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "runs.json")
 	c, err := parseFlags([]string{"--users", "1000000", "--goroutines", "1", "--maxlen", "1", "--synchronous", "OFF", "--verbose", "--json", file})
 	require.NoError(t, err)
-	assert.Equal(t, config{driver: "sqlite3", users: 1_000_000, goroutines: 1, maxLen: 1, synchronous: "off", verbose: true, json: file, rounds: 5}, c)
+	assert.Equal(t, config{driver: "sqlite3", users: 1_000_000, goroutines: 1, api: "exec", maxLen: 1, synchronous: "off", verbose: true, json: file, rounds: 5}, c)
 	c, err = parseFlags([]string{"--table", "--rounds", "2", "--json", "-"})
 	require.NoError(t, err)
 	assert.Equal(t, 2, c.rounds)
@@ -70,6 +79,8 @@ func TestABadFlagIsNamedWithItsValueAndWhatIsAllowed(t *testing.T) {
 		{"--user 1", `flag provided but not defined: --user`},
 		{"10000", `unexpected argument "10000"; only flags are allowed (--help lists them)`},
 		{"--table --users 5", `--users does not go with --table, which makes its own runs; only --driver, --dsn, --rounds and --json do`},
+		{"--table --api commands", `--api does not go with --table, which makes its own runs; only --driver, --dsn, --rounds and --json do`},
+		{"--api promises", `invalid value "promises" for flag --api: one of exec, commands is allowed`},
 		{"--driver mysql", `invalid value "mysql" for flag --driver: one of sqlite3, pgx is allowed`},
 		{"--dsn host=db", `--dsn goes only with --driver pgx; --driver sqlite3 makes a file of its own`},
 		{"--driver pgx --dsn=", `invalid value "" for flag --dsn: a URL such as postgres://localhost/app, or host=localhost dbname=app, is allowed`},

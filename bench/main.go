@@ -1,9 +1,11 @@
 // Command bench runs the article's benchmark: users are inserted by concurrent goroutines, one Exec for each, through
-// the plain driver and then through groupcommit. The database is an SQLite file in a temporary folder, or PostgreSQL: a
-// throwaway cluster, or the server of a DSN, in a table that is dropped afterwards.
+// the plain driver and then through groupcommit; with --api commands a third time, as the article does it: each is a command,
+// and a handler inserts a batch of them. The database is an SQLite file in a temporary folder, or PostgreSQL: a throwaway
+// cluster, or the server of a DSN, in a table that is dropped afterwards.
 //
 //	go run ./bench
 //	go run ./bench --users 100000 --batch --verbose
+//	go run ./bench --api commands --goroutines 1024 --maxlen 1000
 //	go run ./bench --driver pgx
 //	go run ./bench --driver pgx --dsn postgres://localhost/app
 //	go run ./bench --table

@@ -58,7 +58,7 @@ func TestBothSidesInTheTableAndInTheJSON(t *testing.T) {
 	require.NoError(t, err)
 	runs := decoded(t, text)
 	require.Len(t, runs, 2)
-	names := []string{"driver", "batch", "users", "goroutines", "maxlen", "synchronous", "seconds", "per_second", "commits", "mean_group", "max_group", "rows"}
+	names := []string{"driver", "batch", "users", "goroutines", "maxlen", "synchronous", "seconds", "per_second", "commits", "mean_group", "max_group", "rows", "api"}
 	for i, driver := range []string{"sqlite3", "sqlite3-groupcommit"} {
 		r := runs[i]
 		assert.Len(t, r, len(names))
@@ -67,6 +67,7 @@ func TestBothSidesInTheTableAndInTheJSON(t *testing.T) {
 		}
 		assert.Equal(t, driver, r["driver"])
 		assert.Equal(t, i == 1, r["batch"])
+		assert.Equal(t, "exec", r["api"])
 		assert.Equal(t, 200.0, r["users"])
 		assert.Equal(t, 8.0, r["goroutines"])
 		assert.Equal(t, 0.0, r["maxlen"])
@@ -118,8 +119,17 @@ func TestVerboseLinesCoverEveryValue(t *testing.T) {
 	assert.Equal(t, 500, strings.Count(out, " has been inserted\n"))
 
 	_, out, _ = runProgram(t, "--users", "500", "--batch", "--verbose")
-	covered, total := make([]bool, 500), 0
+	_, total, covered := spans(t, out, 500)
+	assert.Equal(t, 500, total)
+	assert.NotContains(t, covered, false)
+}
+
+// spans are what the lines of groups and batches say: how many of them there are, how many values they have, and which values
+// lie in their ranges.
+func spans(t *testing.T, out string, users int) (lines, total int, covered []bool) {
+	covered = make([]bool, users)
 	for _, m := range regexp.MustCompile(`(?m)^Values from (\d+) to (\d+) have been inserted(?:: (\d+) of these (\d+))?$`).FindAllStringSubmatch(out, -1) {
+		lines++
 		from, to := number(t, m[1]), number(t, m[2])
 		for v := from; v <= to; v++ {
 			covered[v] = true
@@ -131,8 +141,7 @@ func TestVerboseLinesCoverEveryValue(t *testing.T) {
 			total += number(t, m[3])
 		}
 	}
-	assert.Equal(t, 500, total)
-	assert.NotContains(t, covered, false)
+	return lines, total, covered
 }
 
 func number(t *testing.T, s string) (n int) {

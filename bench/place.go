@@ -14,8 +14,9 @@ type place interface {
 	home(r *run) (home, error)
 	// plain opens a home with the plain driver, to look at what a run has left.
 	plain(h home) (*sql.DB, error)
-	// sides are what is compared here: the plain driver, groupcommit, and, where it tells something, the work of hands.
-	sides() []side
+	// sides are what is compared here, the plain driver first: groupcommit's Exec, and with --api commands its commands,
+	// without that, where it tells something, the work of hands.
+	sides(api string) []side
 	// grid is what --table measures here.
 	grid() grid
 	// settings and where tell people about it.
@@ -44,7 +45,7 @@ type home struct {
 }
 
 // fresh makes the table and opens its database once more: what was asked of a connection to make it must not be left
-// on it. The physical connections are open when it returns.
+// on it.
 func (r *run) fresh(ctx context.Context, h home) (*sql.DB, error) {
 	db, err := r.open(h.name, r)
 	if err != nil {
@@ -53,7 +54,13 @@ func (r *run) fresh(ctx context.Context, h home) (*sql.DB, error) {
 	if err := errors.Join(h.prepare(ctx, db), db.Close()); err != nil {
 		return nil, err
 	}
-	if db, err = r.open(h.name, r); err != nil {
+	return r.opened(ctx, h)
+}
+
+// opened opens a database that has its table. The physical connections are open when it returns.
+func (r *run) opened(ctx context.Context, h home) (*sql.DB, error) {
+	db, err := r.open(h.name, r)
+	if err != nil {
 		return nil, err
 	}
 	if err := connect(ctx, db, max(1, min(r.conns, r.goroutines))); err != nil {

@@ -23,10 +23,20 @@ var (
 		driver: gcpgx.DriverName,
 		batch:  true,
 		pool:   virtual,
+		via:    viaExec,
 		api:    execs,
 		open:   openPgxGrouped,
 		count:  byStats,
 	}
+	pgxHandled = side{
+		driver: gcpgx.DriverName,
+		batch:  true,
+		pool:   inBatches,
+		via:    viaCommands,
+		api:    commands,
+		open:   openPgxGrouped,
+		count:  byHandler,
+	}.titled(viaCommands)
 	pgxBatch = side{
 		driver: pgxDriver,
 		title:  "pgx.Batch",
@@ -34,6 +44,7 @@ var (
 		alone:  true,
 		conns:  1,
 		pool:   "written by hand: one goroutine that has all the values, one connection, --maxlen rows a batch (1,000 without)",
+		via:    viaHand,
 		api:    batches,
 		open:   openPgx,
 		count:  byItself,
@@ -46,6 +57,7 @@ func pgxPlain(conns int) side {
 		driver: pgxDriver,
 		conns:  conns,
 		pool:   fmt.Sprintf("%d connections, open before the clock starts; --table compares pools", conns),
+		via:    viaExec,
 		api:    execs,
 		open:   openPgx,
 		count:  oneEach,

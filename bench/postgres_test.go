@@ -27,7 +27,8 @@ func TestPostgreSQLsSidesInTheTableAndInTheJSON(t *testing.T) {
 	require.Len(t, runs, 3)
 	for i, driver := range []string{"pgx", "pgx-groupcommit", "pgx"} {
 		r := runs[i]
-		assert.Len(t, r, 12)
+		assert.Len(t, r, 13)
+		assert.Equal(t, []string{"exec", "exec", "hand"}[i], r["api"])
 		assert.Equal(t, driver, r["driver"])
 		assert.Equal(t, i > 0, r["batch"])
 		assert.Equal(t, "on", r["synchronous"])
@@ -39,6 +40,22 @@ func TestPostgreSQLsSidesInTheTableAndInTheJSON(t *testing.T) {
 	assert.LessOrEqual(t, runs[1]["max_group"], 50.0)
 	assert.Equal(t, 5.0, runs[2]["commits"])
 	assert.Equal(t, 1.0, runs[2]["goroutines"])
+	assert.Empty(t, tables(t, dsn))
+}
+
+func TestCommandsOnPostgreSQL(t *testing.T) {
+	dsn := pgtest.DSN(t)
+	code, out, errs := runProgram(t, "--driver", "pgx", "--dsn", dsn, "--api", "commands", "--users", "230", "--goroutines", "70", "--maxlen", "50", "--json", "-")
+	assert.Zero(t, code, errs)
+	runs := decoded(t, []byte(out))
+	require.Len(t, runs, 3)
+	for i, driver := range []string{"pgx", "pgx-groupcommit", "pgx-groupcommit"} {
+		assert.Equal(t, driver, runs[i]["driver"])
+		assert.Equal(t, []string{"exec", "exec", "commands"}[i], runs[i]["api"])
+		assert.Equal(t, 230.0, runs[i]["rows"])
+	}
+	assert.LessOrEqual(t, runs[2]["max_group"], 50.0)
+	assert.InEpsilon(t, 230/runs[2]["commits"].(float64), runs[2]["mean_group"], 1e-9)
 	assert.Empty(t, tables(t, dsn))
 }
 
@@ -127,7 +144,7 @@ func BenchmarkPostgreSQL1024(b *testing.B) {
 	for _, r := range pgPools {
 		b.Run("plain-on-"+comma(r.conns), func(b *testing.B) { concurrent(b, clusterFor(b), r) })
 	}
-	b.Run("by-hand", func(b *testing.B) { handWritten(b, clusterFor(b), pgHand) })
+	b.Run("by-hand", func(b *testing.B) { oneCaller(b, clusterFor(b), pgHand) })
 	b.Run("groupcommit", func(b *testing.B) { concurrent(b, clusterFor(b), pgOurs1024) })
 }
 

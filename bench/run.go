@@ -17,6 +17,7 @@ type run struct {
 	clash       int    // one call in so many violates a unique key; 0: none does
 	ids         bool   // each call has an id of its own
 	again       bool   // what is measured is the second time that the same calls are made
+	reopened    bool   // and that after the database was opened anew
 	lines       *lines // for --verbose; nil without
 
 	name  string // in the table
@@ -42,6 +43,8 @@ type result struct {
 	Case   string  `json:"case,omitempty"`
 	Round  int     `json:"round,omitempty"`
 	Allocs float64 `json:"allocs_per_insert,omitempty"` // of the whole process
+
+	API string `json:"api"` // exec or commands; hand for a program that makes its own transactions
 
 	title string // the side's, for people
 }
@@ -86,13 +89,23 @@ func (r *run) timed(ctx context.Context, w *work) (result, error) {
 	if err != nil {
 		return result{}, err
 	}
-	defer db.Close()
+	defer func() { db.Close() }()
 	var before, after runtime.MemStats
 	if r.again {
 		if err := r.api(ctx, db, w); err != nil {
 			return result{}, err
 		}
 		w.next.Store(0)
+		if r.reopened {
+			if err := db.Close(); err != nil {
+				return result{}, err
+			}
+			again, err := r.opened(ctx, w.home)
+			if err != nil {
+				return result{}, err
+			}
+			db = again
+		}
 	}
 	runtime.GC() // what an earlier run has left is not this one's to clear
 	runtime.ReadMemStats(&before)
@@ -110,7 +123,7 @@ func (r *run) timed(ctx context.Context, w *work) (result, error) {
 		Driver: r.driver, Batch: r.batch, Users: r.users, Goroutines: r.goroutines, MaxLen: r.maxLen, Synchronous: w.synchronous,
 		Seconds: took, PerSecond: perOf(float64(r.users), took),
 		Commits: g.commits, MeanGroup: g.mean, MaxGroup: g.largest,
-		Case: r.name, Round: r.round,
+		Case: r.name, Round: r.round, API: r.via,
 		title: r.side.String(),
 	}
 	if r.name != "" {

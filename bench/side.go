@@ -17,6 +17,7 @@ type side struct {
 	alone  bool   // its api is one goroutine, whatever was asked for
 	conns  int    // the connections that its pool keeps; 0: they are virtual
 	pool   string // what people are told of it
+	via    string // the api's name in the JSON
 	api    api
 	open   func(name string, r *run) (*sql.DB, error) // name is home's
 	count  func(db *sql.DB, w *work) (groups, error)
@@ -27,6 +28,19 @@ func (s side) String() string {
 		return s.title
 	}
 	return s.driver
+}
+
+// The names of the apis: those that --api allows, and that of programs written by hand.
+const (
+	viaExec     = "exec"
+	viaCommands = "commands"
+	viaHand     = "hand"
+)
+
+// titled tells sides of one driver apart.
+func (s side) titled(api string) side {
+	s.title = s.driver + " (" + api + ")"
+	return s
 }
 
 // groups are the transactions that a run's inserts came to.
@@ -48,6 +62,12 @@ func byStats(db *sql.DB, _ *work) (groups, error) {
 	return groups{int(s.Groups), s.MeanGroup(), s.MaxGroup}, err
 }
 
+// byHandler counts the batches of a handler.
+func byHandler(_ *sql.DB, w *work) (groups, error) {
+	s := w.handler
+	return groups{int(s.Groups), s.MeanGroup(), s.MaxGroup}, nil
+}
+
 // byItself counts where the api made the transactions and counted them.
 func byItself(_ *sql.DB, w *work) (groups, error) {
 	g := w.byHand
@@ -57,6 +77,9 @@ func byItself(_ *sql.DB, w *work) (groups, error) {
 
 // virtual is what people are told of groupcommit's pool.
 const virtual = "as many connections as goroutines, all of them kept: they are virtual"
+
+// inBatches is what they are told of a handler.
+const inBatches = "each goroutine has one command in flight; the handler prepares the INSERT once a batch"
 
 // openVirtual opens a driver of groupcommit's with a connection for every goroutine.
 func openVirtual(driver, dsn string, r *run) (*sql.DB, error) {

@@ -23,8 +23,9 @@ func BenchmarkInsert64Full(b *testing.B) {
 }
 
 func BenchmarkInsert1024Full(b *testing.B) {
-	b.Run("by-hand", func(b *testing.B) { handWritten(b, folderFor(b), hand) })
+	b.Run("by-hand", func(b *testing.B) { oneCaller(b, folderFor(b), hand) })
 	b.Run("groupcommit", func(b *testing.B) { concurrent(b, folderFor(b), ours1024) })
+	b.Run("commands", func(b *testing.B) { oneCaller(b, folderFor(b), inWindow) })
 }
 
 func BenchmarkInsert8Full(b *testing.B) {
@@ -79,7 +80,8 @@ func single(b *testing.B, p place, r run) {
 	complete(b, p, r, db, w, n)
 }
 
-func handWritten(b *testing.B, p place, r run) {
+// oneCaller has an api of one goroutine insert everything.
+func oneCaller(b *testing.B, p place, r run) {
 	db, w := freshFor(b, p, r)
 	b.ReportAllocs()
 	b.ResetTimer()

@@ -24,6 +24,7 @@ var (
 		driver: sqliteDriver,
 		conns:  1,
 		pool:   "1 connection: SQLite has one writer, and more of them would only wait for its lock",
+		via:    viaExec,
 		api:    execs,
 		open:   openPlain,
 		count:  oneEach,
@@ -32,15 +33,35 @@ var (
 		driver: gcsqlite3.DriverName,
 		batch:  true,
 		pool:   virtual,
+		via:    viaExec,
 		api:    execs,
 		open:   openGrouped,
 		count:  byStats,
+	}
+	handled = side{
+		driver: gcsqlite3.DriverName,
+		batch:  true,
+		pool:   inBatches,
+		via:    viaCommands,
+		api:    commands,
+		open:   openGrouped,
+		count:  byHandler,
+	}.titled(viaCommands)
+	promised = side{
+		driver: gcsqlite3.DriverName,
+		batch:  true,
+		alone:  true,
+		via:    viaCommands,
+		api:    promises(1024),
+		open:   openGrouped,
+		count:  byHandler,
 	}
 	byHand = side{
 		driver: sqliteDriver,
 		batch:  true,
 		alone:  true,
 		conns:  1,
+		via:    viaHand,
 		api:    loop,
 		open:   openPlain,
 		count:  byItself,
@@ -107,13 +128,19 @@ func newFolder() (place, error) {
 	return dir(d), err
 }
 
-func (d dir) sides() []side            { return []side{plain, grouped} }
 func (d dir) grid() grid               { return sqliteGrid }
 func (d dir) where() (label, s string) { return "folder", folder(string(d)) }
 func (d dir) close() error             { return os.RemoveAll(string(d)) }
 
+func (d dir) sides(api string) []side {
+	if api == viaCommands {
+		return []side{plain, grouped.titled("Exec"), handled}
+	}
+	return []side{plain, grouped}
+}
+
 func (d dir) settings(c config) string {
-	s := "journal_mode=WAL, synchronous=" + strings.ToUpper(c.synchronous) + " on both sides"
+	s := "journal_mode=WAL, synchronous=" + strings.ToUpper(c.synchronous) + " on all sides"
 	if c.synchronous == "full" {
 		return s + " (the plain driver's default, NORMAL, does not sync at every commit)"
 	}

@@ -23,37 +23,35 @@ func (l *lines) value(v int) {
 	fmt.Fprintf(l.w, "Value %d has been inserted\n", v)
 }
 
-func (l *lines) span(first, last int) {
+// span writes the line of a transaction with n values. Goroutines overtake each other between taking a value and inserting
+// it, so it may lack values from its range; the line then says how many it has.
+func (l *lines) span(n, first, last int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	fmt.Fprintf(l.w, "Values from %d to %d have been inserted\n", first, last)
+	fmt.Fprintf(l.w, "Values from %d to %d have been inserted", first, last)
+	if of := last - first + 1; n < of {
+		fmt.Fprintf(l.w, ": %d of these %d", n, of)
+	}
+	fmt.Fprintln(l.w)
 }
 
-// group writes one group's line. Goroutines overtake each other between taking a value and inserting it, so a group
-// may lack values from its range; the line then says how many it has.
+// group writes one group's line.
 func (l *lines) group(g groupcommit.GroupInfo) {
-	n, from, to := 0, int64(0), int64(0)
+	n, from, to := 0, 0, 0
 	for _, c := range g.Calls {
 		if c.Err() != nil || len(c.Args) == 0 {
 			continue
 		}
-		v := c.Args[0].Value.(int64)
+		v := int(c.Args[0].Value.(int64))
 		if n == 0 {
 			from, to = v, v
 		}
 		n++
 		from, to = min(from, v), max(to, v)
 	}
-	if n == 0 {
-		return
+	if n > 0 {
+		l.span(n, from, to)
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	fmt.Fprintf(l.w, "Values from %d to %d have been inserted", from, to)
-	if of := to - from + 1; int64(n) < of {
-		fmt.Fprintf(l.w, ": %d of these %d", n, of)
-	}
-	fmt.Fprintln(l.w)
 }
 
 func (l *lines) flush() error {

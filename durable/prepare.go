@@ -3,6 +3,7 @@ package durable
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"slices"
@@ -10,7 +11,7 @@ import (
 )
 
 // ErrSchema is what the errors of Prepare match, by errors.Is, that only a change to the database or to the program ends:
-// the table is missing and cannot be made, has not all columns, or is of another version.
+// the table is missing and cannot be made, is of another shape, or of another version.
 var ErrSchema = errors.New("durable: the table groupcommit_promises cannot be used")
 
 // Prepare asks the database which it is, looks whether the table is there and as it must be, and makes it if it is
@@ -22,21 +23,32 @@ func Prepare(ctx context.Context, q Querier) (Dialect, error) {
 	if err != nil {
 		return 0, err
 	}
+	if err := d.Prepare(ctx, q); err != nil {
+		return 0, err
+	}
+	return d, nil
+}
+
+// Prepare is the function Prepare for who knows the database, which is not asked.
+func (d Dialect) Prepare(ctx context.Context, q Querier) error {
 	ready, err := look(ctx, q, d)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	if !ready {
 		if err := build(ctx, q, d); err != nil {
-			return 0, fmt.Errorf("%w: it is not there, or not complete, and cannot be made: %w; have a role that may create tables "+
+			if passing(err, d) {
+				return fmt.Errorf("durable: the table groupcommit_promises is not there, or not complete, and could not be made: %w", err)
+			}
+			return fmt.Errorf("%w: it is not there, or not complete, and cannot be made: %w; have a role that may create tables "+
 				"run these statements, and grant SELECT, INSERT, UPDATE and DELETE on it to the program's role:\n%s",
 				ErrSchema, err, strings.Join(Schema(d), ";\n"))
 		}
 		if _, err := look(ctx, q, d); err != nil {
-			return 0, err
+			return err
 		}
 	}
-	return d, nil
+	return nil
 }
 
 // dialectOf asks PostgreSQL's question first: in SQLite an unknown function ends nothing.
@@ -56,22 +68,18 @@ func dialectOf(ctx context.Context, q Querier) (Dialect, error) {
 
 // look reports that the table is there with all that belongs to it. A table of another shape is an error.
 func look(ctx context.Context, q Querier, d Dialect) (ready bool, err error) {
-	list := "SELECT name FROM pragma_table_info('groupcommit_promises')"
-	if d == PostgreSQL {
-		list = `SELECT attname::text FROM pg_attribute
-			WHERE attrelid = to_regclass('groupcommit_promises') AND attnum > 0 AND NOT attisdropped`
-	}
-	there, err := column(ctx, q, list)
+	there, err := column(ctx, q, shapeOf[d])
 	if err != nil {
 		return false, fmt.Errorf("durable: the columns of groupcommit_promises cannot be read: %w", err)
 	}
 	if len(there) == 0 {
 		return false, nil
 	}
-	missing := slices.DeleteFunc(slices.Clone(columns), func(c string) bool { return slices.Contains(there, c) })
-	if len(missing) > 0 {
-		return false, fmt.Errorf("%w: it has the columns %s; it needs also %s", ErrSchema,
-			strings.Join(there, ", "), strings.Join(missing, ", "))
+	want := shape(d)
+	lacks := slices.DeleteFunc(slices.Clone(want), func(s string) bool { return slices.Contains(there, s) })
+	if len(lacks) > 0 {
+		return false, fmt.Errorf("%w: it has %s; it needs %s, and so lacks %s", ErrSchema,
+			strings.Join(there, ", "), strings.Join(want, ", "), strings.Join(lacks, ", "))
 	}
 	found, err := column(ctx, q, "SELECT value FROM groupcommit_promises WHERE id = ''")
 	if err != nil {
@@ -98,6 +106,25 @@ func build(ctx context.Context, q Querier, d Dialect) error {
 		}
 	}
 	return nil
+}
+
+// passing reports an error that may go away by itself: nothing is wrong with the table or with the role.
+func passing(err error, d Dialect) bool {
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, driver.ErrBadConn) {
+		return true
+	}
+	if d == PostgreSQL {
+		var said interface{ SQLState() string } // as the errors of its drivers have it
+		if !errors.As(err, &said) {
+			return true // not the server's
+		}
+		// A connection, a rollback, resources, an object in use, a lock, an operator, the system.
+		return slices.ContainsFunc([]string{"08", "40", "53", "55006", "55P03", "57", "58"},
+			func(class string) bool { return strings.HasPrefix(said.SQLState(), class) })
+	}
+	// SQLite's drivers share nothing but its texts.
+	return slices.ContainsFunc([]string{"is locked", "disk I/O error", "disk is full", "interrupted", "out of memory",
+		"unable to open database", "database is closed"}, func(text string) bool { return strings.Contains(err.Error(), text) })
 }
 
 // column is the one column of a query.

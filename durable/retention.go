@@ -14,40 +14,60 @@ import (
 // deletes rows of its own. It is one statement; a limit of 1,000 or so keeps it from holding up other writers. It also asks
 // the database which it is. The table must be there: see Prepare.
 func DeleteCompleted(ctx context.Context, q Querier, before time.Time, limit int) (n int64, err error) {
-	return deleteCompleted(ctx, q, limit, func(Dialect) (string, int64) { return "$1", before.UnixMilli() })
+	d, err := limited(ctx, q, limit)
+	if err != nil {
+		return 0, err
+	}
+	return d.deleteCompleted(ctx, q, "$1", before.UnixMilli(), limit)
 }
 
 // DeleteOlder is DeleteCompleted for promises that were completed longer ago than age: on PostgreSQL by the server's clock,
 // which is the same for all programs, on SQLite by this machine's. The promises of calls have their times from the same
 // clock; those of a Store have them from its program's.
 func DeleteOlder(ctx context.Context, q Querier, age time.Duration, limit int) (n int64, err error) {
-	return deleteCompleted(ctx, q, limit, func(d Dialect) (string, int64) {
-		if d == PostgreSQL {
-			return "(extract(epoch FROM statement_timestamp()) * 1000)::bigint - $1::bigint", age.Milliseconds()
-		}
-		return "$1", time.Now().Add(-age).UnixMilli()
-	})
-}
-
-// deleteCompleted deletes what was completed before a time: an expression, and its parameter $1.
-func deleteCompleted(ctx context.Context, q Querier, limit int, before func(Dialect) (string, int64)) (n int64, err error) {
-	if limit < 1 {
-		return 0, fmt.Errorf("durable: the limit of promises to delete is %d; it must be 1 or more", limit)
-	}
-	d, err := dialectOf(ctx, q)
+	d, err := limited(ctx, q, limit)
 	if err != nil {
 		return 0, err
 	}
+	return d.DeleteOlder(ctx, q, age, limit)
+}
+
+// DeleteOlder is the function DeleteOlder for who knows the database, which is not asked.
+func (d Dialect) DeleteOlder(ctx context.Context, q Querier, age time.Duration, limit int) (n int64, err error) {
+	if err := checkLimit(limit); err != nil {
+		return 0, err
+	}
+	if d == PostgreSQL {
+		return d.deleteCompleted(ctx, q, "(extract(epoch FROM statement_timestamp()) * 1000)::bigint - $1::bigint", age.Milliseconds(), limit)
+	}
+	return d.deleteCompleted(ctx, q, "$1", time.Now().Add(-age).UnixMilli(), limit)
+}
+
+func limited(ctx context.Context, q Querier, limit int) (Dialect, error) {
+	if err := checkLimit(limit); err != nil {
+		return 0, err
+	}
+	return dialectOf(ctx, q)
+}
+
+func checkLimit(limit int) error {
+	if limit < 1 {
+		return fmt.Errorf("durable: the limit of promises to delete is %d; it must be 1 or more", limit)
+	}
+	return nil
+}
+
+// deleteCompleted deletes what was completed before a time, which is an expression of the parameter $1.
+func (d Dialect) deleteCompleted(ctx context.Context, q Querier, before string, param int64, limit int) (n int64, err error) {
 	lock := ""
 	if d == PostgreSQL {
 		lock = "FOR UPDATE SKIP LOCKED"
 	}
-	expression, param := before(d)
 	// The WITH has PostgreSQL choose the rows once. As a plain subquery they may be chosen again and again in a join, each
 	// time those that are not locked yet, and exceed the limit.
 	res, err := q.ExecContext(ctx, `
 		WITH old AS (
-			SELECT id FROM groupcommit_promises WHERE completed_at < `+expression+` AND id <> '' ORDER BY completed_at LIMIT $2 `+lock+`
+			SELECT id FROM groupcommit_promises WHERE completed_at < `+before+` AND id <> '' ORDER BY completed_at LIMIT $2 `+lock+`
 		)
 		DELETE FROM groupcommit_promises WHERE id IN (SELECT id FROM old)`, param, limit)
 	if err != nil {

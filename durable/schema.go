@@ -35,10 +35,6 @@ type Querier interface {
 // version is of the table that this package makes and can use.
 const version = 1
 
-// columns are those that the table must have. It may have more, which must do without a value.
-var columns = strings.Fields(`id state create_key complete_key kind param_headers param value_headers value tags timeout
-	created_at completed_at lease_owner lease_until`)
-
 // schema makes the table, version 1. What its columns hold:
 //
 //	state                    a State
@@ -89,4 +85,36 @@ func Schema(d Dialect) []string {
 		return nil
 	}
 	return strings.Split(strings.TrimSpace(r.Replace(schema)), ";\n")
+}
+
+// key stands for what has an id be there once.
+const key = "UNIQUE (id)"
+
+// shape is what the table must have: each column with its type, and the key. It may have more columns, which must do without
+// a value.
+func shape(d Dialect) (parts []string) {
+	_, columns, _ := strings.Cut(Schema(d)[0], "(\n")
+	for line := range strings.Lines(columns) {
+		if words := strings.Fields(strings.TrimRight(line, ",\n")); len(words) > 1 {
+			parts = append(parts, words[0]+" "+words[1])
+		}
+	}
+	return append(parts, key)
+}
+
+// shapeOf are the queries for what a table has of a shape. A unique index serves as the key if it is of the id alone and of
+// every row, so that ON CONFLICT (id) finds it.
+var shapeOf = map[Dialect]string{
+	SQLite: `
+		SELECT name || ' ' || upper(type) FROM pragma_table_info('groupcommit_promises')
+		UNION ALL SELECT '` + key + `' WHERE EXISTS (
+			SELECT 1 FROM pragma_index_list('groupcommit_promises') AS i WHERE i."unique" AND NOT i.partial AND
+				(SELECT group_concat(name || ' ' || coll) FROM pragma_index_xinfo(i.name) WHERE key) = 'id BINARY')`,
+	PostgreSQL: `
+		SELECT attname || ' ' || upper(format_type(atttypid, atttypmod)) FROM pg_attribute
+			WHERE attrelid = to_regclass('groupcommit_promises') AND attnum > 0 AND NOT attisdropped
+		UNION ALL SELECT '` + key + `' WHERE EXISTS (
+			SELECT 1 FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+			WHERE i.indrelid = to_regclass('groupcommit_promises') AND i.indisunique AND i.indisvalid AND i.indimmediate
+				AND i.indpred IS NULL AND i.indnkeyatts = 1 AND a.attname = 'id')`,
 }

@@ -1,12 +1,14 @@
 package durable_test
 
 import (
+	"context"
 	"database/sql"
 	"fmt"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/groupcommit/groupcommit/durable"
 	"github.com/groupcommit/groupcommit/internal/pgtest"
@@ -45,6 +47,24 @@ func refuses(t *testing.T, db *sql.DB, says ...string) {
 	for _, s := range says {
 		assert.ErrorContains(t, err, s)
 	}
+}
+
+// Who knows which database it is need not ask.
+func TestWhoKnowsTheDialectAsksLess(t *testing.T) {
+	onDatabases(t, func(t *testing.T, connect func() *sql.DB) {
+		db, d := connect(), dialectOf(t)
+		require.NoError(t, d.Prepare(background, db))
+		s := d.NewStore(db)
+		_, err := s.Create(background, durable.CreateRequest{ID: "x"})
+		require.NoError(t, err)
+		_, err = s.Resolve(background, durable.CompleteRequest{ID: "x"})
+		require.NoError(t, err)
+		n, err := d.DeleteOlder(background, db, -time.Hour, 1)
+		require.NoError(t, err)
+		require.EqualValues(t, 1, n)
+		_, err = d.DeleteOlder(background, db, 0, -1)
+		require.EqualError(t, err, "durable: the limit of promises to delete is -1; it must be 1 or more")
+	})
 }
 
 // dialectOf is that of the database that onDatabases runs the test on.
@@ -107,16 +127,97 @@ func TestTheTableMayBeMadeByHand(t *testing.T) {
 	})
 }
 
-func TestATableThatCannotBeUsedIsRefused(t *testing.T) {
+func TestATableOfAnotherShapeIsRefused(t *testing.T) {
+	onDatabases(t, func(t *testing.T, connect func() *sql.DB) {
+		db, table := connect(), durable.Schema(dialectOf(t))[0]
+		for _, c := range []struct{ part, instead, has, lacks string }{
+			{"state         SMALLINT NOT NULL,", "", "it has id TEXT, create_key", "and so lacks state SMALLINT"},
+			{"SMALLINT", "BIGINT", "state BIGINT", "it needs id TEXT, state SMALLINT,"},
+			{"value         BLOB", "value TEXT", "value TEXT", "and so lacks value BLOB"},
+			{"value         BYTEA", "value TEXT", "value TEXT", "and so lacks value BYTEA"},
+			{" PRIMARY KEY", "", "it has id TEXT, state SMALLINT", "lease_until BIGINT, UNIQUE (id), and so lacks UNIQUE (id)"},
+			{"lease_until   BIGINT", "lease_until BIGINT, UNIQUE (id, state)", "UNIQUE (id)", ""}, // and the primary key
+			{" PRIMARY KEY", " UNIQUE", "UNIQUE (id)", ""},
+		} {
+			if !strings.Contains(table, c.part) { // the other database's
+				continue
+			}
+			run(t, db, strings.Replace(table, c.part, c.instead, 1))
+			if c.lacks == "" {
+				works(t, db)
+			} else {
+				refuses(t, db, c.has, c.lacks)
+			}
+			run(t, db, "DROP TABLE groupcommit_promises")
+		}
+	})
+}
+
+// Each of these is unique, but not so that an id is there once, or not so that ON CONFLICT finds it.
+func TestAnIndexThatIsNotTheKeyIsNotTakenForIt(t *testing.T) {
+	onDatabases(t, func(t *testing.T, connect func() *sql.DB) {
+		db, d := connect(), dialectOf(t)
+		run(t, db, strings.Replace(durable.Schema(d)[0], " PRIMARY KEY", "", 1))
+		indexes := []string{
+			"INDEX almost ON groupcommit_promises (id)",
+			"UNIQUE INDEX almost ON groupcommit_promises (id, state)",
+			"UNIQUE INDEX almost ON groupcommit_promises (state, id)",
+			"UNIQUE INDEX almost ON groupcommit_promises (id) WHERE state > 0",
+			"UNIQUE INDEX almost ON groupcommit_promises (lower(id))",
+		}
+		if d == durable.SQLite {
+			indexes = append(indexes, "UNIQUE INDEX almost ON groupcommit_promises (id COLLATE NOCASE)")
+		}
+		for _, index := range indexes {
+			run(t, db, "CREATE "+index)
+			refuses(t, db, "and so lacks UNIQUE (id)")
+			run(t, db, "DROP INDEX almost")
+		}
+		if d == durable.PostgreSQL {
+			run(t, db, "ALTER TABLE groupcommit_promises ADD CONSTRAINT almost UNIQUE (id) DEFERRABLE")
+			refuses(t, db, "and so lacks UNIQUE (id)")
+			run(t, db, "ALTER TABLE groupcommit_promises DROP CONSTRAINT almost")
+		}
+		run(t, db, "CREATE UNIQUE INDEX enough ON groupcommit_promises (id)")
+		works(t, db)
+	})
+}
+
+func TestATableOfAnotherVersionIsRefused(t *testing.T) {
 	onDatabases(t, func(t *testing.T, connect func() *sql.DB) {
 		db := connect()
-		run(t, db, "CREATE TABLE groupcommit_promises (id VARCHAR(10) PRIMARY KEY, state SMALLINT)")
-		refuses(t, db, "it has the columns id, state; it needs also create_key, complete_key, kind, param_headers,", "lease_until")
-		run(t, db, "DROP TABLE groupcommit_promises")
 		works(t, db)
 		run(t, db, "UPDATE groupcommit_promises SET value = '12' WHERE id = ''")
 		refuses(t, db, `its version is "12"; this program needs version "1"`)
 	})
+}
+
+// Nothing is wrong with a table that cannot be made because somebody else is at work.
+func TestADatabaseThatIsBusyIsNoFaultOfTheTable(t *testing.T) {
+	for driverName, dsn := range map[string]string{
+		"sqlite3": "file:" + filepath.Join(t.TempDir(), "test.db") + "?_busy_timeout=1&_txlock=immediate",
+		"pgx":     pgtest.With(pgtest.DSN(t), pgtest.Param("lock_timeout", "1")),
+	} {
+		t.Run(driverName, func(t *testing.T) {
+			db := connect(t, driverName, dsn)
+			tx, err := db.Begin()
+			require.NoError(t, err)
+			defer tx.Rollback()
+			_, err = tx.Exec(durable.Schema(dialectOf(t))[0])
+			require.NoError(t, err)
+			_, err = durable.Prepare(background, db)
+			require.ErrorContains(t, err, "could not be made")
+			require.NotErrorIs(t, err, durable.ErrSchema)
+			require.NoError(t, tx.Commit())
+			works(t, db)
+
+			ctx, cancel := context.WithCancel(background)
+			cancel()
+			_, err = durable.Prepare(ctx, db)
+			require.ErrorIs(t, err, context.Canceled)
+			require.NotErrorIs(t, err, durable.ErrSchema)
+		})
+	}
 }
 
 func TestARoleThatMayOnlyUseTheTable(t *testing.T) {

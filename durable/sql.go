@@ -10,7 +10,8 @@ import (
 )
 
 // NewSQL returns a Store in a table of the database, which Prepare makes if it is missing: its errors are NewSQL's. The
-// database is SQLite or PostgreSQL, through any driver. Everybody who has this database has the same promises.
+// database is SQLite or PostgreSQL, through any driver. Everybody who has this database has the same promises. A program that
+// has it open with groupcommit's Promises deletes those that were completed longer ago than its Retention, these too.
 //
 // A create costs one statement if the id is new, and a completion two, a read and a write; each write is its own
 // transaction, or a part of a shared one if the driver is one of groupcommit's. Statements run at the level READ COMMITTED,
@@ -20,13 +21,19 @@ func NewSQL(ctx context.Context, db *sql.DB) (Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &store{&sqlTable{db, d}, time.Now}, nil
+	return d.NewStore(db), nil
+}
+
+// NewStore is NewSQL for who knows the database and has called Prepare. It asks nothing. The Store's methods may be called by
+// as many goroutines as q's may.
+func (d Dialect) NewStore(q Querier) Store {
+	return &store{&sqlTable{q, d}, time.Now}
 }
 
 // sqlTable is the table in a database. A parameter $n is the nth in a statement and stands for the same value wherever it is
 // repeated: so both databases understand it alike.
 type sqlTable struct {
-	db *sql.DB
+	db Querier
 	Dialect
 }
 

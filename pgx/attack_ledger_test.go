@@ -5,14 +5,12 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/groupcommit/groupcommit"
-	"github.com/groupcommit/groupcommit/durable"
 	"github.com/groupcommit/groupcommit/internal/pgtest"
 	"github.com/groupcommit/groupcommit/internal/pgtest/proxy"
 	"github.com/jackc/pgx/v5/stdlib"
@@ -24,71 +22,6 @@ func attackOpen(r *rig, dsn string, opts ...groupcommit.Option) *sql.DB {
 	name := fmt.Sprintf("pgx-groupcommit-test-%d", drivers.Add(1))
 	groupcommit.Register(name, stdlib.GetDefaultDriver(), append([]groupcommit.Option{groupcommit.Promises()}, opts...)...)
 	return r.open(name, dsn)
-}
-
-// Many callers at the first use: how many connections does the opening of the ledger take?
-func TestAttackFirstUseByManyCallers(t *testing.T) {
-	for _, promises := range []bool{false, true} {
-		t.Run(fmt.Sprint("promises=", promises), func(t *testing.T) {
-			s := pgtest.New(t, pgtest.Options{MaxConnections: 100})
-			r := setUpOn(t, s.DSN(), nil)
-			db := attackOpen(r, s.DSN())
-			if !promises {
-				db = r.db
-			}
-			var all sync.WaitGroup
-			var failed atomic.Int64
-			var first atomic.Value
-			for k := range 1000 {
-				all.Go(func() {
-					ctx := background
-					if promises {
-						ctx = groupcommit.WithID(ctx, fmt.Sprint(k))
-					}
-					if _, err := db.ExecContext(ctx, "INSERT INTO log (k) VALUES ($1)", k); err != nil {
-						failed.Add(1)
-						first.CompareAndSwap(nil, err.Error())
-					}
-				})
-			}
-			all.Wait()
-			require.Zero(t, failed.Load(), "%v", first.Load())
-		})
-	}
-}
-
-// silentFrom lets nothing through any more from the first message about such a text on.
-func silentFrom(text string, seen chan struct{}) func(proxy.Message) proxy.Action {
-	var silent atomic.Bool
-	return func(m proxy.Message) proxy.Action {
-		if strings.Contains(m.SQL, text) && silent.CompareAndSwap(false, true) && seen != nil {
-			close(seen)
-		}
-		if silent.Load() {
-			return proxy.Drop
-		}
-		return proxy.Pass
-	}
-}
-
-// A server that does not answer: does the context bound Lookup, the first use, and does Close return?
-func TestAttackLookupUnderAContextWithAServerThatIsSilent(t *testing.T) {
-	r, p := promised(t)
-	_ = execID(background, r.db, named{"a", logged(1)})
-	_, err := groupcommit.Lookup(background, r.db, "a")
-	require.NoError(t, err)
-	p.OnClient(func(m proxy.Message) proxy.Action { return proxy.Drop })
-	ctx, cancel := context.WithTimeout(background, 300*time.Millisecond)
-	defer cancel()
-	returned := make(chan error, 1)
-	go func() { _, err := groupcommit.Lookup(ctx, r.db, "a"); returned <- err }()
-	select {
-	case err := <-returned:
-		t.Log(err)
-	case <-time.After(5 * time.Second):
-		p.Close()
-		t.Fatal("Lookup does not return though its context has ended 4.7 s ago")
-	}
 }
 
 func TestAttackPlainQueryUnderAContextWithAServerThatIsSilent(t *testing.T) {
@@ -107,102 +40,6 @@ func TestAttackPlainQueryUnderAContextWithAServerThatIsSilent(t *testing.T) {
 		p.Close()
 		t.Fatal("a query does not return though its context has ended 4.7 s ago")
 	}
-}
-
-func TestAttackFirstUseUnderAContextWithAServerThatIsSilent(t *testing.T) {
-	r, p := promised(t)
-	db := attackOpen(r, pgtest.With(r.dsn, pgtest.Via(p.Addr())))
-	p.OnClient(silentFrom("SELECT version()", nil))
-	ctx, cancel := context.WithTimeout(groupcommit.WithID(background, "x"), 500*time.Millisecond)
-	defer cancel()
-	returned := make(chan error, 1)
-	go func() { _, err := db.ExecContext(ctx, logged(1).query, 1); returned <- err }()
-	select {
-	case err := <-returned:
-		t.Log(err)
-	case <-time.After(5 * time.Second):
-		p.Close()
-		t.Fatal("the first Exec does not return though its context has ended 4.5 s ago")
-	}
-}
-
-func TestAttackCloseWhileASweepIsNotAnswered(t *testing.T) {
-	r, p := promised(t)
-	db := attackOpen(r, pgtest.With(r.dsn, pgtest.Via(p.Addr())), groupcommit.Retention(40*time.Millisecond))
-	swept := make(chan struct{})
-	require.NoError(t, db.Ping())
-	p.OnClient(silentFrom("SELECT version()", swept))
-	<-swept
-	returned := make(chan error, 1)
-	go func() { returned <- db.Close() }()
-	select {
-	case err := <-returned:
-		t.Log(err)
-	case <-time.After(5 * time.Second):
-		p.Close()
-		t.Fatal("Close does not return: it waits for a sweep that is never answered")
-	}
-}
-
-// The simple protocol is for poolers that lead each statement to another server process.
-func TestAttackTheSimpleProtocolHasNoPreparedStatements(t *testing.T) {
-	r, p := promised(t)
-	var mu sync.Mutex
-	var parsed []string
-	p.OnClient(func(m proxy.Message) proxy.Action {
-		if m.Type == 'P' {
-			mu.Lock()
-			name, _, _ := strings.Cut(string(m.Payload), "\x00")
-			parsed = append(parsed, fmt.Sprintf("name %q: %.50s", name, strings.Join(strings.Fields(m.SQL), " ")))
-			mu.Unlock()
-		}
-		return proxy.Pass
-	})
-	db := attackOpen(r, pgtest.With(r.dsn, pgtest.Via(p.Addr()), pgtest.Param("default_query_exec_mode", "simple_protocol")))
-	require.Equal(t, done, execID(background, db, named{"a", logged(1)}))
-	_, err := groupcommit.Lookup(background, db, "a")
-	require.NoError(t, err)
-	mu.Lock()
-	defer mu.Unlock()
-	require.Empty(t, parsed)
-}
-
-// Promises of a Store share the table.
-func TestAttackAStoresPromiseOutlivesTheRetentionOfExec(t *testing.T) {
-	r := ledgerRig(t)
-	store, err := durable.NewSQL(background, r.plain)
-	require.NoError(t, err)
-	_, err = store.Create(background, durable.CreateRequest{ID: "mine", Key: "k"})
-	require.NoError(t, err)
-	_, err = store.Resolve(background, durable.CompleteRequest{ID: "mine", Key: "k"})
-	require.NoError(t, err)
-	db := attackOpen(r, r.dsn, groupcommit.Retention(40*time.Millisecond))
-	require.NoError(t, db.Ping())
-	time.Sleep(time.Second)
-	_, err = store.Get(background, "mine")
-	require.NoError(t, err)
-}
-
-// A table with the right columns, but which cannot serve.
-func TestAttackATableWithoutItsKeyIsAnErrorAtOpen(t *testing.T) {
-	r := setUp(t)
-	for _, q := range durable.Schema(durable.PostgreSQL) {
-		r.exec(r.plain, q)
-	}
-	r.exec(r.plain, "ALTER TABLE groupcommit_promises DROP CONSTRAINT groupcommit_promises_pkey")
-	db := attackOpen(r, r.dsn)
-	require.ErrorIs(t, db.Ping(), durable.ErrSchema)
-	t.Log(execID(background, db, named{"a", logged(1)}).err)
-}
-
-// Types.
-func TestAttackATableWithOtherTypesIsAnErrorAtOpen(t *testing.T) {
-	r := setUp(t)
-	for _, q := range durable.Schema(durable.PostgreSQL) {
-		r.exec(r.plain, strings.ReplaceAll(q, "BYTEA", "TEXT"))
-	}
-	db := attackOpen(r, r.dsn)
-	require.ErrorIs(t, db.Ping(), durable.ErrSchema)
 }
 
 // Two programs with the same ids, at other levels of isolation and in the autocommit mode.

@@ -3,6 +3,7 @@ package sqlite3_test
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -387,6 +388,24 @@ func TestPromisesAreDeletedWhenTheyAreOld(t *testing.T) {
 	require.NoError(t, err)
 	require.False(t, groupcommit.Deduplicated(res), "an id may be used again")
 	require.NoError(t, db.Close())
+}
+
+func TestTheRetentionIsThatOfAStoresPromisesToo(t *testing.T) {
+	db, _ := promising(t, "&groupcommit_retention=40ms")
+	store, err := durable.NewSQL(background, db)
+	require.NoError(t, err)
+	for _, id := range []string{"completed", "pending"} {
+		_, err = store.Create(background, durable.CreateRequest{ID: id})
+		require.NoError(t, err)
+	}
+	_, err = store.Resolve(background, durable.CompleteRequest{ID: "completed"})
+	require.NoError(t, err)
+	for deadline := time.Now().Add(20 * time.Second); !errors.Is(err, durable.ErrNotFound); time.Sleep(time.Millisecond) {
+		require.True(t, time.Now().Before(deadline), "it is still there")
+		_, err = store.Get(background, "completed")
+	}
+	_, err = store.Get(background, "pending")
+	require.NoError(t, err)
 }
 
 func TestALedgerThatIgnoresARecordKeepsItsCallFromTakingEffect(t *testing.T) {

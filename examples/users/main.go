@@ -1,57 +1,101 @@
-// Command users is the article's program in our terms: 10,000 users, each inserted by a call of its own, each call a
-// promise, and all promises awaited. The batching is nowhere to be seen; the program only says how many calls one
-// commit may hold.
+// Command users is the article's program in our terms: a data structure, a handler that inserts a batch of users, and
+// 10,000 promises, each made by a call of its own and all awaited. Nothing in it collects a batch.
 //
-//	go run ./examples/users
+//	go run ./examples/users                       # in batches
+//	go run ./examples/users --no-batch            # one after the other, through the plain driver
+//	go run ./examples/users --batch --users=50000
 package main
 
 import (
 	"context"
 	"database/sql"
+	"errors"
+	"flag"
 	"fmt"
-	"log"
+	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"github.com/groupcommit/groupcommit"
 	_ "github.com/groupcommit/groupcommit/sqlite3"
+	_ "github.com/mattn/go-sqlite3"
 )
 
-const users = 10_000
+// InsertUser is the data structure: what is to be done, for one user. It stands for a call, and whoever makes the call gets
+// a promise.
+type InsertUser struct{ ID int }
 
-func main() {
-	if err := run(); err != nil {
-		log.Fatal(err)
+// insertInBatches makes all calls without waiting for any, and then awaits them. It returns how many commits they took.
+func insertInBatches(ctx context.Context, db *sql.DB, users int, log io.Writer) (commits int64, err error) {
+	// The handler gets a batch of them, and a transaction which is committed when it returns nil. Until then the users are
+	// inserted, but nobody is told so; after an error they never were. No promise is settled before the commit.
+	handler := func(ctx context.Context, tx *sql.Tx, batch []*groupcommit.Command[InsertUser, struct{}]) error {
+		for _, c := range batch {
+			if _, err := tx.ExecContext(ctx, "INSERT INTO users (value) VALUES (?)", c.Value.ID); err != nil {
+				return err
+			}
+		}
+		fmt.Fprintf(log, "Values from %d to %d have been inserted.\n", batch[0].Value.ID, batch[len(batch)-1].Value.ID)
+		return nil
 	}
+
+	// The two belong together on this database, in batches of at most 1,000. A batch that fails is not tried again.
+	inserts, err := groupcommit.Handle(db, handler, groupcommit.MaxLen(1000), groupcommit.Retry(groupcommit.Never))
+	if err != nil {
+		return 0, err
+	}
+
+	// Each call has an id of its own: made again with it, here or after a crash, it would be answered and not done twice.
+	promises := make([]*groupcommit.PromiseOf[struct{}], users)
+	for u := range promises {
+		promises[u] = inserts.Go(ctx, fmt.Sprintf("insert-user-%d", u), InsertUser{ID: u})
+	}
+	for u, p := range promises {
+		if _, err := p.Await(ctx); err != nil {
+			return 0, fmt.Errorf("user %d: %w", u, err)
+		}
+	}
+	return inserts.Stats().Groups, nil
 }
 
-func run() error {
+// insertOneByOne is what the article compares it with: a commit for each user.
+func insertOneByOne(ctx context.Context, db *sql.DB, users int, log io.Writer) (commits int64, err error) {
+	for u := range users {
+		if _, err := db.ExecContext(ctx, "INSERT INTO users (value) VALUES (?)", u); err != nil {
+			return 0, fmt.Errorf("user %d: %w", u, err)
+		}
+		fmt.Fprintf(log, "Value %d has been inserted.\n", u)
+	}
+	return int64(users), nil
+}
+
+// run inserts the users into a new database, one way or the other, and says what that took. Both ways every commit is on the
+// disk before anybody is told of it: that is synchronous=FULL.
+func run(ctx context.Context, users int, batch bool, out io.Writer) error {
 	dir, err := os.MkdirTemp("", "users")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	dsn := filepath.Join(dir, "users.db") + "?_journal=WAL&_synchronous=FULL&groupcommit_maxlen=1000"
-	db, err := sql.Open("sqlite3-groupcommit", dsn)
+	driver, dsn, insert := "sqlite3", filepath.Join(dir, "users.db")+"?_journal=WAL&_synchronous=FULL", insertOneByOne
+	if batch {
+		driver, dsn, insert = "sqlite3-groupcommit", dsn+"&groupcommit_promises=on", insertInBatches // the ids need it
+	}
+	db, err := sql.Open(driver, dsn)
 	if err != nil {
 		return err
 	}
 	defer db.Close()
-	ctx := context.Background()
 	if _, err := db.ExecContext(ctx, "CREATE TABLE users (id INTEGER PRIMARY KEY, value INTEGER)"); err != nil {
 		return err
 	}
 
 	start := time.Now()
-	promises := make([]*groupcommit.Promise, users)
-	for v := range promises {
-		promises[v] = groupcommit.Go(ctx, db, "INSERT INTO users (value) VALUES (?)", v)
-	}
-	for v, p := range promises {
-		if _, err := p.Await(ctx); err != nil {
-			return fmt.Errorf("user %d: %w", v, err)
-		}
+	commits, err := insert(ctx, db, users, out)
+	if err != nil {
+		return err
 	}
 	took := time.Since(start)
 
@@ -59,11 +103,52 @@ func run() error {
 	if err := db.QueryRowContext(ctx, "SELECT count(*) FROM users").Scan(&rows); err != nil {
 		return err
 	}
-	stats, err := groupcommit.StatsOf(db)
-	if err != nil {
-		return err
-	}
-	fmt.Printf("Inserting %d users took %.6f seconds in %d commits; the table has %d rows.\n",
-		users, took.Seconds(), stats.Groups, rows)
+	fmt.Fprintf(out, "Inserting %d users took %.6f seconds with batching=%t, in %d commits; the table has %d rows.\n",
+		users, took.Seconds(), batch, commits, rows)
 	return nil
+}
+
+const mostUsers = 100_000
+
+// start is run with the flags of a command line.
+func start(args []string, out io.Writer) error {
+	users, batch := 10_000, true
+	flags := flag.NewFlagSet("users", flag.ContinueOnError)
+	flags.SetOutput(io.Discard) // an error is printed once, by main
+	set := func(meaning bool) func(string) error {
+		return func(s string) error {
+			given, err := strconv.ParseBool(s)
+			if err != nil {
+				return errors.New("true or false is allowed")
+			}
+			batch = given == meaning
+			return nil
+		}
+	}
+	flags.BoolFunc("batch", "insert the users in batches (the default)", set(true))
+	flags.BoolFunc("no-batch", "insert them one after the other, through the plain driver", set(false))
+	flags.Func("users", "insert `N` users, 0 to 100000 (default 10000)", func(s string) (err error) {
+		if users, err = strconv.Atoi(s); err != nil || users < 0 || users > mostUsers {
+			return fmt.Errorf("a whole number from 0 to %d is allowed", mostUsers)
+		}
+		return nil
+	})
+	switch err := flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		flags.SetOutput(out)
+		flags.PrintDefaults()
+		return nil
+	case err != nil:
+		return err
+	case flags.NArg() > 0:
+		return fmt.Errorf("unexpected argument %q; only the flags --batch, --no-batch and --users are allowed", flags.Arg(0))
+	}
+	return run(context.Background(), users, batch, out)
+}
+
+func main() {
+	if err := start(os.Args[1:], os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "users:", err)
+		os.Exit(1)
+	}
 }

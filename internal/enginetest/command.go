@@ -442,6 +442,7 @@ func tryAgain(s *scene) {
 
 func eachCommand(s *scene) {
 	cs := handle(s, s.db, groupcommit.Each(func(ctx context.Context, tx *sql.Tx, v put) (int, error) {
+		assert.Empty(s, groupcommit.CommandID(ctx))
 		if v.N == 3 {
 			return 0, errBusiness
 		}
@@ -689,7 +690,10 @@ func badHandlers(s *scene) {
 
 func severalTypes(s *scene) {
 	db, _ := s.promising()
-	puts := handle(s, db, groupcommit.Each(func(ctx context.Context, tx *sql.Tx, v put) (int, error) { return v.N, s.putInto(tx, ctx, v.N) }))
+	puts := handle(s, db, groupcommit.Each(func(ctx context.Context, tx *sql.Tx, v put) (int, error) {
+		assert.Equal(s, fmt.Sprint("put ", v.N), groupcommit.CommandID(ctx))
+		return v.N, s.putInto(tx, ctx, v.N)
+	}))
 	items := handle2(s, db, groupcommit.Each(func(ctx context.Context, tx *sql.Tx, v name2) (int, error) {
 		_, err := tx.ExecContext(ctx, s.insert(), string(v), 1)
 		return 0, err

@@ -150,7 +150,7 @@ func TestPendingCommandsAreTakenInTheOrderOfTheirCreationByOneOwnerAtATime(t *te
 		require.NoError(t, err)
 		require.Empty(t, taken)
 
-		require.NoError(t, table.Renew(background, db, "me", now.Add(2*time.Minute)))
+		require.NoError(t, table.Renew(background, db, []string{"c", "a", "b", "theirs"}, "me", now.Add(2*time.Minute)))
 		taken, err = table.Take(background, db, "you", now.Add(90*time.Second), now.Add(time.Hour), 9)
 		require.NoError(t, err)
 		require.Len(t, taken, 1, "what the other one had for a minute")

@@ -65,10 +65,12 @@ func (t *Table) Take(ctx context.Context, q durable.Querier, owner string, now, 
 	return rows, err
 }
 
-// Renew makes the leases of owner last until a later time. In PostgreSQL what is being run is left alone: it is locked.
-func (t *Table) Renew(ctx context.Context, q durable.Querier, owner string, until time.Time) error {
-	return affected(q.ExecContext(ctx, `WITH mine AS (SELECT id FROM groupcommit_promises WHERE state = 0 AND kind = $1 AND lease_owner = $2 `+t.lock()+`)
-		UPDATE groupcommit_promises SET lease_until = $3 WHERE id IN (SELECT id FROM mine) AND state = 0`, t.Kind, owner, until.UnixMilli())).err
+// Renew makes the leases that owner has of the ids last until a later time. In PostgreSQL what is being run is left alone: it
+// is locked.
+func (t *Table) Renew(ctx context.Context, q durable.Querier, ids []string, owner string, until time.Time) error {
+	in, list := t.in(ids)
+	return affected(q.ExecContext(ctx, `WITH mine AS (SELECT id FROM groupcommit_promises WHERE id `+in+` AND state = 0 AND lease_owner = $2 `+t.lock()+`)
+		UPDATE groupcommit_promises SET lease_until = $3 WHERE id IN (SELECT id FROM mine) AND state = 0`, list, owner, until.UnixMilli())).err
 }
 
 // Release ends the leases of owner.

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"github.com/groupcommit/groupcommit"
+)
+
+// insertUser is the article's command.
+type insertUser struct{ ID int64 }
+
+// batchSpan is what --verbose says of a batch.
+type batchSpan struct{ n, from, to int }
+
+// userCommands are the commands of a run. They come to nothing, but that the first of each batch takes home what is said of
+// it: who awaits that one says it, after the commit.
+type userCommands = groupcommit.Commands[insertUser, *batchSpan]
+
+// handled has a handler insert the users that give hands to it, and counts its batches when give is done. As in the article nothing is tried
+// again: a run that fails ends at once.
+func (w *work) handled(db *sql.DB, give func(users *userCommands) error) error {
+	if w.clash > 0 {
+		return errors.New("a batch with a violation would fail as a whole")
+	}
+	opts := []groupcommit.Option{groupcommit.Retry(groupcommit.Never)}
+	if w.maxLen > 0 {
+		opts = append(opts, groupcommit.MaxLen(w.maxLen))
+	}
+	users, err := groupcommit.Handle(db, w.insertBatch, opts...)
+	if err != nil {
+		return err
+	}
+	err = give(users)
+	w.handler = users.Stats()
+	return err
+}
+
+// insertBatch is the article's batch handler. A batch fails as a whole, so it says which value it was.
+func (w *work) insertBatch(ctx context.Context, tx *sql.Tx, batch []*groupcommit.Command[insertUser, *batchSpan]) error {
+	stmt, err := tx.PrepareContext(ctx, w.insert)
+	if err != nil {
+		return err
+	}
+	defer stmt.Close()
+	for _, c := range batch {
+		if _, err := stmt.ExecContext(ctx, c.Value.ID); err != nil {
+			return fmt.Errorf("value %d: %w", c.Value.ID, err)
+		}
+	}
+	if w.saidAll != nil {
+		s := &batchSpan{n: len(batch), from: int(batch[0].Value.ID), to: int(batch[0].Value.ID)}
+		for _, c := range batch {
+			s.from, s.to = min(s.from, int(c.Value.ID)), max(s.to, int(c.Value.ID))
+		}
+		batch[0].Resolve(s)
+	}
+	return nil
+}
+
+// told passes on the error of a command that has been awaited.
+func (w *work) told(batch *batchSpan, err error) error {
+	if err == nil && batch != nil {
+		w.saidAll(batch.n, batch.from, batch.to)
+	}
+	return err
+}
+
+// commands is the article's program with a command type and a batch handler: concurrent goroutines, each of which waits for
+// the one command that it has in flight.
+func commands(ctx context.Context, db *sql.DB, w *work) error {
+	return w.handled(db, func(users *userCommands) error {
+		return w.concurrently(ctx, func(call int) error {
+			return w.told(users.Do(context.Background(), "", insertUser{int64(call)}))
+		})
+	})
+}
+
+// promises is the program that makes use of promises: one goroutine that has so many of them in flight, and awaits the oldest
+// before it makes another.
+func promises(inFlight int) api {
+	return func(ctx context.Context, db *sql.DB, w *work) error {
+		return w.handled(db, func(users *userCommands) error {
+			window := make([]*groupcommit.PromiseOf[*batchSpan], inFlight)
+			for call := range w.users + inFlight { // the last of them only await
+				oldest := &window[call%inFlight]
+				if *oldest != nil {
+					if err := w.told((*oldest).Await(context.Background())); err != nil {
+						return err
+					}
+					*oldest = nil
+				}
+				if call >= w.users {
+					continue
+				}
+				if err := ctx.Err(); err != nil {
+					return err
+				}
+				*oldest = users.Go(context.Background(), "", insertUser{int64(call)})
+				w.next.Store(int64(call + 1))
+			}
+			return nil
+		})
+	}
+}

@@ -1,0 +1,108 @@
+package groupcommit
+
+import (
+	"context"
+	"database/sql"
+
+	"github.com/groupcommit/groupcommit/durable"
+)
+
+// An opening is the first use of a database by one of its callers, on behalf of all: it takes connections that no pool's
+// limit bounds, and a program that starts may have a thousand callers at once.
+type opening struct {
+	done chan struct{} // closed when it is over
+	err  error         // written before that
+	left bool          // the same: it failed because its caller's context ended
+}
+
+// ready returns what the database is like. The first caller opens it, the others wait. Where an opening fails the next
+// caller tries; but who has waited through one that began after it came gets that one's error. Otherwise, of a database that
+// answers nobody, the last caller would wait for as long as all before it together.
+func (d *database) ready(ctx context.Context) (*Traits, error) {
+	if t := d.traits.Load(); t != nil {
+		return t, nil
+	}
+	for failed := 0; ; {
+		d.mu.Lock()
+		if t := d.traits.Load(); t != nil { // an opening may have ended meanwhile
+			d.mu.Unlock()
+			return t, nil
+		}
+		o := d.opening
+		if o == nil {
+			o = &opening{done: make(chan struct{})}
+			d.opening = o
+			d.mu.Unlock()
+			return d.openFor(ctx, o)
+		}
+		d.mu.Unlock()
+		select {
+		case <-o.done:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		if o.err != nil && !o.left {
+			if failed++; failed > 1 {
+				return nil, o.err
+			}
+		}
+	}
+}
+
+func (d *database) openFor(ctx context.Context, o *opening) (t *Traits, err error) {
+	defer func() { // also of a panic, in a hook of the user's
+		o.err, o.left = err, ctx.Err() != nil
+		d.mu.Lock()
+		d.opening = nil
+		d.mu.Unlock()
+		close(o.done)
+	}()
+	return d.open(ctx)
+}
+
+// openLedger makes sure of the ledger's table, and sets the ledger.
+func (d *database) openLedger(ctx context.Context, t *Traits, w *writer) error {
+	if !d.limits.promises {
+		return nil
+	}
+	dialect := map[Dialect]durable.Dialect{SQLiteSQL: durable.SQLite, PostgresSQL: durable.PostgreSQL}[t.Dialect]
+	if !t.Ledger || dialect == 0 {
+		return badOption("promises", "on", "on this database only off")
+	}
+	q := tableTurns{d.spare(t), w, t}
+	if t.OneConn {
+		// Whoever has the connection has the turn, so this is the way to wait for it.
+		turn := newTurn()
+		if err := q.take(ctx, turn); err != nil {
+			return err
+		}
+		defer w.leave(turn)
+		q.writer = nil
+	}
+	if err := dialect.Prepare(ctx, q); err != nil {
+		return err
+	}
+	d.dialect, d.ledger = dialect, dialect.NewStore(q)
+	return nil
+}
+
+// tableTurns has a pool's Execs take the writer's turn, each for itself: the table is made, and a promise whose timeout has
+// passed is completed, by statements that are no part of a group. Reading needs no turn.
+type tableTurns struct {
+	*sql.DB
+	writer *writer // nil where nobody takes turns, or who calls has it
+	traits *Traits
+}
+
+func (q tableTurns) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	turn := newTurn()
+	if err := q.take(ctx, turn); err != nil {
+		return nil, err
+	}
+	defer q.writer.leave(turn)
+	return q.DB.ExecContext(ctx, query, args...)
+}
+
+func (q tableTurns) take(ctx context.Context, turn *turn) error {
+	return q.writer.take(ctx, turn, false, q.traits.BusyWait, q.traits.Busy)
+}
