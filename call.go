@@ -20,9 +20,11 @@ type Call struct {
 	Args     []driver.NamedValue
 	Prepared bool // it came through a prepared statement: only the first statement of Query counts
 
-	ctx   context.Context
-	out   outcome
-	apart bool // to be run by its caller, away from the group
+	apart bool      // to be run by its caller, away from the group
+	state callState // the batcher's, as the last ones below
+
+	ctx context.Context
+	out outcome
 
 	task *task  // of a command; nil for an Exec
 	then func() // what becomes of it when its group is over, if it is not to be answered yet
@@ -33,7 +35,6 @@ type Call struct {
 
 	// The rest is the batcher's. Its mutex guards everything but wake and promise, which are written before the
 	// call is queued.
-	state      callState
 	prev, next *Call
 	since      time.Time
 	bytes      int
