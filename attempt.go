@@ -165,8 +165,7 @@ func (a *attempt) run() error {
 	if len(a.handled) == 0 {
 		return nil
 	}
-	if t := a.handled[0].task; t.refused != nil { // it is by itself
-		t.rejection = t.refused
+	if a.handled[0].task.refused { // it is by itself
 		return nil
 	}
 	a.began = true
@@ -267,8 +266,8 @@ func (a *attempt) finish() error {
 	}
 	a.commit = time.Since(start)
 	for _, c := range a.handled {
-		if !slices.Contains(a.aside, c) {
-			c.out = outcome{value: c.task.typed.value(), err: c.task.rejection}
+		if len(a.aside) == 0 || !slices.Contains(a.aside, c) {
+			c.out.value, c.out.err = c.task.typed.value(), c.task.rejection
 		}
 	}
 	return nil

@@ -231,7 +231,7 @@ func (w *world) execs(queries string) (as []*answer) {
 
 // promise submits query as Go does.
 func (w *world) promise(ctx context.Context, query string) *Promise {
-	p := &Promise{done: make(chan struct{}), batch: w.batcher}
+	p := &Promise{batch: w.batcher}
 	p.call = Call{Query: query, ctx: ctx, promise: p}
 	w.submit(p)
 	return p

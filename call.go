@@ -20,9 +20,12 @@ type Call struct {
 	Args     []driver.NamedValue
 	Prepared bool // it came through a prepared statement: only the first statement of Query counts
 
-	ctx   context.Context
-	out   outcome
-	apart bool // to be run by its caller, away from the group
+	apart    bool      // to be run by its caller, away from the group
+	state    callState // the batcher's, as the last ones below
+	accepted bool      // the same: its close waits for the call already
+
+	ctx context.Context
+	out outcome
 
 	task *task  // of a command; nil for an Exec
 	then func() // what becomes of it when its group is over, if it is not to be answered yet
@@ -33,8 +36,6 @@ type Call struct {
 
 	// The rest is the batcher's. Its mutex guards everything but wake, promise and accepted, which are written before the
 	// call is queued.
-	state      callState
-	accepted   bool // its batcher's close waits for it already
 	prev, next *Call
 	since      time.Time
 	bytes      int

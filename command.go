@@ -70,7 +70,7 @@ func CommandID(ctx context.Context) string {
 }
 
 // ID is the command's id; "" if it has none.
-func (c *Command[C, R]) ID() string { return c.call.id }
+func (c *Command[C, R]) ID() string { return c.promise.ID() }
 
 // Resolve gives the command a result, in the place of an earlier outcome.
 func (c *Command[C, R]) Resolve(result R) {
@@ -81,7 +81,7 @@ func (c *Command[C, R]) Resolve(result R) {
 // transaction. A nil err is an error that says so.
 func (c *Command[C, R]) Reject(err error) {
 	if err == nil {
-		err = fmt.Errorf("groupcommit: command %q of kind %q was rejected with a nil error", c.call.id, c.commander.table.Kind)
+		err = fmt.Errorf("groupcommit: command %q of kind %q was rejected with a nil error", c.ID(), c.commander.table.Kind)
 	}
 	c.rejection = err
 }
@@ -102,9 +102,9 @@ func (c *Command[C, R]) Reject(err error) {
 // every snapshot on the server. After three such commands all that are left of the batch run each by itself.
 func (c *Command[C, R]) Try(f func() (R, error)) error {
 	if c.at == nil || c.at.over.Load() {
-		return fmt.Errorf("groupcommit: Try of command %q after its handler has returned", c.call.id)
+		return fmt.Errorf("groupcommit: Try of command %q after its handler has returned", c.ID())
 	}
-	return c.at.try(c.call, func() error {
+	return c.at.try(&c.promise.promise.call, func() error {
 		r, err := f()
 		if err == nil {
 			c.Resolve(r)

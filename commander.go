@@ -100,16 +100,16 @@ func (m *commander) close() {
 }
 
 // begin hands a new command in.
-func (m *commander) begin(ctx context.Context, p *Promise, value any) {
+func (m *commander) begin(ctx context.Context, p *Promise) {
 	c := &p.call
 	c.ctx = ctx
 	switch {
 	case m.keeper != nil:
-		m.beginDurable(ctx, p, value)
+		m.beginDurable(ctx, p)
 	case c.id == "":
 		m.launch(p)
 	default:
-		if err := m.describe(c.task, value); err != nil {
+		if _, err := m.describe(c); err != nil {
 			p.reject(err)
 			return
 		}
@@ -222,7 +222,7 @@ func (m *commander) run(batch []*Call, failed int, t *turn) (commit time.Duratio
 			aside = append(aside, a.culprit)
 			batch = slices.DeleteFunc(slices.Clone(batch), func(c *Call) bool { return c == a.culprit })
 		case a.culprit != nil:
-			a.culprit.task.refused = a.err
+			a.culprit.task.refused, a.culprit.task.rejection = true, a.err
 		case a.split && len(batch) > 1:
 			aside = append(aside, batch...)
 			batch = nil

@@ -99,7 +99,7 @@ func Handle[C, R any](db *sql.DB, h Handler[C, R], opts ...Option) (*Commands[C,
 func (cs *Commands[C, R]) Go(ctx context.Context, id string, value C) *PromiseOf[R] {
 	c := newCommand[C, R](cs.commander, id)
 	c.Value = value
-	cs.commander.begin(ctx, &c.promise.promise, value)
+	cs.commander.begin(ctx, &c.promise.promise)
 	return &c.promise
 }
 
@@ -116,7 +116,9 @@ func (cs *Commands[C, R]) Do(ctx context.Context, id string, value C) (R, error)
 // transaction is committed, or a second later. To add an id again does nothing; with
 // another value it is [ErrMismatch].
 func (cs *Commands[C, R]) Add(ctx context.Context, tx *sql.Tx, id string, value C) error {
-	return cs.commander.add(ctx, tx, id, value)
+	c := newCommand[C, R](cs.commander, id)
+	c.Value = value
+	return cs.commander.add(ctx, tx, &c.promise.promise.call)
 }
 
 // Cancel takes a [Durable] command back: its promise is REJECTED_CANCELED, and it is not executed. Errors:
@@ -141,21 +143,22 @@ func (cs *Commands[C, R]) Recover(ctx context.Context) error {
 // Stats returns the counters of the commands' batches, as [StatsOf] those of groups. Those of the pools are zero.
 func (cs *Commands[C, R]) Stats() Stats { return cs.commander.batch.snapshot() }
 
-// task is a command without its types: all that is known of it outside of this file and command.go.
+// task is a command without its types: all that is known of it outside of this file and command.go. There may be very many
+// of them: what each takes decides how often the collector walks the callers' stacks.
 type task struct {
-	call      *Call
 	commander *commander
 	typed     typed
-	param     []byte   // the value, encoded; nil without an id
 	at        *attempt // in which it was handed to its handler; nil before
 	rejection error    // the outcome, so far
-	refused   error    // why it is to be rejected without being handled again
+	refused   bool     // it is to be rejected with that, without being handled again
 	recorded  bool     // as pending, whatever becomes of it here
 	inserted  bool     // by this very promise
 }
 
 // typed is a Command.
 type typed interface {
+	// param is the value, encoded.
+	param() ([]byte, error)
 	// reset forgets what an earlier attempt has come to.
 	reset()
 	// value is the result.
@@ -167,15 +170,26 @@ type typed interface {
 func newCommand[C, R any](m *commander, id string) *Command[C, R] {
 	c := &Command[C, R]{}
 	p := &c.promise.promise
-	p.done = make(chan struct{})
 	p.call.promise, p.call.id, p.call.task = p, id, &c.task
-	c.call, c.commander, c.typed = &p.call, m, c
+	c.commander, c.typed = m, c
 	return c
 }
 
 func (c *Command[C, R]) reset() {
 	var none R
-	c.result, c.rejection = none, nil
+	c.result = none
+	if !c.refused {
+		c.rejection = nil
+	}
+}
+
+func (c *Command[C, R]) param() ([]byte, error) {
+	data, err := c.commander.encode(c.Value)
+	if err != nil {
+		return nil, fmt.Errorf("groupcommit: command %q of kind %q: its value of type %T cannot be encoded: %w",
+			c.ID(), c.commander.table.Kind, c.Value, err)
+	}
+	return data, nil
 }
 
 func (c *Command[C, R]) value() any { return c.result }
@@ -184,7 +198,7 @@ func (c *Command[C, R]) decoded(data []byte) (any, error) {
 	var r R
 	if err := c.commander.decode(data, &r); err != nil {
 		return nil, fmt.Errorf("groupcommit: command %q of kind %q: its recorded result cannot be decoded as %v: %w",
-			c.call.id, c.commander.table.Kind, reflect.TypeFor[R](), err)
+			c.ID(), c.commander.table.Kind, reflect.TypeFor[R](), err)
 	}
 	return r, nil
 }
@@ -202,23 +216,21 @@ func (m *commander) decode(data []byte, v any) error {
 	return unpanicked(func() error { return m.limits.handling.codec.Decode(data, v) })
 }
 
-// describe gives a command with an id what it is recorded by.
-func (m *commander) describe(t *task, value any) error {
-	if err := m.db.keeps(t.call.id); err != nil {
-		return err
+// describe gives a command with an id what it is known by, and returns its value, encoded.
+func (m *commander) describe(c *Call) (param []byte, err error) {
+	if err := m.db.keeps(c.id); err != nil {
+		return nil, err
 	}
-	param, err := m.encode(value)
-	if err != nil {
-		return fmt.Errorf("groupcommit: command %q of kind %q: its value of type %T cannot be encoded: %w", t.call.id, m.table.Kind, value, err)
+	if param, err = c.task.typed.param(); err != nil {
+		return nil, err
 	}
-	t.param = param
 	known := make([]byte, 0, 128)
 	known = append(known, 1, 'c') // the version of this encoding, and that it is of a command
 	known = binary.AppendUvarint(known, uint64(len(m.table.Kind)))
 	known = append(append(known, m.table.Kind...), param...)
 	sum := sha256.Sum256(known)
-	t.call.print = durable.Key(sum[:])
-	return nil
+	c.print = durable.Key(sum[:])
+	return param, nil
 }
 
 // handlingKey is the database whose handler a context is for.

@@ -80,18 +80,19 @@ func (k *keeper) release() {
 }
 
 // beginDurable records a new command, and hands it in.
-func (m *commander) beginDurable(ctx context.Context, p *Promise, value any) {
+func (m *commander) beginDurable(ctx context.Context, p *Promise) {
 	c := &p.call
-	if err := m.durableTask(ctx, c.task, value); err != nil {
+	param, err := m.describeDurable(c)
+	switch {
+	case err != nil:
 		p.reject(err)
 		return
-	}
-	if !m.batch.accept() {
+	case !m.batch.accept():
 		p.reject(ErrClosed)
 		return
 	}
 	defer m.batch.active.Done()
-	if err := m.keeper.record(ctx, c); err != nil {
+	if err := m.keeper.record(ctx, c, param); err != nil {
 		p.reject(err)
 		return
 	}
@@ -99,22 +100,21 @@ func (m *commander) beginDurable(ctx context.Context, p *Promise, value any) {
 	m.depart(p)
 }
 
-// durableTask makes a task to be recorded, or says why it cannot be.
-func (m *commander) durableTask(ctx context.Context, t *task, value any) error {
-	if t.call.id == "" {
-		return fmt.Errorf("groupcommit: a command of kind %q has no id; one that is Durable needs an id of 1 to 255 bytes", m.table.Kind)
+func (m *commander) describeDurable(c *Call) (param []byte, err error) {
+	if c.id == "" {
+		return nil, fmt.Errorf("groupcommit: a command of kind %q has no id; one that is Durable needs an id of 1 to 255 bytes", m.table.Kind)
 	}
-	return m.describe(t, value)
+	return m.describe(c)
 }
 
 // record inserts the command, unless there is one of its id.
-func (k *keeper) record(ctx context.Context, c *Call) error {
+func (k *keeper) record(ctx context.Context, c *Call, param []byte) error {
 	m := k.commander
 	if handledBy(ctx) == m.db {
 		return errWaitsForItself
 	}
 	now := time.Now()
-	text, args := m.table.Pending(k.row(c, now), k.owner, now.Add(k.lease()))
+	text, args := m.table.Pending(k.row(c, param, now), k.owner, now.Add(k.lease()))
 	n, err := rowsOf(m.db.virtual.ExecContext(withoutID(ctx), text, args...))
 	c.task.recorded, c.task.inserted = err == nil, n == 1
 	return err
@@ -127,8 +127,8 @@ func rowsOf(res sql.Result, err error) (int64, error) {
 	return res.RowsAffected()
 }
 
-func (k *keeper) row(c *Call, now time.Time) ledger.Row {
-	r := ledger.Row{ID: c.id, Key: c.print, Param: c.task.param, Created: now}
+func (k *keeper) row(c *Call, param []byte, now time.Time) ledger.Row {
+	r := ledger.Row{ID: c.id, Key: c.print, Param: param, Created: now}
 	if d := k.commander.limits.handling.timeout; d > 0 {
 		r.Timeout = now.Add(d)
 	}
@@ -136,28 +136,30 @@ func (k *keeper) row(c *Call, now time.Time) ledger.Row {
 }
 
 // add records a command in a transaction of the caller's.
-func (m *commander) add(ctx context.Context, tx *sql.Tx, id string, value any) error {
+func (m *commander) add(ctx context.Context, tx *sql.Tx, c *Call) error {
 	switch {
 	case m.keeper == nil:
 		return fmt.Errorf("groupcommit: Add: commands of kind %q are not Durable, which is an option of Handle", m.table.Kind)
 	case tx == nil:
 		return fmt.Errorf("groupcommit: Add: the *sql.Tx is nil")
 	}
-	t := &task{call: &Call{id: id}, commander: m}
-	t.call.task = t
-	if err := m.durableTask(ctx, t, value); err != nil {
+	param, err := m.describeDurable(c)
+	if err != nil {
 		return err
 	}
 	ctx = withoutID(ctx)
-	text, args := m.table.Pending(m.keeper.row(t.call, time.Now()), "", time.Time{})
+	text, args := m.table.Pending(m.keeper.row(c, param, time.Now()), "", time.Time{})
 	n, err := rowsOf(tx.ExecContext(ctx, text, args...))
 	if err != nil {
 		return err
 	}
 	if n == 0 {
-		found, err := m.table.Read(ctx, tx, []string{id})
-		if r, ok := found[id]; err != nil || ok && r.Key != t.call.print {
-			return errors.Join(err, mismatch(id))
+		found, err := m.table.Read(ctx, tx, []string{c.id})
+		if err != nil {
+			return err
+		}
+		if r, ok := found[c.id]; ok && r.Key != c.print {
+			return mismatch(c.id)
 		}
 	}
 	m.db.added.Store(true)
@@ -197,7 +199,11 @@ func (k *keeper) launch(p *Promise) {
 		}
 		switch r, ok := found[c.id]; {
 		case !ok: // it was settled, and has been deleted since
-			if err := k.record(m.closing, c); err != nil {
+			param, err := c.task.typed.param()
+			if err == nil {
+				err = k.record(m.closing, c, param)
+			}
+			if err != nil {
 				p.reject(err)
 				return
 			}
@@ -345,7 +351,7 @@ func (k *keeper) adopt(r ledger.Row) error {
 		return errBroken
 	}
 	c := &p.call
-	c.ctx, c.print, c.task.param, c.task.recorded = context.Background(), r.Key, r.Param, true
+	c.ctx, c.print, c.task.recorded = context.Background(), r.Key, true
 	f, mine, err := m.db.flights.board(r.ID, r.Key)
 	if err != nil || !mine {
 		return errFlying

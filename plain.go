@@ -91,6 +91,19 @@ func execStmtOn(ctx context.Context, c driver.Conn, s driver.Stmt, args []driver
 	if err != nil {
 		return nil, err
 	}
+	return execCheckedOn(ctx, s, args)
+}
+
+// execOwnOn is execStmtOn for arguments that nobody looks at again.
+func execOwnOn(ctx context.Context, c driver.Conn, s driver.Stmt, args []driver.NamedValue) (driver.Result, error) {
+	args, err := checkInPlace(c, s, args)
+	if err != nil {
+		return nil, err
+	}
+	return execCheckedOn(ctx, s, args)
+}
+
+func execCheckedOn(ctx context.Context, s driver.Stmt, args []driver.NamedValue) (driver.Result, error) {
 	if sc, ok := s.(driver.StmtExecContext); ok {
 		return sc.ExecContext(ctx, args)
 	}
@@ -154,6 +167,10 @@ func withoutNames(args []driver.NamedValue) ([]driver.Value, error) {
 // checkFor converts raw arguments as database/sql does for a statement s (or nil) of connection c: by the checker of
 // the statement, or else of the connection; by the statement's column converter; by the default. args stays as it is.
 func checkFor(c driver.Conn, s driver.Stmt, args []driver.NamedValue) ([]driver.NamedValue, error) {
+	return checkInPlace(c, s, append([]driver.NamedValue(nil), args...))
+}
+
+func checkInPlace(c driver.Conn, s driver.Stmt, args []driver.NamedValue) ([]driver.NamedValue, error) {
 	want := -1
 	var room [3]argCheck
 	checks := room[:0]
@@ -170,7 +187,7 @@ func checkFor(c driver.Conn, s driver.Stmt, args []driver.NamedValue) ([]driver.
 			checks = append(checks, func(nv *driver.NamedValue) error { return convertColumn(cc, want, nv) })
 		}
 	}
-	return checkArgs(append([]driver.NamedValue(nil), args...), want, append(checks, defaultCheck))
+	return checkArgs(args, want, append(checks, defaultCheck))
 }
 
 // argCheck converts one argument, or answers driver.ErrSkip for the next check to do it.

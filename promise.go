@@ -20,9 +20,9 @@ type Promise struct {
 	call    Call
 	batch   *batcher
 	state   atomic.Uint32
-	done    chan struct{}
-	unwatch func() bool // ends the watch over the context
-	flights *flights    // of the call's flight, if that is its own
+	done    atomic.Pointer[chan struct{}] // made when somebody wants it
+	unwatch func() bool                   // ends the watch over the context
+	flights *flights                      // of the call's flight, if that is its own
 	flight  *flight
 }
 
@@ -41,7 +41,7 @@ type Promise struct {
 // converted) is the promise's. A driver.Valuer that panics does not panic here: the promise is rejected with a
 // [*PanicError].
 func Go(ctx context.Context, db *sql.DB, query string, args ...any) *Promise {
-	p := &Promise{done: make(chan struct{})}
+	p := &Promise{}
 	p.call = Call{Query: query, ctx: ctx, promise: p}
 	d, err := databaseOf(db)
 	if err != nil {
@@ -222,7 +222,7 @@ func (b *batcher) awaitRoom(p *Promise) {
 	if waits {
 		select {
 		case <-p.call.wake:
-		case <-p.done: // its context ended
+		case <-p.Done(): // its context ended
 		}
 	}
 }
@@ -259,7 +259,6 @@ func (p *Promise) reject(err error) *Promise {
 
 // settle makes the call's outcome the promise's. It is called once.
 func (p *Promise) settle() {
-	p.state.Store(uint32(p.call.verdict()))
 	p.call.Query, p.call.Args = "", nil
 	if t := p.call.task; t != nil {
 		t.commander.keeper.drop(p.call.id)
@@ -267,7 +266,10 @@ func (p *Promise) settle() {
 	if p.flight != nil { // first, so that who has seen the outcome does not find the call under way
 		p.flights.land(p.flight, p.call.out, p.call.ctx)
 	}
-	close(p.done)
+	p.state.Store(uint32(p.call.verdict()))
+	if asked := p.done.Swap(&settled); asked != nil {
+		close(*asked)
+	}
 	if p.unwatch != nil {
 		p.unwatch()
 	}
@@ -275,6 +277,13 @@ func (p *Promise) settle() {
 		p.batch.active.Done()
 	}
 }
+
+// settled is closed.
+var settled = func() chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
 
 // verdict is the state that the call's outcome comes to. An error of a context is the caller's only if that one ended.
 func (c *Call) verdict() durable.State {
@@ -306,13 +315,16 @@ func (p *Promise) Await(ctx context.Context) (sql.Result, error) {
 
 // wait returns nil when the promise is settled.
 func (p *Promise) wait(ctx context.Context) error {
+	if p.State().Done() {
+		return nil
+	}
 	ended := ctx.Done()
-	if ended == nil || p.State().Done() { // what is settled is not pending for an ended context, either
-		<-p.done
+	if ended == nil {
+		<-p.Done()
 		return nil
 	}
 	select {
-	case <-p.done:
+	case <-p.Done():
 		return nil
 	case <-ended:
 		return ctx.Err()
@@ -320,7 +332,16 @@ func (p *Promise) wait(ctx context.Context) error {
 }
 
 // Done is closed when the promise is settled.
-func (p *Promise) Done() <-chan struct{} { return p.done }
+func (p *Promise) Done() <-chan struct{} {
+	for {
+		if done := p.done.Load(); done != nil {
+			return *done
+		}
+		if done := make(chan struct{}); p.done.CompareAndSwap(nil, &done) {
+			return done
+		}
+	}
+}
 
 // ID is the id of [WithID]; "" if there was none.
 func (p *Promise) ID() string { return p.call.id }

@@ -73,7 +73,7 @@ func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (drive
 	if err := s.use(ctx, traits); err != nil {
 		return nil, err
 	}
-	res, err := execStmtOn(ctx, c.raw, s.native, args)
+	res, err := execOwnOn(ctx, c.raw, s.native, args)
 	if s.text.Class != sqltext.Batch || s.text.Returning {
 		s.drop() // it may be in the middle of its rows, and hold a lock or a snapshot for them
 	}
