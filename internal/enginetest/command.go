@@ -29,10 +29,11 @@ var commandStories = []story{
 	{"OtherBatchesGoOnWhileAFailedOneWaits", othersGoOn},
 	{"NothingOfAFailedBatchIsLeft", nothingIsLeft},
 	{"AHandlerThatEndsItsTransactionRejects", handlerCommits},
-	{"TryUndoesOneCommandAndRejectsIt", tryOne},
-	{"TryTriesACommandAgainByItself", tryAgain},
-	{"EachNeedsNoBatchCode", eachCommand},
-	{"ManyFailingCommandsCostTheirNeighboursNothing", manyFail},
+	{"AnAttemptKnowsNothingOfTheOneBefore", attemptsForget},
+	{"BatchesOfOneTypeComeOneAfterTheOther", oneBatchAtATime},
+	{"ManyFailingBatchesKeepNobodyOut", failingBatches},
+	{"AnErrorOfTheHandlersIsNotTheCallersContexts", handlersContextError},
+	{"WhatAHandlerDoesToItsSessionEndsWithIt", handlersSession},
 	{"ASettledIDIsNotHandledAgain", settledID},
 	{"ARejectionIsReplayed", rejectionIsReplayed},
 	{"AnIDOfAnotherValueIsAMismatch", commandMismatch},
@@ -358,129 +359,105 @@ func handlerCommits(s *scene) {
 	}
 }
 
-// unique is a handler that inserts items of which there can be one, each alone.
-func (s *scene) unique(g *gate) groupcommit.Handler[put, int] {
-	return func(ctx context.Context, tx *sql.Tx, batch []*groupcommit.Command[put, int]) error {
+func attemptsForget(s *scene) {
+	g := newGate()
+	tries := 0
+	cs := handle(s, s.db, func(ctx context.Context, tx *sql.Tx, batch []*groupcommit.Command[put, int]) error {
 		g.pass()
-		for _, c := range batch {
-			err := c.Try(func() (int, error) {
-				if err := s.putInto(tx, ctx, c.Value.N); err != nil {
-					return 0, err
-				}
-				_, err := tx.ExecContext(ctx, s.insert(), fmt.Sprint(c.Value.N%10), 1)
-				return c.Value.N, err
-			})
-			if err != nil {
-				return err
-			}
+		if batch[0].Value.N < 0 {
+			return nil
+		}
+		if tries++; tries == 1 {
+			batch[0].Resolve(7)
+			batch[1].Reject(errBusiness)
+			return errors.New("a failure")
 		}
 		return nil
+	}, groupcommit.Retry(groupcommit.Constant(0, 1)))
+	for _, p := range oneBatch(s, g, cs, "", 1, 2) {
+		r, err := p.Await(background)
+		require.NoError(s, err)
+		require.Zero(s, r)
+	}
+	require.Equal(s, 2, tries)
+}
+
+func oneBatchAtATime(s *scene) {
+	var under, most atomic.Int32
+	cs := handle(s, s.db, groupcommit.Each(func(ctx context.Context, tx *sql.Tx, v put) (int, error) {
+		most.Store(max(most.Load(), under.Add(1)))
+		defer under.Add(-1)
+		if err := s.putInto(tx, ctx, v.N); err != nil {
+			return 0, err
+		}
+		if v.N%4 == 0 {
+			return 0, errBusiness
+		}
+		return v.N, nil
+	}), groupcommit.MaxLen(5), groupcommit.Retry(groupcommit.Constant(0, 2)))
+	crowd(40, func(i int) {
+		if _, err := cs.Do(background, "", put{i}); i%4 == 0 {
+			assert.Same(s, errBusiness, err)
+		} else {
+			assert.NoError(s, err)
+		}
+	})
+	require.EqualValues(s, 1, most.Load())
+	require.Len(s, s.entries(s.db), 30)
+}
+
+func failingBatches(s *scene) {
+	db := s.openWith()
+	cs := handle(s, db, func(_ context.Context, _ *sql.Tx, batch []*groupcommit.Command[put, int]) error {
+		if batch[0].Value.N < 0 {
+			return errBusiness
+		}
+		return nil
+	}, groupcommit.MaxLen(1), groupcommit.MaxQueue(100), groupcommit.Retry(groupcommit.Constant(24*time.Hour, 1)))
+	var failing []*groupcommit.PromiseOf[int]
+	for range 60 {
+		failing = append(failing, cs.Go(background, "", put{-1}))
+	}
+	_, err := cs.Do(background, "", put{1})
+	require.NoError(s, err)
+	require.NoError(s, db.Close())
+	for _, p := range failing {
+		_, err := p.Await(background)
+		require.Same(s, errBusiness, err)
 	}
 }
 
-func tryOne(s *scene) {
-	plain := s.twin()
-	s.exec(plain, s.insert(), "1", 1)
-	_, want := plain.Exec(s.insert(), "1", 1)
+func handlersContextError(s *scene) {
 	g := newGate()
-	cs := handle(s, s.db, s.unique(g))
-	for i, p := range oneBatch(s, g, cs, "", 1, 11, 2, 21, 3) {
-		r, err := p.Await(background)
-		if i == 1 || i == 3 {
-			s.sameError(want, err)
+	cs := handle(s, s.db, func(_ context.Context, _ *sql.Tx, batch []*groupcommit.Command[put, int]) error {
+		g.pass()
+		batch[0].Reject(fmt.Errorf("a service was slow: %w", context.Canceled))
+		return nil
+	})
+	ctx, cancel := context.WithCancel(background)
+	p := cs.Go(ctx, "", put{1})
+	<-g.entered
+	cancel()
+	close(g.open)
+	<-p.Done()
+	require.Equal(s, durable.Rejected, p.State(), "it was carried out")
+}
+
+func handlersSession(s *scene) {
+	db := s.openWith(groupcommit.Physical(func(pool *sql.DB) { pool.SetMaxOpenConns(1) }))
+	cs := handle(s, db, func(ctx context.Context, tx *sql.Tx, batch []*groupcommit.Command[put, int]) error {
+		_, err := tx.ExecContext(ctx, "CREATE TEMP TABLE mine (n BIGINT)")
+		return err
+	})
+	for i := range 3 {
+		_, err := cs.Do(background, "", put{i})
+		if s.OneConn && i > 0 { // there it is everybody's
+			require.Error(s, err)
 			continue
 		}
 		require.NoError(s, err)
-		require.Equal(s, []int{1, 0, 2, 0, 3}[i], r)
+		require.Empty(s, s.entries(db))
 	}
-	require.Equal(s, []string{"-1", "1", "2", "3"}, s.entries(s.db))
-}
-
-func tryAgain(s *scene) {
-	g := newGate()
-	var mu sync.Mutex
-	tries := map[int][]int{} // of the failing one: how large its batches were
-	cs := handle(s, s.db, func(ctx context.Context, tx *sql.Tx, batch []*groupcommit.Command[put, int]) error {
-		g.pass()
-		for _, c := range batch {
-			err := c.Try(func() (int, error) {
-				mu.Lock()
-				defer mu.Unlock()
-				if err := s.putInto(tx, ctx, c.Value.N); err != nil {
-					return 0, err
-				}
-				if c.Value.N == 2 || c.Value.N == 3 {
-					tries[c.Value.N] = append(tries[c.Value.N], len(batch))
-				}
-				switch {
-				case c.Value.N == 2 && len(tries[2]) < 4:
-					return 0, errBusiness
-				case c.Value.N == 3:
-					panic(errBusiness)
-				}
-				return len(tries[2]), nil
-			})
-			if err != nil {
-				return err
-			}
-		}
-		return nil
-	}, groupcommit.Retry(groupcommit.Constant(0, 3)))
-	promises := oneBatch(s, g, cs, "", 1, 2, 3, 4)
-	for i, p := range promises {
-		r, err := p.Await(background)
-		switch i {
-		case 1:
-			require.NoError(s, err)
-			require.Equal(s, 4, r)
-		case 2:
-			require.ErrorIs(s, err, errBusiness)
-			require.ErrorAs(s, err, new(*groupcommit.PanicError))
-		default:
-			require.NoError(s, err)
-		}
-	}
-	require.Equal(s, []int{1, 1, 1}, tries[2][1:], "by itself")
-	require.Equal(s, []string{"-1", "1", "2", "4"}, s.entries(s.db))
-}
-
-func eachCommand(s *scene) {
-	cs := handle(s, s.db, groupcommit.Each(func(ctx context.Context, tx *sql.Tx, v put) (int, error) {
-		assert.Empty(s, groupcommit.CommandID(ctx))
-		if v.N == 3 {
-			return 0, errBusiness
-		}
-		return 2 * v.N, s.putInto(tx, ctx, v.N)
-	}), groupcommit.Retry(groupcommit.Never))
-	crowd(20, func(i int) {
-		r, err := cs.Do(background, "", put{i})
-		if i == 3 {
-			assert.Same(s, errBusiness, err)
-			return
-		}
-		assert.NoError(s, err)
-		assert.Equal(s, 2*i, r)
-	})
-	require.Len(s, s.entries(s.db), 19)
-}
-
-func manyFail(s *scene) {
-	g := newGate()
-	cs := handle(s, s.db, s.unique(g))
-	var values []int
-	for i := range 40 {
-		values = append(values, i)
-	}
-	failed := 0
-	for _, p := range oneBatch(s, g, cs, "", values...) {
-		if _, err := p.Await(background); err != nil {
-			require.True(s, s.NativeError(err), "%v", err)
-			failed++
-		}
-	}
-	require.Equal(s, 30, failed, "there is room for ten")
-	require.Len(s, s.entries(s.db), 11)
-	require.Equal(s, "11", s.value(s.db, "SELECT count(*) FROM items"))
 }
 
 func counting(s *scene, handled *atomic.Int32) groupcommit.Handler[put, string] {
@@ -775,7 +752,7 @@ func handlerWaitsForItself(s *scene) {
 	var later *groupcommit.PromiseOf[int]
 	cs = handle(s, s.db, func(ctx context.Context, tx *sql.Tx, batch []*groupcommit.Command[put, int]) error {
 		if batch[0].Value.N == 1 {
-			later = cs.Go(context.WithoutCancel(ctx), "", put{2})
+			later = cs.Go(ctx, "", put{2})
 			_, err := cs.Do(ctx, "", put{3})
 			return err
 		}

@@ -89,7 +89,9 @@ func (t *Table) Expire(ctx context.Context, q durable.Querier, now time.Time) er
 // Shelve gives up the leases of commands, and leaves them to whoever comes after a time.
 func (t *Table) Shelve(ctx context.Context, q durable.Querier, ids []string, until time.Time) error {
 	in, list := t.in(ids)
-	return affected(q.ExecContext(ctx, "UPDATE groupcommit_promises SET lease_owner = NULL, lease_until = $2 WHERE id "+in+" AND state = 0",
+	// The WITH has the parameters appear in their order, by which SQLite numbers them.
+	return affected(q.ExecContext(ctx, `WITH these AS (SELECT id FROM groupcommit_promises WHERE id `+in+`)
+		UPDATE groupcommit_promises SET lease_owner = NULL, lease_until = $2 WHERE id IN (SELECT id FROM these) AND state = 0`,
 		list, until.UnixMilli())).err
 }
 
