@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/durable"
 	"github.com/groupcommit/groupcommit/internal/pgtest"
 	"github.com/groupcommit/groupcommit/internal/pgtest/proxy"
 	"github.com/stretchr/testify/require"
@@ -216,4 +217,55 @@ func TestCommandsInEveryModeOfTheDriver(t *testing.T) {
 			require.NoError(t, mails.Recover(background))
 		})
 	}
+}
+
+func TestAHandlerThatCommitsByItselfLeavesNothing(t *testing.T) {
+	for name, commit := range map[string]func(tx *sql.Tx) error{
+		"commit":   (*sql.Tx).Commit,
+		"rollback": (*sql.Tx).Rollback,
+		"by text":  func(tx *sql.Tx) error { _, err := tx.Exec("COMMIT"); return err },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := setUp(t, groupcommit.Promises())
+			calls := 0
+			log := logging(&calls)
+			fail := true
+			cs := handle(t, r.db, func(ctx context.Context, tx *sql.Tx, batch []*groupcommit.Command[entry, int]) error {
+				if err := log(ctx, tx, batch); err != nil || !fail {
+					return err
+				}
+				return commit(tx)
+			})
+			_, err := cs.Do(background, "a", entry{1})
+			require.ErrorContains(t, err, "a handler must not end its transaction")
+			_, err = groupcommit.Lookup(background, r.db, "a")
+			require.ErrorIs(t, err, durable.ErrNotFound)
+			require.Equal(t, "0", r.value("SELECT count(*) FROM log"))
+			fail = false
+			got, err := cs.Do(background, "a", entry{1})
+			require.NoError(t, err)
+			require.Equal(t, 2, got)
+			r.once(1)
+		})
+	}
+}
+
+func TestADurableCommandNeedsNoRoomInTheQueue(t *testing.T) {
+	r := setUp(t, groupcommit.Promises())
+	calls := 0
+	h, there, open := gated(logging(&calls))
+	cs := handle(t, r.db, h, groupcommit.Durable(), groupcommit.MaxQueue(1))
+	cs.Go(background, "plug", entry{-1})
+	<-there
+	var promises []*groupcommit.PromiseOf[int]
+	for k := range 5 { // none of them waits
+		promises = append(promises, cs.Go(background, fmt.Sprint(k), entry{k}))
+	}
+	close(open)
+	for k, p := range promises {
+		got, err := p.Await(background)
+		require.NoError(t, err)
+		require.Equal(t, 2*k, got)
+	}
+	r.once(5)
 }
