@@ -225,7 +225,7 @@ func (k *keeper) launch(p *Promise) {
 // hand gives a command that is leased to this process to the batcher. If there is no room, it is left to a later round: it is
 // recorded, and who has recorded it need not wait.
 func (k *keeper) hand(p *Promise) {
-	if m := k.commander; m.batch.load() >= m.limits.maxQueue {
+	if m := k.commander; !m.batch.hasRoom() {
 		k.await(p)
 		m.table.Shelve(m.closing, m.db.virtual, []string{p.call.id}, time.Now()) // if not, the lease ends by itself
 		return
@@ -306,7 +306,7 @@ func (k *keeper) awaits() bool {
 // take leases what is free, as far as the batcher has use for it, and hands it in.
 func (k *keeper) take(ctx context.Context, now time.Time) (more bool) {
 	m := k.commander
-	n := min(m.limits.maxLen, min(2*m.limits.maxLen, m.limits.maxQueue)-m.batch.load())
+	n := min(m.limits.maxLen, min(2*m.limits.maxLen, m.limits.maxQueue+1)-m.batch.load())
 	if n <= 0 {
 		return true
 	}

@@ -15,7 +15,7 @@ func (b *batcher) admit(c *Call) (lead bool, err error) {
 	}
 	b.active.Add(1)
 	b.stats.Calls++
-	if b.queue.n+b.away >= b.limits.maxQueue {
+	if b.crowded() {
 		c.state = callBacklog
 		if c.wake == nil { // of a promise, which wants to be woken only from here
 			c.wake = make(chan struct{}, 1)
@@ -30,6 +30,15 @@ func (b *batcher) admit(c *Call) (lead bool, err error) {
 	b.leading = true
 	c.state = callLeading
 	return true, nil
+}
+
+// crowded reports that the queue has no room. The mutex is the caller's.
+func (b *batcher) crowded() bool { return b.queue.n+b.away >= b.limits.maxQueue }
+
+func (b *batcher) hasRoom() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return !b.crowded()
 }
 
 func (b *batcher) enqueue(c *Call) {
@@ -59,7 +68,7 @@ func (b *batcher) dequeue(c *Call) {
 
 // moveUp gives the room that there is in the queue to who is longest in the backlog.
 func (b *batcher) moveUp() {
-	for b.queue.n+b.away < b.limits.maxQueue && b.backlog.first != nil {
+	for b.backlog.first != nil && !b.crowded() {
 		next := b.backlog.first
 		b.backlog.remove(next)
 		b.enqueue(next)
