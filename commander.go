@@ -127,6 +127,8 @@ func (m *commander) launch(p *Promise) {
 func (m *commander) depart(p *Promise) {
 	f, mine, err := m.db.flights.board(p.call.id, p.call.print)
 	switch {
+	case err != nil && p.call.task.inserted: // the id is ours, as the one that is under way with another value will find
+		m.keeper.await(p)
 	case err != nil:
 		p.reject(err)
 	case mine:
