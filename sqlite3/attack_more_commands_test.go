@@ -229,7 +229,14 @@ func TestAttackStress(t *testing.T) {
 			db2.Close()
 			require.Zero(t, countOf(t, db, "SELECT count(*) FROM groupcommit_promises WHERE state = 0"))
 			require.Zero(t, countOf(t, db, "SELECT count(*) FROM (SELECT id FROM done GROUP BY id HAVING count(*) > 1)"), "twice")
-			require.Zero(t, countOf(t, db, "SELECT count(*) FROM groupcommit_promises p WHERE state = 1 AND NOT EXISTS (SELECT 1 FROM done d WHERE d.id = p.id)"), "resolved without effect")
+			if rows, err := db.Query("SELECT quote(id), quote(kind), quote(value), quote(created_at), quote(completed_at), quote(hex(create_key)) FROM groupcommit_promises p WHERE id <> '' AND state = 1 AND NOT EXISTS (SELECT 1 FROM done d WHERE d.id = p.id)"); err == nil {
+				for rows.Next() {
+					var v [6]string
+					rows.Scan(&v[0], &v[1], &v[2], &v[3], &v[4], &v[5])
+					t.Log(v)
+				}
+			}
+			require.Zero(t, countOf(t, db, "SELECT count(*) FROM groupcommit_promises p WHERE id <> '' AND state = 1 AND NOT EXISTS (SELECT 1 FROM done d WHERE d.id = p.id)"), "resolved without effect")
 			require.Zero(t, countOf(t, db, "SELECT count(*) FROM done d WHERE NOT EXISTS (SELECT 1 FROM groupcommit_promises p WHERE d.id = p.id AND state = 1)"), "effect without record")
 			db.Close()
 		}()
