@@ -1,0 +1,276 @@
+package sqlite3_test
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/durable"
+	mattn "github.com/mattn/go-sqlite3"
+	"github.com/stretchr/testify/require"
+)
+
+func TestAttackCancelWhileTheBatchPauses(t *testing.T) {
+	db, _ := attackDB(t)
+	failed := make(chan struct{}, 10)
+	cs := mustHandle(t, db, func(context.Context, *sql.Tx, []*commandOf) error { failed <- struct{}{}; return errOops },
+		groupcommit.Durable(), groupcommit.Retry(groupcommit.Constant(time.Hour, 1)))
+	p := cs.Go(background, "x", cmd{1})
+	<-failed
+	require.NoError(t, cs.Cancel(background, "x"))
+	within(t, p, 3*time.Second)
+	require.Equal(t, durable.RejectedCanceled, p.State())
+}
+
+func TestAttackTimeoutWhileTheBatchPauses(t *testing.T) {
+	db, _ := attackDB(t)
+	cs := mustHandle(t, db, func(context.Context, *sql.Tx, []*commandOf) error { return errOops },
+		groupcommit.Durable(), groupcommit.Timeout(300*time.Millisecond), groupcommit.Retry(groupcommit.Constant(time.Hour, 1)))
+	p := cs.Go(background, "x", cmd{1})
+	within(t, p, 4*time.Second)
+	require.Equal(t, durable.RejectedTimedout, p.State())
+}
+
+func TestAttackAddThatIsIgnored(t *testing.T) {
+	db, _ := attackDB(t)
+	cs := mustHandle(t, db, func(context.Context, *sql.Tx, []*commandOf) error { return nil }, groupcommit.Durable())
+	exec(t, db, "CREATE TRIGGER deaf BEFORE INSERT ON groupcommit_promises BEGIN SELECT RAISE(IGNORE); END")
+	tx, err := db.Begin()
+	require.NoError(t, err)
+	defer tx.Rollback()
+	require.Error(t, cs.Add(background, tx, "x", cmd{1}), "nothing was recorded")
+}
+
+func TestAttackNonDurableOverAPendingRow(t *testing.T) {
+	db, again := attackDB(t)
+	cs := mustHandle(t, db, func(context.Context, *sql.Tx, []*commandOf) error { return errOops },
+		groupcommit.Durable(), groupcommit.Retry(groupcommit.Constant(time.Hour, 1)))
+	cs.Go(background, "x", cmd{1})
+	db2 := again()
+	cs2 := mustHandle(t, db2, func(context.Context, *sql.Tx, []*commandOf) error { return nil })
+	_, err := within(t, cs2.Go(background, "x", cmd{1}), 5*time.Second)
+	t.Log(err)
+	require.Error(t, err)
+	_, err = within(t, cs2.Go(background, "x", cmd{2}), 5*time.Second)
+	require.ErrorIs(t, err, groupcommit.ErrMismatch)
+}
+
+// Results that fit one by one do not fit into one blob.
+func TestAttackManyBigResults(t *testing.T) {
+	name := fmt.Sprintf("sqlite3-attack-%d", driverNames.Add(1))
+	groupcommit.Register(name, &mattn.SQLiteDriver{ConnectHook: func(c *mattn.SQLiteConn) error {
+		c.SetLimit(mattn.SQLITE_LIMIT_LENGTH, 1_000_000) // in place of 1e9
+		return nil
+	}}, groupcommit.Promises())
+	db, err := sql.Open(name, "file:"+filepath.Join(t.TempDir(), "a.db")+"?_journal=WAL&_sync=OFF")
+	require.NoError(t, err)
+	defer db.Close()
+	there, open := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	big := string(bytes.Repeat([]byte("x"), 20_000))
+	cs, err := groupcommit.Handle(db, func(_ context.Context, _ *sql.Tx, b []*groupcommit.Command[cmd, string]) error {
+		once.Do(func() { close(there); <-open })
+		for _, c := range b {
+			c.Resolve(big)
+		}
+		return nil
+	}, groupcommit.Retry(groupcommit.Never))
+	require.NoError(t, err)
+	cs.Go(background, "", cmd{0})
+	<-there
+	var ps []*groupcommit.PromiseOf[string]
+	for i := range 100 {
+		ps = append(ps, cs.Go(background, fmt.Sprint(i), cmd{i}))
+	}
+	close(open)
+	for _, p := range ps {
+		_, err := p.Await(background)
+		require.NoError(t, err)
+	}
+}
+
+// A codec that uses one buffer.
+type reusing struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (r *reusing) Encode(v any) ([]byte, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.buf.Reset()
+	err := json.NewEncoder(&r.buf).Encode(v)
+	return r.buf.Bytes(), err
+}
+func (r *reusing) Decode(d []byte, v any) error { return json.Unmarshal(d, v) }
+
+// keeping keeps what it is given to decode, as a protobuf with aliasing does.
+func TestAttackACodecWithOneBuffer(t *testing.T) {
+	db, _ := attackDB(t)
+	var mu sync.Mutex
+	there, open := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	cs := mustHandle(t, db, func(ctx context.Context, _ *sql.Tx, b []*commandOf) error {
+		once.Do(func() { close(there); <-open })
+		mu.Lock()
+		defer mu.Unlock()
+		for _, c := range b {
+			c.Resolve(c.Value.N)
+		}
+		return nil
+	}, groupcommit.WithCodec(&reusing{}))
+	cs.Go(background, "", cmd{0})
+	<-there
+	for i := range 5 {
+		cs.Go(background, fmt.Sprint(i), cmd{i})
+	}
+	p := cs.Go(background, "last", cmd{9})
+	close(open)
+	within(t, p, 5*time.Second)
+	for i := range 5 {
+		r, err := cs.Do(background, fmt.Sprint(i), cmd{i})
+		require.NoError(t, err)
+		require.Equal(t, i, r, "the recorded result of another")
+	}
+}
+
+// Everything at once, and a Close in the middle.
+func TestAttackStress(t *testing.T) {
+	for round := range 6 {
+		before := runtime.NumGoroutine()
+		func() {
+			db, again := attackDB(t)
+			exec(t, db, "CREATE TABLE done (id TEXT)")
+			open := func() (*sql.DB, *groupcommit.Commands[cmd, int], *groupcommit.Commands[cmdB, int]) {
+				db := again()
+				a := mustHandle(t, db, func(ctx context.Context, tx *sql.Tx, b []*commandOf) error {
+					for _, c := range b {
+						if err := c.Try(func() (int, error) {
+							if _, err := tx.ExecContext(ctx, "INSERT INTO done VALUES (?)", c.ID()); err != nil {
+								return 0, err
+							}
+							if rand.IntN(10) == 0 {
+								return 0, errOops
+							}
+							return c.Value.N, nil
+						}); err != nil {
+							return err
+						}
+					}
+					if rand.IntN(5) == 0 {
+						return errOops
+					}
+					return nil
+				}, groupcommit.Durable(), groupcommit.Lease(100*time.Millisecond), groupcommit.MaxLen(7), groupcommit.MaxQueue(20), groupcommit.Retry(groupcommit.Constant(time.Millisecond, 20)))
+				b, err := groupcommit.Handle(db, func(ctx context.Context, tx *sql.Tx, batch []*groupcommit.Command[cmdB, int]) error {
+					for _, c := range batch {
+						if _, err := tx.ExecContext(ctx, "INSERT INTO done VALUES (?)", c.ID()); err != nil {
+							return err
+						}
+						if err := a.Add(ctx, tx, "of "+c.ID(), cmd{c.Value.N}); err != nil {
+							return err
+						}
+					}
+					if rand.IntN(5) == 0 {
+						panic("oops")
+					}
+					return nil
+				}, groupcommit.MaxLen(7), groupcommit.Retry(groupcommit.Constant(time.Millisecond, 20)))
+				require.NoError(t, err)
+				return db, a, b
+			}
+			db1, a1, b1 := open()
+			db2, a2, b2 := open()
+			var done sync.WaitGroup
+			for w := range 20 {
+				done.Go(func() {
+					for i := range 15 {
+						ctx, cancel := context.WithTimeout(background, time.Duration(rand.IntN(200))*time.Millisecond)
+						a, b := a1, b1
+						if rand.IntN(2) == 0 {
+							a, b = a2, b2
+						}
+						n := rand.IntN(60)
+						var p interface{ Done() <-chan struct{} }
+						if w%2 == 0 {
+							p = a.Go(ctx, fmt.Sprint("a ", n), cmd{n})
+							if rand.IntN(5) == 0 {
+								a.Cancel(ctx, fmt.Sprint("a ", n))
+							}
+						} else {
+							p = b.Go(ctx, fmt.Sprint("b ", n), cmdB{n})
+						}
+						select {
+						case <-p.Done():
+						case <-time.After(20 * time.Second):
+							t.Errorf("no answer for %d", n)
+						}
+						cancel()
+						_ = i
+					}
+				})
+			}
+			time.Sleep(time.Duration(20+rand.IntN(300)) * time.Millisecond)
+			db1.Close()
+			done.Wait()
+			ctx, cancel := context.WithTimeout(background, 10*time.Second)
+			require.NoError(t, a2.Recover(ctx), "round %d", round)
+			cancel()
+			db2.Close()
+			require.Zero(t, countOf(t, db, "SELECT count(*) FROM groupcommit_promises WHERE state = 0"))
+			require.Zero(t, countOf(t, db, "SELECT count(*) FROM (SELECT id FROM done GROUP BY id HAVING count(*) > 1)"), "twice")
+			if rows, err := db.Query("SELECT quote(id), quote(kind), quote(value), quote(created_at), quote(completed_at), quote(hex(create_key)) FROM groupcommit_promises p WHERE id <> '' AND state = 1 AND NOT EXISTS (SELECT 1 FROM done d WHERE d.id = p.id)"); err == nil {
+				for rows.Next() {
+					var v [6]string
+					rows.Scan(&v[0], &v[1], &v[2], &v[3], &v[4], &v[5])
+					t.Log(v)
+				}
+			}
+			require.Zero(t, countOf(t, db, "SELECT count(*) FROM groupcommit_promises p WHERE id <> '' AND state = 1 AND NOT EXISTS (SELECT 1 FROM done d WHERE d.id = p.id)"), "resolved without effect")
+			require.Zero(t, countOf(t, db, "SELECT count(*) FROM done d WHERE NOT EXISTS (SELECT 1 FROM groupcommit_promises p WHERE d.id = p.id AND state = 1)"), "effect without record")
+			db.Close()
+		}()
+		for end := time.Now().Add(5 * time.Second); runtime.NumGoroutine() > before && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		}
+		if n := runtime.NumGoroutine(); n > before {
+			buf := make([]byte, 1<<20)
+			t.Fatalf("%d goroutines, before %d\n%s", n, before, buf[:runtime.Stack(buf, true)])
+		}
+	}
+}
+
+// 100,000 rows of another kind, which nobody handles.
+func TestAttackManyOfAnotherKind(t *testing.T) {
+	db, _ := attackDB(t)
+	cs := mustHandle(t, db, func(context.Context, *sql.Tx, []*commandOf) error { return nil }, groupcommit.Durable())
+	do := func() time.Duration {
+		start := time.Now()
+		for i := range 20 {
+			tx, err := db.Begin()
+			require.NoError(t, err)
+			id := fmt.Sprint(start.UnixNano(), i)
+			require.NoError(t, cs.Add(background, tx, id, cmd{i}))
+			require.NoError(t, tx.Commit())
+			_, err = cs.Do(background, id, cmd{i})
+			require.NoError(t, err)
+		}
+		return time.Since(start)
+	}
+	few := do()
+	exec(t, db, "WITH RECURSIVE k(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM k WHERE n < 100000) INSERT INTO groupcommit_promises (id, state, create_key, kind, param, created_at) SELECT 'o' || n, 0, 'k', 'other', 'p', n FROM k")
+	many := do()
+	t.Logf("20 added commands: %v; beside 100,000 pending ones of another kind: %v", few, many)
+	require.Less(t, many, 5*few)
+}
+
+var _ = errors.New
