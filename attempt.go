@@ -30,6 +30,7 @@ type attempt struct {
 	ctx       context.Context
 	now       time.Time
 	over      atomic.Bool // the handler has returned
+	trying    bool        // Try is under way
 	stop      error       // what Try has told the handler to stop for
 
 	// What it has come to. Without an err each call has its answer, but for those aside.
@@ -78,7 +79,7 @@ func (a *attempt) beginOn(t *turn) (err error) {
 		return err
 	}
 	err = a.own(func(c *conn) error {
-		c.turn, c.hasTurn, c.writes = t, t != nil, true
+		c.turn, c.hasTurn, c.writes, c.ending = t, t != nil, true, false
 		return nil
 	})
 	if err == nil {
@@ -105,7 +106,11 @@ func (a *attempt) close() {
 		if !c.hasTurn { // it is another's
 			c.turn = nil
 		}
-		c.writes = false
+		c.writes, c.failed = false, false
+		if c.bound { // to the session's state that the handler has left
+			c.bound = false
+			c.discard()
+		}
 		return nil
 	})
 	a.conn.Close()
@@ -181,15 +186,17 @@ func (a *attempt) run() error {
 	case a.culprit != nil: // whatever the handler says
 		return a.err
 	case lost != nil:
-		return errors.Join(err, lost)
+		return cmp.Or(err, lost)
 	case a.ctx.Err() != nil:
 		return fmt.Errorf("groupcommit: the handler of %q took longer than MaxTime, which is %v: %w",
 			a.commander.table.Kind, a.commander.limits.maxTime, cmp.Or(err, a.ctx.Err()))
-	case !inTx, idle && err == nil:
+	case !inTx, errors.Is(err, errEnded):
 		a.final = true
-		return errors.Join(errEnded, err)
+		return errEnded
+	case idle && err == nil:
+		return errUndone
 	}
-	return err // also where a statement that failed has ended the transaction
+	return err
 }
 
 // guarded runs the handler in a goroutine of its own, so that runtime.Goexit ends nothing but that.
@@ -253,6 +260,12 @@ func (a *attempt) record() error {
 // finish commits, and answers the commands.
 func (a *attempt) finish() error {
 	start := time.Now()
+	if err := a.own(func(c *conn) error {
+		c.ending = true
+		return nil
+	}); err != nil {
+		return err
+	}
 	if err := a.tx.Commit(); err != nil {
 		lost := a.own(func(c *conn) error {
 			a.unknown = c.unclear
@@ -278,20 +291,28 @@ type stopError struct{ error }
 
 func (e stopError) Unwrap() error { return e.error }
 
-// try is Command.Try.
-func (a *attempt) try(c *Call, f func() error) error {
-	stop := a.tryOnce(c, f)
-	if stop != nil && a.stop == nil {
+// try is Command.Try, where nothing else is done for the command outside of f if all is true.
+func (a *attempt) try(c *Call, all bool, f func() error) error {
+	switch {
+	case a.trying:
+		return fmt.Errorf("groupcommit: Try of command %q within another Try", c.id)
+	case c.task.tried: // in vain
+		return nil
+	}
+	a.trying = true
+	stop := a.tryOnce(c, all, f)
+	a.trying = false
+	if stop == nil {
+		return nil
+	}
+	if a.stop == nil {
 		a.stop = stop
 	}
-	if stop != nil {
-		return stopError{stop}
-	}
-	return nil
+	return stopError{stop}
 }
 
 // tryOnce returns why the handler must stop, or nil.
-func (a *attempt) tryOnce(c *Call, f func() error) error {
+func (a *attempt) tryOnce(c *Call, all bool, f func() error) error {
 	m := a.commander
 	savepoints := m.traits.Savepoints
 	if savepoints {
@@ -321,9 +342,10 @@ func (a *attempt) tryOnce(c *Call, f func() error) error {
 	}
 	switch {
 	case undone && final:
-		c.task.rejection = err
+		c.task.tried, c.task.rejection = true, err
 		return nil
-	case undone && len(a.batch) > 1:
+	case undone && all && len(a.batch) > 1:
+		c.task.tried = true
 		a.aside = append(a.aside, c)
 		return nil
 	case len(a.batch) > 1 || final:
@@ -335,6 +357,9 @@ func (a *attempt) tryOnce(c *Call, f func() error) error {
 // raw runs a statement that is ours beside the handler's.
 func (a *attempt) raw(text string) error {
 	return a.own(func(c *conn) error {
+		if c.failed && c.session.Idle() {
+			return errUndone // a savepoint would begin another transaction
+		}
 		_, err := execOn(context.Background(), c.raw, text, nil)
 		return err
 	})

@@ -35,6 +35,7 @@ type batcher struct {
 	queue   callList
 	backlog callList // waiting for room in the queue
 	bytes   int      // of the queued calls
+	away    int      // calls that wait for something else than their group, and take room in the queue meanwhile
 	leading bool
 	closed  bool
 	running bool           // a group is being run

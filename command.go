@@ -35,9 +35,10 @@ type Command[C, R any] struct {
 // something outside of the database holds up all of them. Effects outside of the transaction are not undone with it, and
 // happen again with the batch, for up to [MaxLen] commands.
 //
-// tx is the handler's for as long as it runs. It is not to be committed or rolled back: then all are rejected. ctx ends after
-// [MaxTime], but on SQLite. What a handler asks of its own database otherwise than through tx may wait for the handler
-// itself; with ctx, a command that it would wait for is an error.
+// tx is the handler's for as long as it runs, and its rows are to be closed by then. It is not to be committed or rolled back:
+// then it is rolled back, and all are rejected. ctx ends after [MaxTime], but on SQLite. What a handler asks of its own
+// database otherwise than through tx may wait for the handler itself, and so does db.Close; with ctx, a command that it would
+// wait for is an error.
 type Handler[C, R any] func(ctx context.Context, tx *sql.Tx, batch []*Command[C, R]) error
 
 // Each makes a handler of a function for one command. If it fails, that command is tried again by itself, or rejected; its
@@ -52,7 +53,7 @@ func Each[C, R any](f func(ctx context.Context, tx *sql.Tx, value C) (R, error))
 			if c.ID() != "" {
 				ctx = context.WithValue(ctx, commandKey{}, c.ID())
 			}
-			if err := c.Try(func() (R, error) { return f(ctx, tx, c.Value) }); err != nil {
+			if err := c.try(true, func() (R, error) { return f(ctx, tx, c.Value) }); err != nil {
 				return err
 			}
 		}
@@ -87,24 +88,28 @@ func (c *Command[C, R]) Reject(err error) {
 }
 
 // Try runs f for this command alone: if f fails, or panics, nothing of it is left, and its neighbours go on. If f succeeds
-// the command is resolved with its result.
+// the command is resolved with its result. What is done for the command outside of f is not undone with it.
 //
 // An error that would come again if the same was tried again (a violated constraint, a value that does not fit) rejects the
-// command. After another one the command is tried again by itself, in a transaction of its own, as the policy of [Retry]
-// says, and is then rejected with it: text and type are the error's own.
+// command; a further Try of it does nothing. After another error the command is tried again by itself, in a transaction of its
+// own, as the policy of [Retry] says, and is then rejected with it: text and type are the error's own.
 //
 // Where Try returns an error the handler must stop and return it: the transaction is to be rolled back, and the handler will
-// get the batch again, perhaps without this command.
+// get the batch again, perhaps without this command. If it does not, what it returns is taken as that error. A Try within f is
+// an error, and so is one after the handler has returned.
 //
 // What it costs: on SQLite a savepoint, because an error leaves the transaction usable there and a savepoint costs little. On
 // PostgreSQL nothing, unless f fails: then the batch is rolled back and runs again without the command, which runs by
 // itself. A savepoint for each command would cost a round trip each, and more than 64 of them in a transaction slow down
 // every snapshot on the server. After three such commands all that are left of the batch run each by itself.
-func (c *Command[C, R]) Try(f func() (R, error)) error {
+func (c *Command[C, R]) Try(f func() (R, error)) error { return c.try(false, f) }
+
+// try is Try. all says that f is all that is done for the command.
+func (c *Command[C, R]) try(all bool, f func() (R, error)) error {
 	if c.at == nil || c.at.over.Load() {
 		return fmt.Errorf("groupcommit: Try of command %q after its handler has returned", c.ID())
 	}
-	return c.at.try(&c.promise.promise.call, func() error {
+	return c.at.try(&c.promise.promise.call, all, func() error {
 		r, err := f()
 		if err == nil {
 			c.Resolve(r)
@@ -145,8 +150,9 @@ func (p *PromiseOf[R]) Done() <-chan struct{} { return p.promise.Done() }
 // ID is the command's id; "" if it has none.
 func (p *PromiseOf[R]) ID() string { return p.promise.ID() }
 
-// State is PENDING until the promise is settled. It is then RESOLVED, or REJECTED if there is an error:
-// REJECTED_CANCELED or REJECTED_TIMEDOUT if the command was taken back, or its time was over, before any handler had it.
+// State is PENDING until the promise is settled. It is then RESOLVED, or REJECTED if there is an error: REJECTED_CANCELED or
+// REJECTED_TIMEDOUT if the command was taken back, or its time was over, before any handler had it; or if the context of
+// [Commands.Go] ended while another command with the id was under way, which an [OutcomeUnknownError] says.
 func (p *PromiseOf[R]) State() durable.State { return p.promise.State() }
 
 // Deduplicated reports that the outcome comes from the database: the command had been settled before.

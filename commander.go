@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/groupcommit/groupcommit/durable"
@@ -35,13 +36,10 @@ type commander struct {
 	handle func(*attempt, []*Call) error
 	revive func(ledger.Row) (*Promise, error) // the command of a row
 
-	pauses  chan struct{} // a token for each batch that waits for its next attempt
+	one     sync.Mutex // held by the attempt that is under way where there is no writer: a handler has one batch at a time
 	closing context.Context
 	hurry   context.CancelFunc // ends the pauses
 }
-
-// mostPauses bounds the batches that wait for another attempt. Where there are more, those who hand in commands wait.
-const mostPauses = 16
 
 func newCommander(d *database, typ reflect.Type, opts []Option) (*commander, error) {
 	traits, err := d.ready(context.Background())
@@ -59,7 +57,7 @@ func newCommander(d *database, typ reflect.Type, opts []Option) (*commander, err
 	if h.durable && !l.promises {
 		return nil, fmt.Errorf("groupcommit: Handle of %v: option Durable needs a database that keeps promises; open it with Promises() or %spromises=on", typ, prefix)
 	}
-	m := &commander{db: d, traits: traits, limits: l, typ: typ, turn: newTurn(), pauses: make(chan struct{}, mostPauses),
+	m := &commander{db: d, traits: traits, limits: l, typ: typ, turn: newTurn(),
 		table: ledger.Table{Postgres: traits.Dialect == PostgresSQL, Kind: h.kind}}
 	m.closing, m.hurry = context.WithCancel(context.Background())
 	m.batch = newBatcher(m, l)
@@ -102,6 +100,9 @@ func (m *commander) close() {
 // begin hands a new command in.
 func (m *commander) begin(ctx context.Context, p *Promise) {
 	c := &p.call
+	if handledBy(ctx) != nil {
+		ctx = context.WithoutCancel(ctx) // the handler's context ends with it, and the command may be for later
+	}
 	c.ctx = ctx
 	switch {
 	case m.keeper != nil:
@@ -209,7 +210,7 @@ func (m *commander) run(batch []*Call, failed int, t *turn) (commit time.Duratio
 		if redo > 0 {
 			forget(batch)
 		}
-		a := m.attempt(batch, t)
+		a := m.attemptAlone(batch, t)
 		if t != nil {
 			m.db.writer.leave(t) // if the attempt came to nothing
 			t = nil
@@ -226,6 +227,8 @@ func (m *commander) run(batch []*Call, failed int, t *turn) (commit time.Duratio
 		case a.split && len(batch) > 1:
 			aside = append(aside, batch...)
 			batch = nil
+		case a.split:
+			batch[0].task.refused, batch[0].task.rejection = true, a.err
 		case a.final:
 			m.giveUp(batch, a)
 			batch = nil
@@ -240,6 +243,15 @@ func (m *commander) run(batch []*Call, failed int, t *turn) (commit time.Duratio
 		}
 	})
 	return commit
+}
+
+// attemptAlone is attempt when no other is under way. Where there is a writer its turns see to that.
+func (m *commander) attemptAlone(batch []*Call, t *turn) *attempt {
+	if m.db.writer == nil {
+		m.one.Lock()
+		defer m.one.Unlock()
+	}
+	return m.attempt(batch, t)
 }
 
 // forget makes a batch what it was before its last attempt.
@@ -268,7 +280,8 @@ func (m *commander) lost(batch []*Call, a *attempt) []*Call {
 	return known
 }
 
-// again tries a batch again as the policy says, or gives it up.
+// again tries a batch again as the policy says, or gives it up. Meanwhile its commands take room in the queue: where very many
+// fail, those who hand in commands wait.
 func (m *commander) again(batch []*Call, failed int, a *attempt) {
 	if len(batch) == 0 {
 		return
@@ -278,7 +291,7 @@ func (m *commander) again(batch []*Call, failed int, a *attempt) {
 		m.giveUp(batch, a)
 		return
 	}
-	m.pauses <- struct{}{}
+	m.batch.stayAway(len(batch))
 	m.later(batch, func(batch []*Call) {
 		pause := time.NewTimer(wait)
 		select {
@@ -286,7 +299,7 @@ func (m *commander) again(batch []*Call, failed int, a *attempt) {
 		case <-m.closing.Done():
 			pause.Stop()
 		}
-		<-m.pauses
+		m.batch.stayAway(-len(batch))
 		if m.closing.Err() != nil {
 			m.giveUp(batch, a)
 			m.done(batch)
@@ -393,4 +406,7 @@ func (m *commander) replay(c *Call, r ledger.Row) {
 
 func mismatch(id string) error { return fmt.Errorf("groupcommit: id %q: %w", id, ErrMismatch) }
 
-var errEnded = errors.New("groupcommit: the handler has ended its transaction, which is not its own to end; what it did may be in the database, and the outcomes of its commands are not recorded")
+var (
+	errEnded  = errors.New("groupcommit: a handler must not end its transaction; nothing of it is left")
+	errUndone = errors.New("groupcommit: a statement of the handler has failed and ended the transaction, and the handler has not returned the error; nothing of it is left")
+)

@@ -33,7 +33,11 @@ type conn struct {
 
 	turn    *turn // made when first needed
 	hasTurn bool
-	writes  bool // its transactions are to begin as ones that will write
+
+	// Of a conn that a handler's transaction is on.
+	writes  bool // its transactions are to begin as ones that will write, and only we end them
+	ending  bool // we do
+	failed  bool // a statement has failed, and may have ended the transaction
 	unclear bool // it is not known what became of its last transaction
 
 	stmts []*stmt // whose physical statements belong to the leased connection
@@ -120,6 +124,14 @@ func (c *conn) batchable(ctx context.Context, t *text, traits *Traits, args []dr
 // use makes the physical connection ready for a statement: borrowed, bound if the statement changes the session, with
 // the writer's turn if it may write.
 func (c *conn) use(ctx context.Context, traits *Traits, t *text) error {
+	if c.writes && c.inTx {
+		if t.Class == sqltext.Control && !t.savepoint {
+			return errEnded
+		}
+		if c.failed && c.session.Idle() { // it would commit by itself
+			return errUndone
+		}
+	}
 	if t.Write || traits.OneConn {
 		if err := c.takeTurn(ctx, t.tentative && !traits.OneConn); err != nil {
 			return err
@@ -220,6 +232,7 @@ func (c *conn) Ping(ctx context.Context) error {
 
 // met takes note of an error of the driver's.
 func (c *conn) met(err error) error {
+	c.failed = c.failed || err != nil
 	c.bad = c.bad || errors.Is(err, driver.ErrBadConn)
 	return err
 }

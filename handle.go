@@ -103,8 +103,7 @@ func (cs *Commands[C, R]) Go(ctx context.Context, id string, value C) *PromiseOf
 	return &c.promise
 }
 
-// Do is Go and Await. Where ctx ends the command may go on; it is certainly not executed if the promise's state is then
-// REJECTED_CANCELED or REJECTED_TIMEDOUT, which only [Commands.Go] shows.
+// Do is Go and Await. Where ctx ends the command may go on, or not; [Commands.Go] tells the two apart.
 func (cs *Commands[C, R]) Do(ctx context.Context, id string, value C) (R, error) {
 	return cs.Go(ctx, id, value).Await(ctx)
 }
@@ -122,7 +121,8 @@ func (cs *Commands[C, R]) Add(ctx context.Context, tx *sql.Tx, id string, value 
 }
 
 // Cancel takes a [Durable] command back: its promise is REJECTED_CANCELED, and it is not executed. Errors:
-// [durable.ErrNotFound]; [durable.ErrForbidden], if it is settled. It waits for a handler that has begun with it.
+// [durable.ErrNotFound]; [durable.ErrForbidden], if it is settled. It waits for a handler that has begun with it. The promise of
+// a command that waits for another attempt learns of it when its turn comes.
 func (cs *Commands[C, R]) Cancel(ctx context.Context, id string) error {
 	return cs.commander.cancel(ctx, id)
 }
@@ -150,6 +150,7 @@ type task struct {
 	typed     typed
 	at        *attempt // in which it was handed to its handler; nil before
 	rejection error    // the outcome, so far
+	tried     bool     // by Try, in vain
 	refused   bool     // it is to be rejected with that, without being handled again
 	recorded  bool     // as pending, whatever becomes of it here
 	inserted  bool     // by this very promise
@@ -177,7 +178,7 @@ func newCommand[C, R any](m *commander, id string) *Command[C, R] {
 
 func (c *Command[C, R]) reset() {
 	var none R
-	c.result = none
+	c.result, c.tried = none, false
 	if !c.refused {
 		c.rejection = nil
 	}

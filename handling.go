@@ -73,7 +73,8 @@ func Lease(d time.Duration) Option {
 const leastLease = 100 * time.Millisecond
 
 // Timeout is an option of [Handle] with [Durable]: a command that no handler has begun with by so long after it was recorded is
-// REJECTED_TIMEDOUT. One that is being handled then is carried out. 0, the default, is never.
+// REJECTED_TIMEDOUT. One that is being handled then is carried out. 0, the default, is never. The promise of a command that
+// waits for another attempt learns of it when its turn comes.
 func Timeout(d time.Duration) Option {
 	return forHandler("Timeout", func(h *handling) error {
 		if d < 0 {

@@ -222,8 +222,14 @@ func (k *keeper) launch(p *Promise) {
 	p.reject(fmt.Errorf("groupcommit: id %q: groupcommit_promises neither takes a row with it nor shows one; a trigger or a policy may hide it", c.id))
 }
 
-// hand gives a command that is leased to this process to the batcher.
+// hand gives a command that is leased to this process to the batcher. If there is no room, it is left to a later round: it is
+// recorded, and who has recorded it need not wait.
 func (k *keeper) hand(p *Promise) {
+	if m := k.commander; m.batch.load() >= m.limits.maxQueue {
+		k.await(p)
+		m.table.Shelve(m.closing, m.db.virtual, []string{p.call.id}, time.Now()) // if not, the lease ends by itself
+		return
+	}
 	k.mu.Lock()
 	k.held[p.call.id] = true
 	k.mu.Unlock()
@@ -300,7 +306,7 @@ func (k *keeper) awaits() bool {
 // take leases what is free, as far as the batcher has use for it, and hands it in.
 func (k *keeper) take(ctx context.Context, now time.Time) (more bool) {
 	m := k.commander
-	n := min(m.limits.maxLen, 2*m.limits.maxLen-m.batch.load())
+	n := min(m.limits.maxLen, min(2*m.limits.maxLen, m.limits.maxQueue)-m.batch.load())
 	if n <= 0 {
 		return true
 	}

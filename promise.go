@@ -262,6 +262,9 @@ func (p *Promise) settle() {
 	p.call.Query, p.call.Args = "", nil
 	if t := p.call.task; t != nil {
 		t.commander.keeper.drop(p.call.id)
+		if pending, ok := p.call.out.err.(*PendingError); ok {
+			pending.ID = p.call.id
+		}
 	}
 	if p.flight != nil { // first, so that who has seen the outcome does not find the call under way
 		p.flights.land(p.flight, p.call.out, p.call.ctx)
@@ -290,9 +293,13 @@ func (c *Call) verdict() durable.State {
 	switch err := c.out.err; {
 	case err == nil:
 		return durable.Resolved
-	case errors.As(err, new(*RejectedError)):
-		rejected, _ := errors.AsType[*RejectedError](err)
-		return rejected.State
+	case c.task != nil && c.out.result.replayed:
+		if rejected, ok := errors.AsType[*RejectedError](err); ok {
+			return rejected.State
+		}
+		return durable.Rejected
+	case c.task != nil && c.state == callClaimed: // whatever the handler says
+		return durable.Rejected
 	case errors.Is(err, context.Canceled) && c.ctx.Err() != nil:
 		return durable.RejectedCanceled
 	case errors.Is(err, context.DeadlineExceeded) && c.ctx.Err() != nil:

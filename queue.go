@@ -15,7 +15,7 @@ func (b *batcher) admit(c *Call) (lead bool, err error) {
 	}
 	b.active.Add(1)
 	b.stats.Calls++
-	if b.queue.n >= b.limits.maxQueue {
+	if b.queue.n+b.away >= b.limits.maxQueue {
 		c.state = callBacklog
 		if c.wake == nil { // of a promise, which wants to be woken only from here
 			c.wake = make(chan struct{}, 1)
@@ -49,18 +49,37 @@ func (b *batcher) full() bool {
 	return b.queue.n >= min(b.limits.maxLen, b.limits.maxQueue) || b.bytes >= b.limits.maxBytes
 }
 
-// dequeue takes c out of the queue; whoever is longest in the backlog gets the room.
+// dequeue takes c out of the queue.
 func (b *batcher) dequeue(c *Call) {
 	b.queue.remove(c)
 	b.bytes -= c.bytes
-	if next := b.backlog.first; next != nil {
+	b.moveUp()
+	b.waiting.Store(int32(b.queue.n))
+}
+
+// moveUp gives the room that there is in the queue to who is longest in the backlog.
+func (b *batcher) moveUp() {
+	for b.queue.n+b.away < b.limits.maxQueue && b.backlog.first != nil {
+		next := b.backlog.first
 		b.backlog.remove(next)
 		b.enqueue(next)
 		if next.promise != nil {
 			next.wake <- struct{}{} // Go waits for room, not for the outcome
 		}
 	}
-	b.waiting.Store(int32(b.queue.n))
+}
+
+// stayAway has n calls take room in the queue, or gives it back if n is negative: they are not answered, and no group has them.
+func (b *batcher) stayAway(n int) {
+	b.mu.Lock()
+	b.away += n
+	b.moveUp()
+	idle := !b.leading && b.queue.n > 0
+	b.leading = b.leading || idle
+	b.mu.Unlock()
+	if idle {
+		b.handOn()
+	}
 }
 
 // withdraw takes c back if no group has claimed it and its goroutine has not been told to lead.

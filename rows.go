@@ -34,6 +34,14 @@ func (r *turnRows) Close() error {
 	return err
 }
 
+func (r *turnRows) Next(dest []driver.Value) error {
+	err := r.Rows.Next(dest)
+	if err != nil && err != io.EOF {
+		r.conn.failed = true
+	}
+	return err
+}
+
 func (r *turnRows) HasNextResultSet() bool {
 	n, ok := r.Rows.(driver.RowsNextResultSet)
 	return ok && n.HasNextResultSet()

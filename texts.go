@@ -22,6 +22,7 @@ type texts struct {
 type text struct {
 	sqltext.Statement
 	tentative bool // it begins or ends a transaction, and writes nothing by itself
+	savepoint bool // it does no more than make a savepoint, or go back to one
 	inputs    int  // placeholders, by the driver's count when it prepared the text; unknown before
 }
 
@@ -38,7 +39,8 @@ func (ts *texts) get(dialect sqltext.Dialect, query string) *text {
 	ts.mu.RUnlock()
 	if t == nil {
 		s := sqltext.Classify(dialect, query)
-		t = ts.put(query, &text{Statement: s, tentative: s.Class == sqltext.Control && tentative(query), inputs: unprepared})
+		t = ts.put(query, &text{Statement: s, tentative: s.Class == sqltext.Control && tentative(query),
+			savepoint: s.Class == sqltext.Control && savepoint(query), inputs: unprepared})
 	}
 	return t
 }
@@ -75,4 +77,13 @@ func tentative(query string) bool {
 		return len(words) == 1 || !slices.ContainsFunc(words[1:], func(w string) bool { return w != "TRANSACTION" && w != "DEFERRED" })
 	}
 	return slices.Contains([]string{"SAVEPOINT", "RELEASE", "COMMIT", "END", "ROLLBACK"}, words[0])
+}
+
+// savepoint reports that a text of transaction control is one plain statement about a savepoint.
+func savepoint(query string) bool {
+	words := strings.Fields(strings.ToUpper(strings.TrimRight(query, "; \t\r\n")))
+	if len(words) < 2 || strings.Contains(strings.Join(words, " "), ";") {
+		return false
+	}
+	return words[0] == "SAVEPOINT" || words[0] == "RELEASE" || words[0] == "ROLLBACK" && slices.Contains(words, "TO")
 }

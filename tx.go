@@ -28,7 +28,7 @@ func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, e
 		c.after(nil)
 		return nil, c.met(err)
 	}
-	c.inTx, c.unclear = true, false
+	c.inTx, c.unclear, c.failed = true, false, false
 	return &transaction{c, tx, ctx}, nil
 }
 
@@ -70,6 +70,10 @@ type transaction struct {
 }
 
 func (t *transaction) Commit() error {
+	if t.conn.writes && !t.conn.ending {
+		t.Rollback()
+		return errEnded
+	}
 	err := t.tx.Commit()
 	t.conn.unclear = err != nil && !t.conn.session.Idle()
 	t.ended(err)

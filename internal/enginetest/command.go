@@ -344,13 +344,17 @@ func handlerCommits(s *scene) {
 				return nil
 			}
 			tries++
+			if err := s.putInto(tx, ctx, 7); err != nil {
+				return err
+			}
 			return how(tx)
 		})
 		_, err := cs.Do(background, "", put{0})
-		require.ErrorContains(s, err, "the handler has ended its transaction")
+		require.ErrorContains(s, err, "a handler must not end its transaction")
 		require.Equal(s, 1, tries)
 		_, err = cs.Do(background, "", put{1})
 		require.NoError(s, err)
+		require.Empty(s, s.entries(db))
 	}
 }
 
