@@ -360,7 +360,7 @@ func (m *commander) giveUp(batch []*Call, a *attempt) {
 			c.Answer(nil, a.err)
 			c.doubtful()
 		}
-	case !a.final && (!a.began || a.unknown || m.closing.Err() != nil || m.db.transient(a.err)):
+	case !a.final && (!a.began || a.unknown || m.closing.Err() != nil || a.severed || m.blameless(a.err)):
 		m.keeper.leavePending(batch, a.err)
 	default:
 		m.keeper.reject(batch, a.err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"maps"
@@ -415,6 +416,11 @@ func (k *keeper) leavePending(batch []*Call, cause error) {
 		c.out = outcome{err: &PendingError{ID: c.id, Cause: cause}}
 	}
 	k.commander.table.Shelve(k.commander.closing, k.commander.db.virtual, ids, time.Now()) // if not, the lease ends by itself
+}
+
+// blameless reports an error that is none of the commands' that it came to: they are to be tried again, as long as it takes.
+func (m *commander) blameless(err error) bool {
+	return m.db.transient(err) || errors.Is(err, driver.ErrBadConn) || m.traits.Environment != nil && m.traits.Environment(err)
 }
 
 // reject records the end of commands whose handler has failed for good.

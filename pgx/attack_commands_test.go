@@ -34,24 +34,6 @@ func answered(t *testing.T, p *groupcommit.PromiseOf[int], d time.Duration) (int
 	}
 }
 
-func TestAttackAKilledBackendRejectsForGood(t *testing.T) {
-	r := setUp(t, groupcommit.Promises())
-	kill := true
-	cs := handle(t, r.db, func(ctx context.Context, tx *sql.Tx, b entries) error {
-		if kill {
-			kill = false
-			_, err := tx.ExecContext(ctx, "SELECT pg_terminate_backend(pg_backend_pid())")
-			return err
-		}
-		return nil
-	}, groupcommit.Durable(), groupcommit.Retry(groupcommit.Never))
-	_, err := answered(t, cs.Go(background, "x", entry{1}), 10*time.Second)
-	t.Logf("%T %v", err, err)
-	p, err := groupcommit.Lookup(background, r.db, "x")
-	require.NoError(t, err)
-	require.NotEqual(t, durable.Rejected, p.State, "a lost connection is none of the command's")
-}
-
 func TestAttackAHandlersOwnCommitIsRecordedAsResolved(t *testing.T) {
 	r := setUp(t, groupcommit.Promises())
 	cs := handle(t, r.db, func(ctx context.Context, tx *sql.Tx, b entries) error {
@@ -226,21 +208,3 @@ func TestAttackTwoValuesOfOneDurableIDOnPostgres(t *testing.T) {
 	require.Equal(t, "0", stuck)
 }
 
-// A server that is gone for longer than the policy lasts, while a handler runs.
-func TestAttackTransientOnly(t *testing.T) {
-	r := setUp(t, groupcommit.Promises())
-	for _, code := range []string{"53100", "57P01", "58030", "53200", "57014"} {
-		cs, err := groupcommit.Handle(r.db, func(ctx context.Context, tx *sql.Tx, b []*groupcommit.Command[entry, string]) error {
-			_, err := tx.ExecContext(ctx, "DO $$ BEGIN RAISE EXCEPTION 'server' USING ERRCODE = '"+code+"'; END $$")
-			return err
-		}, groupcommit.Durable(), groupcommit.Retry(groupcommit.Never))
-		if err != nil { // one handler for a type
-			t.Skip(err)
-		}
-		cs.Do(background, "x"+code, entry{1})
-		p, err := groupcommit.Lookup(background, r.db, "x"+code)
-		require.NoError(t, err)
-		require.NotEqual(t, durable.Rejected, p.State, code)
-		break
-	}
-}

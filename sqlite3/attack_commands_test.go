@@ -372,27 +372,6 @@ func TestAttackCancelOfAnotherKind(t *testing.T) {
 	require.ErrorIs(t, b.Cancel(background, "x"), durable.ErrNotFound, "x is no command of b's")
 }
 
-func TestAttackFullDiskRejectsForGood(t *testing.T) {
-	db, _ := attackDB(t)
-	full := true
-	cs := mustHandle(t, db, func(ctx context.Context, tx *sql.Tx, b []*commandOf) error {
-		if full {
-			if _, err := tx.ExecContext(ctx, "PRAGMA max_page_count = 1"); err != nil {
-				return err
-			}
-			full = false
-		}
-		_, err := tx.ExecContext(ctx, "INSERT INTO e VALUES (zeroblob(100000))")
-		tx.ExecContext(ctx, "PRAGMA max_page_count = 1000000")
-		return err
-	}, groupcommit.Durable(), groupcommit.Retry(groupcommit.Never))
-	_, err := within(t, cs.Go(background, "x", cmd{1}), 5*time.Second)
-	t.Logf("%T %v", err, err)
-	p, err := groupcommit.Lookup(background, db, "x")
-	require.NoError(t, err)
-	require.NotEqual(t, durable.Rejected, p.State, "a full disk is none of the command's")
-}
-
 func TestAttackDurableOptionsWithoutDurable(t *testing.T) {
 	db, _ := attackDB(t)
 	_, err := groupcommit.Handle(db, func(context.Context, *sql.Tx, []*commandOf) error { return nil }, groupcommit.Timeout(time.Second), groupcommit.Lease(time.Second))

@@ -1,0 +1,77 @@
+package sqlite3_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/durable"
+	"github.com/groupcommit/groupcommit/sqlite3"
+	mattn "github.com/mattn/go-sqlite3"
+	"github.com/stretchr/testify/require"
+)
+
+// entry is a command of these tests.
+type entry struct{ N int }
+
+func handle[R any](t *testing.T, db *sql.DB, h groupcommit.Handler[entry, R], opts ...groupcommit.Option) *groupcommit.Commands[entry, R] {
+	t.Helper()
+	cs, err := groupcommit.Handle(db, h, opts...)
+	require.NoError(t, err)
+	return cs
+}
+
+// soon is a context for what must not wait for ever.
+func soon(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(background, 20*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func stateOf(t *testing.T, db *sql.DB, id string) durable.State {
+	t.Helper()
+	p, err := groupcommit.Lookup(background, db, id)
+	require.NoError(t, err)
+	return p.State
+}
+
+func TestAFullDiskIsNoFaultOfADurableCommand(t *testing.T) {
+	db, _ := promising(t, "")
+	most := 1
+	cs := handle(t, db, func(ctx context.Context, tx *sql.Tx, batch []*groupcommit.Command[entry, int]) error {
+		exec(t, tx, fmt.Sprint("PRAGMA max_page_count = ", most))
+		most = 1_000_000
+		_, err := tx.ExecContext(ctx, "INSERT INTO a (k, v) VALUES (?, zeroblob(100000))", batch[0].Value.N)
+		return err
+	}, groupcommit.Durable(), groupcommit.Retry(groupcommit.Never), groupcommit.Lease(100*time.Millisecond))
+	_, err := cs.Do(soon(t), "x", entry{1})
+	var pending *groupcommit.PendingError
+	require.ErrorAs(t, err, &pending)
+	require.Equal(t, mattn.ErrFull, code(t, pending.Cause))
+	require.NoError(t, cs.Recover(soon(t)))
+	require.Equal(t, durable.Resolved, stateOf(t, db, "x"))
+
+	_, err = cs.Do(soon(t), "y", entry{1})
+	require.Equal(t, mattn.ErrConstraint, code(t, err))
+	require.Equal(t, durable.Rejected, stateOf(t, db, "y"))
+}
+
+func TestWhichErrorsAreOfTheEnvironment(t *testing.T) {
+	for e, want := range map[mattn.Error]bool{
+		{Code: mattn.ErrFull}:   true,
+		{Code: mattn.ErrIoErr}:  true,
+		{Code: mattn.ErrBusy}:   true,
+		{Code: mattn.ErrLocked}: false, // by rows that the handler has left open
+		{Code: mattn.ErrLocked, ExtendedCode: mattn.ErrLockedSharedCache}: true,
+		{Code: mattn.ErrConstraint}:                                       false,
+		{Code: mattn.ErrError}:                                            false,
+		{Code: mattn.ErrTooBig}:                                           false,
+	} {
+		require.Equal(t, want, sqlite3.Environment(fmt.Errorf("wrapped: %w", e)), "%d %d", e.Code, e.ExtendedCode)
+	}
+	require.False(t, sqlite3.Environment(errors.New("disk full")))
+}
