@@ -152,7 +152,7 @@ func (a *attempt) claim() error {
 		}
 		return nil
 	}
-	found, err := m.table.Claim(a.ctx, a.tx, rows, a.now)
+	found, err := m.table.Claim(a.ctx, a.tx, rows)
 	if err != nil {
 		return err
 	}
@@ -264,7 +264,7 @@ func (a *attempt) record() error {
 	if m.keeper == nil {
 		return m.table.Record(a.ctx, a.tx, rows, a.now)
 	}
-	n, err := m.table.Settle(a.ctx, a.tx, rows, a.now)
+	n, err := m.table.Settle(a.ctx, a.tx, rows)
 	if err == nil && n != int64(len(rows)) {
 		err = fmt.Errorf("groupcommit: the outcomes of %d commands could not be recorded: groupcommit_promises has taken %d", len(rows), n)
 	}

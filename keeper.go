@@ -434,7 +434,7 @@ func (k *keeper) reject(batch []*Call, cause error) {
 		rows[i] = ledger.Row{ID: c.id, State: durable.Rejected, Value: value}
 	}
 	ctx := context.Background()
-	n, err := m.table.Settle(ctx, m.db.virtual, rows, time.Now())
+	n, err := m.table.Settle(ctx, m.db.virtual, rows)
 	var found map[string]ledger.Row
 	if err == nil && n < int64(len(batch)) { // somebody else was faster with some
 		found, err = m.table.Read(ctx, m.db.virtual, ids)

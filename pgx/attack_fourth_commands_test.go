@@ -34,15 +34,3 @@ func TestAttackHandlersOfOneTypeAtOnce(t *testing.T) {
 	require.EqualValues(t, 1, most.Load(), "handlers of one type at the same time")
 }
 
-// When was it completed: by whose clock?
-func TestAttackCompletedByTheServersClock(t *testing.T) {
-	r := setUp(t, groupcommit.Promises())
-	cs := handle(t, r.db, func(ctx context.Context, tx *sql.Tx, b entries) error {
-		_, err := tx.ExecContext(ctx, "SELECT pg_sleep(1.5)")
-		return err
-	})
-	_, err := answered(t, cs.Go(background, "x", entry{1}), 10*time.Second)
-	require.NoError(t, err)
-	late := r.value("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint - completed_at > 1000 FROM groupcommit_promises WHERE id = 'x'")
-	require.Equal(t, "false", late, "completed more than a second before it was committed")
-}

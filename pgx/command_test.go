@@ -243,6 +243,21 @@ func TestATransientErrorOfAHandlerIsTriedAgainWithTheWholeBatch(t *testing.T) {
 	r.once(5)
 }
 
+func TestACommandIsCompletedByTheServersClock(t *testing.T) {
+	for _, kind := range [][]groupcommit.Option{nil, {groupcommit.Durable()}} {
+		r := skewed(t)
+		calls := 0
+		cs := handle(t, r.db, logging(&calls), kind...)
+		for k := range 2 { // as expected, and not
+			_, err := cs.Do(soon(t), fmt.Sprint(k), entry{k})
+			require.NoError(t, err)
+			p, err := groupcommit.Lookup(background, r.db, fmt.Sprint(k))
+			require.NoError(t, err)
+			require.WithinDuration(t, time.Now().Add(3*time.Hour), p.Completed, time.Minute)
+		}
+	}
+}
+
 func TestAHandlerHasMaxTime(t *testing.T) {
 	r := setUp(t)
 	cs := handle(t, r.db, func(ctx context.Context, tx *sql.Tx, batch []*groupcommit.Command[entry, int]) error {

@@ -43,25 +43,6 @@ func TestAttackOneStatementForAllAndTry(t *testing.T) {
 	require.Equal(t, 1, countOf(t, db, "SELECT count(*) FROM e WHERE n = 0"), "effects of one command that was resolved once")
 }
 
-// A promise is kept for so long after its completion.
-func TestAttackRetentionCountsFromTheBeginning(t *testing.T) {
-	db, _ := attackDB(t, groupcommit.Retention(2*time.Second))
-	var handled atomic.Int32
-	cs := mustHandle(t, db, func(ctx context.Context, tx *sql.Tx, b []*commandOf) error {
-		if handled.Add(1) == 1 {
-			time.Sleep(2500 * time.Millisecond)
-		}
-		return nil
-	})
-	_, err := within(t, cs.Go(background, "x", cmd{1}), 10*time.Second)
-	require.NoError(t, err)
-	time.Sleep(600 * time.Millisecond)
-	p := cs.Go(background, "x", cmd{1})
-	_, err = within(t, p, 10*time.Second)
-	require.NoError(t, err)
-	require.EqualValues(t, 1, handled.Load(), "handled again 0.6 s after its completion, with a retention of 2 s")
-}
-
 func TestAttackTimedOutLongAgo(t *testing.T) {
 	db, again := attackDB(t, groupcommit.Retention(time.Hour))
 	long := time.Now().Add(-2 * time.Hour)

@@ -63,7 +63,7 @@ func within(t *testing.T, db *sql.DB, f func(tx *sql.Tx)) {
 func record(t *testing.T, db *sql.DB, table *ledger.Table, rows []ledger.Row) {
 	t.Helper()
 	within(t, db, func(tx *sql.Tx) {
-		found, err := table.Claim(background, tx, rows, noon)
+		found, err := table.Claim(background, tx, rows)
 		require.NoError(t, err)
 		require.Empty(t, found)
 		require.NoError(t, table.Record(background, tx, rows, noon))
@@ -77,7 +77,7 @@ func TestWhatIsRecordedIsFoundByTheNextClaim(t *testing.T) {
 		record(t, db, table, first)
 		again := append(rows(150), ledger.Row{ID: "new", Key: "n", State: durable.Resolved})
 		within(t, db, func(tx *sql.Tx) {
-			found, err := table.Claim(background, tx, again, noon)
+			found, err := table.Claim(background, tx, again)
 			require.NoError(t, err)
 			require.Len(t, found, len(first))
 			for _, r := range first {
@@ -92,13 +92,40 @@ func TestWhatIsRecordedIsFoundByTheNextClaim(t *testing.T) {
 	})
 }
 
+// A handler that takes longer than the retention would be forgotten at once if the age of a promise was that of its claim.
+func TestWhatIsRecordedIsAsOldAsItsCompletion(t *testing.T) {
+	onDatabases(t, func(t *testing.T, db *sql.DB, table *ledger.Table) {
+		clock := "SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER)"
+		if table.Postgres {
+			clock = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint"
+		}
+		all := rows(3)
+		all[1].Value = []byte("another")
+		pending(t, db, table, "", ledger.Row{ID: "pending", Created: noon})
+		claimed := time.Now()
+		var before int64
+		within(t, db, func(tx *sql.Tx) {
+			_, err := table.Claim(background, tx, all)
+			require.NoError(t, err)
+			time.Sleep(600 * time.Millisecond) // the handler
+			require.NoError(t, db.QueryRow(clock).Scan(&before))
+			require.NoError(t, table.Record(background, tx, all, claimed))
+			_, err = table.Settle(background, tx, []ledger.Row{{ID: "pending", State: durable.Resolved}})
+			require.NoError(t, err)
+		})
+		var n, late int
+		require.NoError(t, db.QueryRow("SELECT count(*), sum(CASE WHEN completed_at >= $1 THEN 1 ELSE 0 END) FROM groupcommit_promises WHERE id <> ''", before-1).Scan(&n, &late))
+		require.Equal(t, []int{5, 5}, []int{n, late})
+	})
+}
+
 func TestAnOutcomeThatTheTableDoesNotTakeIsAnError(t *testing.T) {
 	onDatabases(t, func(t *testing.T, db *sql.DB, table *ledger.Table) {
 		lost := rows(0)
 		tx, err := db.Begin()
 		require.NoError(t, err)
 		defer tx.Rollback()
-		_, err = table.Claim(background, tx, lost, noon)
+		_, err = table.Claim(background, tx, lost)
 		require.NoError(t, err)
 		if table.Postgres { // somebody deletes the claim
 			_, err = tx.Exec("DELETE FROM groupcommit_promises")
@@ -160,11 +187,11 @@ func TestPendingCommandsAreTakenInTheOrderOfTheirCreationByOneOwnerAtATime(t *te
 			held, err := table.Hold(background, tx, ids, "me", now.Add(90*time.Second))
 			require.NoError(t, err)
 			require.Equal(t, map[string]bool{"a": true, "b": true, "c": true}, held)
-			n, err := table.Settle(background, tx, []ledger.Row{{ID: "a", State: durable.Resolved, Value: []byte("1")}, {ID: "b", State: durable.Rejected}, {ID: "none"}}, now)
+			n, err := table.Settle(background, tx, []ledger.Row{{ID: "a", State: durable.Resolved, Value: []byte("1")}, {ID: "b", State: durable.Rejected}, {ID: "none"}})
 			require.NoError(t, err)
 			require.EqualValues(t, 2, n)
 		})
-		n, err := table.Settle(background, db, []ledger.Row{{ID: "a", State: durable.Rejected}}, now)
+		n, err := table.Settle(background, db, []ledger.Row{{ID: "a", State: durable.Rejected}})
 		require.NoError(t, err)
 		require.Zero(t, n, "it is settled")
 
