@@ -207,4 +207,3 @@ func TestAttackTwoValuesOfOneDurableIDOnPostgres(t *testing.T) {
 	require.Equal(t, rounds, winners)
 	require.Equal(t, "0", stuck)
 }
-

@@ -33,4 +33,3 @@ func TestAttackHandlersOfOneTypeAtOnce(t *testing.T) {
 	done.Wait()
 	require.EqualValues(t, 1, most.Load(), "handlers of one type at the same time")
 }
-

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"path/filepath"
 	"runtime"
 	"sync"
 	"testing"
@@ -16,7 +15,6 @@ import (
 
 	"github.com/groupcommit/groupcommit"
 	"github.com/groupcommit/groupcommit/durable"
-	mattn "github.com/mattn/go-sqlite3"
 	"github.com/stretchr/testify/require"
 )
 
@@ -63,40 +61,6 @@ func TestAttackNonDurableOverAPendingRow(t *testing.T) {
 	require.Error(t, err)
 	_, err = within(t, cs2.Go(background, "x", cmd{2}), 5*time.Second)
 	require.ErrorIs(t, err, groupcommit.ErrMismatch)
-}
-
-// Results that fit one by one do not fit into one blob.
-func TestAttackManyBigResults(t *testing.T) {
-	name := fmt.Sprintf("sqlite3-attack-%d", driverNames.Add(1))
-	groupcommit.Register(name, &mattn.SQLiteDriver{ConnectHook: func(c *mattn.SQLiteConn) error {
-		c.SetLimit(mattn.SQLITE_LIMIT_LENGTH, 1_000_000) // in place of 1e9
-		return nil
-	}}, groupcommit.Promises())
-	db, err := sql.Open(name, "file:"+filepath.Join(t.TempDir(), "a.db")+"?_journal=WAL&_sync=OFF")
-	require.NoError(t, err)
-	defer db.Close()
-	there, open := make(chan struct{}), make(chan struct{})
-	var once sync.Once
-	big := string(bytes.Repeat([]byte("x"), 20_000))
-	cs, err := groupcommit.Handle(db, func(_ context.Context, _ *sql.Tx, b []*groupcommit.Command[cmd, string]) error {
-		once.Do(func() { close(there); <-open })
-		for _, c := range b {
-			c.Resolve(big)
-		}
-		return nil
-	}, groupcommit.Retry(groupcommit.Never))
-	require.NoError(t, err)
-	cs.Go(background, "", cmd{0})
-	<-there
-	var ps []*groupcommit.PromiseOf[string]
-	for i := range 100 {
-		ps = append(ps, cs.Go(background, fmt.Sprint(i), cmd{i}))
-	}
-	close(open)
-	for _, p := range ps {
-		_, err := p.Await(background)
-		require.NoError(t, err)
-	}
 }
 
 // A codec that uses one buffer.

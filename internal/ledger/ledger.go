@@ -12,6 +12,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -87,15 +88,41 @@ func (t *Table) Record(ctx context.Context, tx durable.Querier, rows []Row, clai
 		}
 		return complete(len(rows), t.update(ctx, tx, rows, durable.Resolved))
 	}
-	for _, n := range alike(rows) {
-		c := affected(tx.ExecContext(ctx, `INSERT INTO groupcommit_promises (created_at, completed_at, kind, state, id, create_key, value)
-			SELECT $1, $1, $2, $3, j.value, substr($4, j.key * $5 + 1, $5), substr($6, j.key * $7 + 1, $7) FROM json_each($8) AS j`,
-			time.Now().UnixMilli(), t.Kind, int64(n.state), n.keys, int64(n.key), n.values, int64(n.value), jsonArray(n.ids)))
-		if err := complete(len(n.ids), c); err != nil {
-			return err
+	for piece := range pieces(rows) {
+		for _, n := range alike(piece) {
+			c := affected(tx.ExecContext(ctx, `INSERT INTO groupcommit_promises (created_at, completed_at, kind, state, id, create_key, value)
+				SELECT $1, $1, $2, $3, j.value, substr($4, j.key * $5 + 1, $5), substr($6, j.key * $7 + 1, $7) FROM json_each($8) AS j`,
+				time.Now().UnixMilli(), t.Kind, int64(n.state), n.keys, int64(n.key), n.values, int64(n.value), jsonArray(n.ids)))
+			if err := complete(len(n.ids), c); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
+}
+
+// mostBytes bounds what goes into the database together, but for a single row: there is a limit to a value, and results that
+// keep it one by one would exceed it together.
+const mostBytes = 4 << 20
+
+// pieces are rows, in their order, as many at a time as go into the database together.
+func pieces(rows []Row) iter.Seq[[]Row] {
+	return func(yield func([]Row) bool) {
+		for len(rows) > 0 {
+			n, bytes := 0, 0
+			for n < len(rows) {
+				bytes += len(rows[n].ID) + len(rows[n].Key) + len(rows[n].Value)
+				if n > 0 && bytes > mostBytes {
+					break
+				}
+				n++
+			}
+			if !yield(rows[:n]) {
+				return
+			}
+			rows = rows[n:]
+		}
+	}
 }
 
 // notes are rows with the same state, and keys and values of the same sizes. They go into SQLite together, in one blob each,
@@ -156,9 +183,18 @@ const datedAnew = time.Second / 2
 
 // update is PostgreSQL's, of rows that are in a state.
 func (t *Table) update(ctx context.Context, q durable.Querier, rows []Row, from durable.State) count {
-	if len(rows) == 0 {
-		return count{}
+	var all count
+	for rows := range pieces(rows) {
+		c := t.updatePiece(ctx, q, rows, from)
+		if c.err != nil {
+			return c
+		}
+		all.n += c.n
 	}
+	return all
+}
+
+func (t *Table) updatePiece(ctx context.Context, q durable.Querier, rows []Row, from durable.State) count {
 	states, vs := make([]string, len(rows)), make([]string, len(rows))
 	for i, r := range rows {
 		states[i], vs[i] = fmt.Sprint(int(r.State)), hex.EncodeToString(r.Value)

@@ -1,6 +1,7 @@
 package ledger_test
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"github.com/groupcommit/groupcommit/internal/pgtest"
 	"github.com/groupcommit/groupcommit/pgx"
 	"github.com/groupcommit/groupcommit/sqlite3"
+	mattn "github.com/mattn/go-sqlite3"
 	"github.com/stretchr/testify/require"
 )
 
@@ -116,6 +118,58 @@ func TestWhatIsRecordedIsAsOldAsItsCompletion(t *testing.T) {
 		var n, late int
 		require.NoError(t, db.QueryRow("SELECT count(*), sum(CASE WHEN completed_at >= $1 THEN 1 ELSE 0 END) FROM groupcommit_promises WHERE id <> ''", before-1).Scan(&n, &late))
 		require.Equal(t, []int{5, 5}, []int{n, late})
+	})
+}
+
+// How large a value may be is a limit of the connection's in SQLite, and lowered here.
+func TestResultsThatFitOneByOneFitTogether(t *testing.T) {
+	name := "sqlite3-of-5-MB"
+	sql.Register(name, &mattn.SQLiteDriver{ConnectHook: func(c *mattn.SQLiteConn) error {
+		c.SetLimit(mattn.SQLITE_LIMIT_LENGTH, 5_000_000)
+		return nil
+	}})
+	db, err := sql.Open(name, "file:"+filepath.Join(t.TempDir(), "test.db"))
+	require.NoError(t, err)
+	defer db.Close()
+	_, err = durable.Prepare(background, db)
+	require.NoError(t, err)
+	var all []ledger.Row
+	for i := range 30 {
+		all = append(all, ledger.Row{ID: fmt.Sprint(i), Key: "key", State: durable.Resolved, Value: bytes.Repeat([]byte{byte(i)}, 400_000)})
+	}
+	all = append(all, ledger.Row{ID: "large", State: durable.Resolved, Value: bytes.Repeat([]byte{1}, 4_900_000)})
+	table := &ledger.Table{Kind: "greet"}
+	record(t, db, table, all)
+	found, err := table.Read(background, db, []string{"0", "17", "29", "large"})
+	require.NoError(t, err)
+	for id, r := range found {
+		if id == "large" {
+			require.Len(t, r.Value, 4_900_000)
+		} else {
+			require.Equal(t, id, fmt.Sprint(r.Value[0]))
+			require.Len(t, r.Value, 400_000)
+		}
+	}
+	require.Len(t, found, 4)
+}
+
+func TestAnOutcomeOfManyPiecesIsComplete(t *testing.T) {
+	onDatabases(t, func(t *testing.T, db *sql.DB, table *ledger.Table) {
+		all := rows(13)
+		for i := range all {
+			all[i].Value = bytes.Repeat([]byte{byte(i)}, 1<<20)
+		}
+		record(t, db, table, all[:7])
+		for _, r := range all[7:] {
+			r.Created = noon
+			pending(t, db, table, "", r)
+		}
+		n, err := table.Settle(background, db, all[5:])
+		require.NoError(t, err)
+		require.EqualValues(t, len(all)-7, n, "those that were pending")
+		var is int
+		require.NoError(t, db.QueryRow("SELECT count(*) FROM groupcommit_promises WHERE length(value) = 1048576 AND state > 0").Scan(&is))
+		require.Equal(t, len(all), is)
 	})
 }
 
