@@ -257,29 +257,4 @@ func TestAttackFailuresInABatchOfEach(t *testing.T) {
 	require.Less(t, took, 4*time.Second, "a neighbour's pause")
 }
 
-func TestAttackPendingOfAnotherKind(t *testing.T) {
-	r := setUp(t, groupcommit.Promises())
-	cs := handle(t, r.db, func(context.Context, *sql.Tx, entries) error { return nil }, groupcommit.Durable())
-	do := func() time.Duration {
-		start := time.Now()
-		for i := range 20 {
-			tx, err := r.db.Begin()
-			require.NoError(t, err)
-			id := fmt.Sprint(start.UnixNano(), i)
-			require.NoError(t, cs.Add(background, tx, id, entry{i}))
-			require.NoError(t, tx.Commit())
-			_, err = cs.Do(background, id, entry{i})
-			require.NoError(t, err)
-		}
-		return time.Since(start)
-	}
-	do()
-	few := do()
-	r.exec(r.plain, "INSERT INTO groupcommit_promises (id, state, create_key, kind, param, created_at) SELECT 'o' || n, 0, '\\x00', 'other', '\\x00', n FROM generate_series(1, 100000) n")
-	r.exec(r.plain, "ANALYZE")
-	many := do()
-	t.Logf("20 added commands: %v; beside 100,000 pending ones of another kind: %v", few, many)
-	require.Less(t, many, 5*few)
-}
-
 var _ = pgtest.DSN

@@ -213,28 +213,4 @@ func TestAttackStress(t *testing.T) {
 	}
 }
 
-// 100,000 rows of another kind, which nobody handles.
-func TestAttackManyOfAnotherKind(t *testing.T) {
-	db, _ := attackDB(t)
-	cs := mustHandle(t, db, func(context.Context, *sql.Tx, []*commandOf) error { return nil }, groupcommit.Durable())
-	do := func() time.Duration {
-		start := time.Now()
-		for i := range 20 {
-			tx, err := db.Begin()
-			require.NoError(t, err)
-			id := fmt.Sprint(start.UnixNano(), i)
-			require.NoError(t, cs.Add(background, tx, id, cmd{i}))
-			require.NoError(t, tx.Commit())
-			_, err = cs.Do(background, id, cmd{i})
-			require.NoError(t, err)
-		}
-		return time.Since(start)
-	}
-	few := do()
-	exec(t, db, "WITH RECURSIVE k(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM k WHERE n < 100000) INSERT INTO groupcommit_promises (id, state, create_key, kind, param, created_at) SELECT 'o' || n, 0, 'k', 'other', 'p', n FROM k")
-	many := do()
-	t.Logf("20 added commands: %v; beside 100,000 pending ones of another kind: %v", few, many)
-	require.Less(t, many, 5*few)
-}
-
 var _ = errors.New

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -207,6 +209,101 @@ func pending(t *testing.T, db *sql.DB, table *ledger.Table, owner string, rows .
 		require.NoError(t, err)
 		require.Zero(t, n, "the id is taken")
 	}
+}
+
+// planned is a database that keeps the plan of each statement and does not run it.
+type planned struct {
+	*sql.DB
+	explain string
+	plans   []string
+}
+
+func (p *planned) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	rows, err := p.DB.QueryContext(ctx, p.explain+query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var plan strings.Builder
+	for rows.Next() {
+		columns, err := rows.Columns()
+		if err != nil {
+			return nil, err
+		}
+		line := make([]sql.RawBytes, len(columns))
+		into := make([]any, len(columns))
+		for i := range line {
+			into[i] = &line[i]
+		}
+		if err := rows.Scan(into...); err != nil {
+			return nil, err
+		}
+		fmt.Fprintf(&plan, "%s\n", line[len(line)-1])
+	}
+	p.plans = append(p.plans, plan.String())
+	return nil, errors.Join(errPlanned, rows.Err())
+}
+
+func (p *planned) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	_, err := p.QueryContext(ctx, query, args...)
+	return nil, err
+}
+
+var errPlanned = errors.New("it was planned")
+
+// Whatever else is pending, of other kinds.
+func TestPendingCommandsAreFoundByTheirKind(t *testing.T) {
+	onDatabases(t, func(t *testing.T, db *sql.DB, table *ledger.Table) {
+		p := &planned{DB: db, explain: "EXPLAIN QUERY PLAN "}
+		if table.Postgres {
+			p.explain = "EXPLAIN "
+		}
+		_, err := db.Exec(`WITH RECURSIVE k(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM k WHERE n < 5000)
+			INSERT INTO groupcommit_promises (id, state, kind, created_at) SELECT 'id ' || n, 0, 'other ' || (n % 10), n FROM k`)
+		require.NoError(t, err)
+		_, err = db.Exec("ANALYZE")
+		require.NoError(t, err)
+		_, err = table.Look(background, p, noon)
+		require.ErrorIs(t, err, errPlanned)
+		_, err = table.Waiting(background, p, noon, 1)
+		require.ErrorIs(t, err, errPlanned)
+		_, err = table.Take(background, p, "me", noon, noon, 100)
+		require.ErrorIs(t, err, errPlanned)
+		require.ErrorIs(t, table.Expire(background, p, noon), errPlanned)
+		require.ErrorIs(t, table.Release(background, p, "me"), errPlanned)
+		for _, plan := range p.plans {
+			require.NotContains(t, plan, "Seq Scan")
+			if table.Postgres {
+				require.Regexp(t, `groupcommit_promises_pending.*(\n.*)?Index Cond: \(\(?kind = `, plan)
+			} else {
+				require.Contains(t, plan, "groupcommit_promises_pending (kind=?")
+			}
+			require.NotContains(t, plan, "Sort")
+			require.NotContains(t, plan, "TEMP B-TREE FOR ORDER BY")
+		}
+		require.Len(t, p.plans, 5)
+	})
+}
+
+func TestLookSaysWhatIsDue(t *testing.T) {
+	onDatabases(t, func(t *testing.T, db *sql.DB, table *ledger.Table) {
+		look := func(want ledger.Due, after time.Duration) {
+			t.Helper()
+			due, err := table.Look(background, db, noon.Add(after))
+			require.NoError(t, err)
+			require.Equal(t, want, due)
+		}
+		another := &ledger.Table{Postgres: table.Postgres, Kind: "part"}
+		pending(t, db, another, "", ledger.Row{ID: "0", Created: noon, Timeout: noon})
+		look(ledger.Due{}, 0)
+		pending(t, db, table, "me", ledger.Row{ID: "mine", Created: noon, Timeout: noon.Add(time.Hour)})
+		look(ledger.Due{Pending: true}, time.Second)
+		look(ledger.Due{Pending: true, Free: true}, time.Minute)
+		look(ledger.Due{Pending: true, Late: true}, time.Hour)
+		pending(t, db, table, "", ledger.Row{ID: "free", Created: noon})
+		look(ledger.Due{Pending: true, Free: true}, time.Second)
+		look(ledger.Due{Pending: true, Free: true, Late: true}, time.Hour)
+	})
 }
 
 func TestPendingCommandsAreTakenInTheOrderOfTheirCreationByOneOwnerAtATime(t *testing.T) {
