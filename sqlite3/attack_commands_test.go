@@ -361,23 +361,6 @@ func TestAttackPausesKeepEverybodyOut(t *testing.T) {
 	require.NoError(t, err, "after %v", time.Since(start))
 }
 
-func TestAttackCancelOfAnotherKind(t *testing.T) {
-	db, _ := attackDB(t)
-	hold := make(chan struct{})
-	a := mustHandle(t, db, func(context.Context, *sql.Tx, []*commandOf) error { return errOops }, groupcommit.Durable(), groupcommit.Retry(groupcommit.Constant(time.Hour, 1)))
-	b, err := groupcommit.Handle(db, func(context.Context, *sql.Tx, []*groupcommit.Command[cmdB, int]) error { return nil }, groupcommit.Durable())
-	require.NoError(t, err)
-	_ = hold
-	a.Go(background, "x", cmd{1})
-	require.ErrorIs(t, b.Cancel(background, "x"), durable.ErrNotFound, "x is no command of b's")
-}
-
-func TestAttackDurableOptionsWithoutDurable(t *testing.T) {
-	db, _ := attackDB(t)
-	_, err := groupcommit.Handle(db, func(context.Context, *sql.Tx, []*commandOf) error { return nil }, groupcommit.Timeout(time.Second), groupcommit.Lease(time.Second))
-	require.Error(t, err)
-}
-
 func TestAttackRejectNilAfterReturn(t *testing.T) {
 	db, _ := attackDB(t)
 	var kept *commandOf
@@ -506,32 +489,4 @@ func TestAttackPendingErrorHasNoID(t *testing.T) {
 			require.NotEmpty(t, pending.ID, "%v", err)
 		}
 	}
-}
-
-// How much does a keeper write while there is nothing for it to do?
-func TestAttackKeeperPolls(t *testing.T) {
-	db, _ := attackDB(t)
-	gate := make(chan struct{})
-	cs := mustHandle(t, db, func(context.Context, *sql.Tx, []*commandOf) error {
-		select {
-		case <-gate:
-			return nil
-		default:
-			return errOops // in a pause: the batch is nobody's load
-		}
-	}, groupcommit.Durable(), groupcommit.Retry(groupcommit.Constant(time.Hour, 1)))
-	for i := range 2000 {
-		exec(t, db, "INSERT INTO groupcommit_promises (id, state, create_key, kind, param, created_at, lease_owner, lease_until) VALUES (?, 0, 'k', 'sqlite3_test.cmd', ?, ?, 'another', ?)",
-			fmt.Sprint(i), []byte(`{"N":1}`), time.Now().UnixMilli(), time.Now().Add(time.Hour).UnixMilli())
-	}
-	st := func() groupcommit.Stats { s, err := groupcommit.StatsOf(db); require.NoError(t, err); return s }
-	before := st()
-	time.Sleep(2 * time.Second)
-	idle := st()
-	ctx, cancel := context.WithTimeout(background, 2*time.Second)
-	defer cancel()
-	cs.Recover(ctx)
-	after := st()
-	t.Logf("writes in 2 s: %d; while Recover waits for another process's: %d", idle.Calls-before.Calls, after.Calls-idle.Calls)
-	close(gate)
 }

@@ -3,7 +3,6 @@ package sqlite3_test
 import (
 	"context"
 	"database/sql"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -54,20 +53,6 @@ func TestAttackTimedOutLongAgo(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, durable.RejectedTimedout, p.State)
 	t.Log(p.Completed)
-}
-
-func TestAttackALongKind(t *testing.T) {
-	db, _ := attackDB(t)
-	type c = struct {
-		A int `json:"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"`
-	}
-	cs, err := groupcommit.Handle(db, func(context.Context, *sql.Tx, []*groupcommit.Command[c, int]) error { return nil })
-	t.Log(err)
-	if err == nil {
-		_, err = cs.Do(background, "x", c{1})
-		t.Log(err, strings.Repeat("-", 3))
-	}
-	require.Error(t, err, "a kind has 1 to 255 bytes")
 }
 
 // Do the batches of one type come one after the other, as Handle says?

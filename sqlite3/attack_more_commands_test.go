@@ -1,10 +1,8 @@
 package sqlite3_test
 
 import (
-	"bytes"
 	"context"
 	"database/sql"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -39,16 +37,6 @@ func TestAttackTimeoutWhileTheBatchPauses(t *testing.T) {
 	require.Equal(t, durable.RejectedTimedout, p.State())
 }
 
-func TestAttackAddThatIsIgnored(t *testing.T) {
-	db, _ := attackDB(t)
-	cs := mustHandle(t, db, func(context.Context, *sql.Tx, []*commandOf) error { return nil }, groupcommit.Durable())
-	exec(t, db, "CREATE TRIGGER deaf BEFORE INSERT ON groupcommit_promises BEGIN SELECT RAISE(IGNORE); END")
-	tx, err := db.Begin()
-	require.NoError(t, err)
-	defer tx.Rollback()
-	require.Error(t, cs.Add(background, tx, "x", cmd{1}), "nothing was recorded")
-}
-
 func TestAttackNonDurableOverAPendingRow(t *testing.T) {
 	db, again := attackDB(t)
 	cs := mustHandle(t, db, func(context.Context, *sql.Tx, []*commandOf) error { return errOops },
@@ -61,51 +49,6 @@ func TestAttackNonDurableOverAPendingRow(t *testing.T) {
 	require.Error(t, err)
 	_, err = within(t, cs2.Go(background, "x", cmd{2}), 5*time.Second)
 	require.ErrorIs(t, err, groupcommit.ErrMismatch)
-}
-
-// A codec that uses one buffer.
-type reusing struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (r *reusing) Encode(v any) ([]byte, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.buf.Reset()
-	err := json.NewEncoder(&r.buf).Encode(v)
-	return r.buf.Bytes(), err
-}
-func (r *reusing) Decode(d []byte, v any) error { return json.Unmarshal(d, v) }
-
-// keeping keeps what it is given to decode, as a protobuf with aliasing does.
-func TestAttackACodecWithOneBuffer(t *testing.T) {
-	db, _ := attackDB(t)
-	var mu sync.Mutex
-	there, open := make(chan struct{}), make(chan struct{})
-	var once sync.Once
-	cs := mustHandle(t, db, func(ctx context.Context, _ *sql.Tx, b []*commandOf) error {
-		once.Do(func() { close(there); <-open })
-		mu.Lock()
-		defer mu.Unlock()
-		for _, c := range b {
-			c.Resolve(c.Value.N)
-		}
-		return nil
-	}, groupcommit.WithCodec(&reusing{}))
-	cs.Go(background, "", cmd{0})
-	<-there
-	for i := range 5 {
-		cs.Go(background, fmt.Sprint(i), cmd{i})
-	}
-	p := cs.Go(background, "last", cmd{9})
-	close(open)
-	within(t, p, 5*time.Second)
-	for i := range 5 {
-		r, err := cs.Do(background, fmt.Sprint(i), cmd{i})
-		require.NoError(t, err)
-		require.Equal(t, i, r, "the recorded result of another")
-	}
 }
 
 // Everything at once, and a Close in the middle.

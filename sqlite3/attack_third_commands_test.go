@@ -76,14 +76,6 @@ func TestAttackSecondClose(t *testing.T) {
 	require.ErrorIs(t, err, groupcommit.ErrClosed)
 }
 
-func TestAttackAfterClose(t *testing.T) {
-	db, _ := attackDB(t)
-	cs := mustHandle(t, db, func(context.Context, *sql.Tx, []*commandOf) error { return nil }, groupcommit.Durable())
-	require.NoError(t, db.Close())
-	require.ErrorIs(t, cs.Cancel(background, "x"), groupcommit.ErrClosed)
-	require.ErrorIs(t, cs.Recover(background), groupcommit.ErrClosed)
-}
-
 func TestAttackMemory(t *testing.T) {
 	name := fmt.Sprintf("sqlite3-attack-%d", driverNames.Add(1))
 	_ = name

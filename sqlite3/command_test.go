@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -58,6 +59,53 @@ func TestAFullDiskIsNoFaultOfADurableCommand(t *testing.T) {
 	_, err = cs.Do(soon(t), "y", entry{1})
 	require.Equal(t, mattn.ErrConstraint, code(t, err))
 	require.Equal(t, durable.Rejected, stateOf(t, db, "y"))
+}
+
+// What a keeper updates is seen when its statement is prepared, whether it finds a row or not.
+func TestAKeeperThatHasNothingToDoWritesNothing(t *testing.T) {
+	var updates atomic.Int32
+	_, driverName := hookedDrivers(func(c *mattn.SQLiteConn) error {
+		c.RegisterAuthorizer(func(op int, table, _, _ string) int {
+			if op == mattn.SQLITE_UPDATE && table == "groupcommit_promises" {
+				updates.Add(1)
+			}
+			return mattn.SQLITE_OK
+		})
+		return nil
+	}, groupcommit.Promises())
+	db := openDB(t, driverName, dsnOf(t, ""), "CREATE TABLE a (k, v)")
+	cs := handle(t, db, func(context.Context, *sql.Tx, []*groupcommit.Command[entry, int]) error { return nil },
+		groupcommit.Durable(), groupcommit.Lease(100*time.Millisecond)) // a round every 25 ms
+	tx, err := db.Begin()
+	require.NoError(t, err)
+	require.NoError(t, cs.Add(background, tx, "x", entry{1}))
+	exec(t, tx, "UPDATE groupcommit_promises SET lease_owner = 'another', lease_until = ? WHERE id = 'x'", time.Now().Add(time.Hour).UnixMilli())
+	require.NoError(t, tx.Commit())
+	p := cs.Go(background, "x", entry{1}) // asks for it again and again
+	updates.Store(0)
+	before, err := groupcommit.StatsOf(db)
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(background, 300*time.Millisecond)
+	defer cancel()
+	require.ErrorIs(t, cs.Recover(ctx), context.DeadlineExceeded)
+	after, err := groupcommit.StatsOf(db)
+	require.NoError(t, err)
+	require.Zero(t, updates.Load())
+	require.Equal(t, before.Calls, after.Calls)
+
+	exec(t, db, "UPDATE groupcommit_promises SET lease_until = 0 WHERE id = 'x'")
+	_, err = p.Await(soon(t))
+	require.NoError(t, err)
+}
+
+func TestAnAddThatTheTableDoesNotTakeIsAnError(t *testing.T) {
+	db, _ := promising(t, "")
+	cs := handle(t, db, func(context.Context, *sql.Tx, []*groupcommit.Command[entry, int]) error { return nil }, groupcommit.Durable())
+	exec(t, db, "CREATE TRIGGER deaf BEFORE INSERT ON groupcommit_promises BEGIN SELECT RAISE(IGNORE); END")
+	tx, err := db.Begin()
+	require.NoError(t, err)
+	defer tx.Rollback()
+	require.ErrorContains(t, cs.Add(background, tx, "x", entry{1}), `id "x": groupcommit_promises neither takes a row with it nor shows one`)
 }
 
 func TestWhichErrorsAreOfTheEnvironment(t *testing.T) {

@@ -734,6 +734,8 @@ func badHandlers(s *scene) {
 	require.NoError(s, db.Close())
 	_, err = durables.Do(background, "x", put{1})
 	require.ErrorIs(s, err, groupcommit.ErrClosed)
+	require.ErrorIs(s, durables.Cancel(background, "x"), groupcommit.ErrClosed)
+	require.ErrorIs(s, durables.Recover(background), groupcommit.ErrClosed)
 	_, err = groupcommit.Handle(db, groupcommit.Each(func(context.Context, *sql.Tx, name2) (int, error) { return 0, nil }))
 	require.Error(s, err)
 }

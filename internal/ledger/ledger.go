@@ -31,6 +31,7 @@ type Table struct {
 // Row is a command in the table.
 type Row struct {
 	ID      string
+	Kind    string // "": it is no command
 	Key     durable.Key
 	State   durable.State
 	Value   []byte // the outcome's
@@ -220,7 +221,7 @@ func (t *Table) Read(ctx context.Context, q durable.Querier, ids []string) (map[
 }
 
 // columns are those that scan reads.
-const columns = "id, state, create_key, value, param, lease_owner, created_at, timeout"
+const columns = "id, kind, state, create_key, value, param, lease_owner, created_at, timeout"
 
 // in is a condition that something is one of the ids, which are the statement's first argument.
 func (t *Table) in(ids []string) (condition, arg string) {
@@ -271,12 +272,12 @@ func scan(rows *sql.Rows, err error) (found []Row, _ error) {
 	for rows.Next() {
 		var r Row
 		var key []byte
-		var owner sql.NullString
+		var kind, owner sql.NullString
 		var created, timeout sql.NullInt64
-		if err := rows.Scan(&r.ID, &r.State, &key, &r.Value, &r.Param, &owner, &created, &timeout); err != nil {
+		if err := rows.Scan(&r.ID, &kind, &r.State, &key, &r.Value, &r.Param, &owner, &created, &timeout); err != nil {
 			return nil, err
 		}
-		r.Key, r.Owner, r.Created = durable.Key(key), owner.String, time.UnixMilli(created.Int64)
+		r.Kind, r.Key, r.Owner, r.Created = kind.String, durable.Key(key), owner.String, time.UnixMilli(created.Int64)
 		if timeout.Valid {
 			r.Timeout = time.UnixMilli(timeout.Int64)
 		}

@@ -319,7 +319,7 @@ func TestPendingCommandsAreTakenInTheOrderOfTheirCreationByOneOwnerAtATime(t *te
 		taken, err := table.Take(background, db, "me", now, now.Add(time.Minute), 2)
 		require.NoError(t, err)
 		require.Len(t, taken, 2)
-		require.Equal(t, ledger.Row{ID: "c", Key: "kc", Param: []byte("pc"), Owner: "me", Created: noon.Local()}, taken[0])
+		require.Equal(t, ledger.Row{ID: "c", Kind: "greet", Key: "kc", Param: []byte("pc"), Owner: "me", Created: noon.Local()}, taken[0])
 		require.Equal(t, "a", taken[1].ID)
 		taken, err = table.Take(background, db, "me", now, now.Add(time.Minute), 2)
 		require.NoError(t, err)
