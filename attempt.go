@@ -39,6 +39,7 @@ type attempt struct {
 	culprit *Call   // err is of this one alone
 	began   bool    // the handler was reached
 	split   bool    // err may be of any one of them: COMMIT found it
+	severed bool    // the connection was gone when err came
 	final   bool    // trying again would be wrong
 	unknown bool    // COMMIT was sent, and its answer never came
 	commit  time.Duration
@@ -59,6 +60,7 @@ func (m *commander) attempt(batch []*Call, t *turn) *attempt {
 	defer a.end()
 	for _, step := range []func() error{a.claim, a.run, a.record, a.finish} {
 		if a.err = step(); a.err != nil {
+			a.severed = a.ctx.Err() == nil && a.gone()
 			return a
 		}
 	}
@@ -150,7 +152,7 @@ func (a *attempt) claim() error {
 		}
 		return nil
 	}
-	found, err := m.table.Claim(a.ctx, a.tx, rows, a.now)
+	found, err := m.table.Claim(a.ctx, a.tx, rows)
 	if err != nil {
 		return err
 	}
@@ -224,6 +226,18 @@ func (a *attempt) state() (inTx, idle bool, err error) {
 	return inTx, idle, err
 }
 
+// gone reports that the connection is there no longer.
+func (a *attempt) gone() (gone bool) {
+	err := a.own(func(c *conn) error {
+		if c.physical != nil {
+			v, ok := c.session.(driver.Validator)
+			gone = ok && !v.IsValid()
+		}
+		return nil
+	})
+	return gone || err != nil
+}
+
 // record writes down what the commands with ids have come to.
 func (a *attempt) record() error {
 	m := a.commander
@@ -250,7 +264,7 @@ func (a *attempt) record() error {
 	if m.keeper == nil {
 		return m.table.Record(a.ctx, a.tx, rows, a.now)
 	}
-	n, err := m.table.Settle(a.ctx, a.tx, rows, a.now)
+	n, err := m.table.Settle(a.ctx, a.tx, rows)
 	if err == nil && n != int64(len(rows)) {
 		err = fmt.Errorf("groupcommit: the outcomes of %d commands could not be recorded: groupcommit_promises has taken %d", len(rows), n)
 	}

@@ -3,6 +3,7 @@ package groupcommit
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"sync"
 	"testing"
@@ -90,6 +91,53 @@ func TestCommandsOnADriverThatNobodyKnows(t *testing.T) {
 		require.ErrorAs(t, err, &unknown)
 		require.Equal(t, errFake, unknown.Cause)
 		require.Len(t, sizes, 1+3+3+1)
+	})
+}
+
+func TestTryOnADriverThatNobodyKnows(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		cs, err := Handle(f.db(t), Each(func(ctx context.Context, tx *sql.Tx, n number) (int, error) {
+			query := "INSERT INTO a VALUES (1)"
+			if n == 2 {
+				query = "INSERT FAIL"
+			}
+			_, err := tx.ExecContext(ctx, query)
+			return int(n), err
+		}), Retry(Constant(0, 2)))
+		require.NoError(t, err)
+		_, err = cs.Do(t.Context(), "", 1)
+		require.NoError(t, err)
+		_, err = cs.Do(t.Context(), "", 2)
+		require.Same(t, errFake, err)
+		f.on("rollback", "", 1, errors.New("rollback fails"))
+		_, err = cs.Do(t.Context(), "", 2)
+		require.Same(t, errFake, err)
+		f.on("commit", "", 1, driver.ErrBadConn)
+		_, err = cs.Do(t.Context(), "", 3)
+		require.ErrorAs(t, err, new(*OutcomeUnknownError))
+		require.NotErrorIs(t, err, driver.ErrBadConn, "database/sql would run it again")
+		f.restart()
+		_, err = cs.Do(t.Context(), "", 3)
+		require.NoError(t, err)
+		require.Len(t, f.stored(), 2)
+	})
+}
+
+func TestAHandlerThatEndsItsTransactionIsNotTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, tries := newFake(), 0
+		cs, err := Handle(f.db(t), func(ctx context.Context, tx *sql.Tx, _ []*Command[number, int]) error {
+			tries++
+			tx.ExecContext(ctx, "INSERT INTO a VALUES (1)")
+			tx.Commit()
+			return errFake
+		}, Retry(Constant(0, 3)))
+		require.NoError(t, err)
+		_, err = cs.Do(t.Context(), "", 1)
+		require.ErrorContains(t, err, "must not end its transaction")
+		require.Equal(t, 1, tries)
+		require.Empty(t, f.stored())
 	})
 }
 

@@ -51,8 +51,8 @@ func newCommander(d *database, typ reflect.Type, opts []Option) (*commander, err
 	if l, err = l.with(opts); err != nil {
 		return nil, err
 	}
-	if h.kind == "" {
-		h.kind = typ.String()
+	if err := h.complete(typ); err != nil {
+		return nil, err
 	}
 	if h.durable && !l.promises {
 		return nil, fmt.Errorf("groupcommit: Handle of %v: option Durable needs a database that keeps promises; open it with Promises() or %spromises=on", typ, prefix)
@@ -362,7 +362,7 @@ func (m *commander) giveUp(batch []*Call, a *attempt) {
 			c.Answer(nil, a.err)
 			c.doubtful()
 		}
-	case !a.final && (!a.began || a.unknown || m.closing.Err() != nil || m.db.transient(a.err)):
+	case !a.final && (!a.began || a.unknown || m.closing.Err() != nil || a.severed || m.blameless(a.err)):
 		m.keeper.leavePending(batch, a.err)
 	default:
 		m.keeper.reject(batch, a.err)

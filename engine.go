@@ -34,6 +34,8 @@ type Settings struct {
 }
 
 // A Session is an [Engine] on one physical connection. It is never used by two goroutines at once.
+//
+// One that is a driver.Validator, too, says by IsValid whether the connection is still there.
 type Session interface {
 	// Traits describes the database. It returns the same for every connection of one data source.
 	Traits() Traits
@@ -145,6 +147,9 @@ type Traits struct {
 	// Transient reports that an error is certain to have left nothing behind and may not come again: the call is
 	// tried again by the policy of [Retry]. nil: none is.
 	Transient func(error) bool
+	// Environment reports that an error is none of the statement's: a server or a disk that does not serve, a lock that
+	// somebody else has. At another time the same statement may do. nil: none is.
+	Environment func(error) bool
 }
 
 // needsConn reports that the arguments must be seen by the connection that the call runs on, and by no other.

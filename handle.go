@@ -1,6 +1,7 @@
 package groupcommit
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"database/sql"
@@ -210,7 +211,7 @@ func (m *commander) encode(v any) (data []byte, err error) {
 		data, err = m.limits.handling.codec.Encode(v)
 		return err
 	})
-	return data, err
+	return bytes.Clone(data), err // a codec may use its buffer again
 }
 
 func (m *commander) decode(data []byte, v any) error {

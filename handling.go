@@ -1,8 +1,10 @@
 package groupcommit
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"time"
 
 	"github.com/groupcommit/groupcommit/durable"
@@ -12,16 +14,32 @@ import (
 type handling struct {
 	kind    string // "": by the command's type
 	durable bool
-	lease   time.Duration
+	lease   time.Duration // 0: the default
 	timeout time.Duration // 0: never
 	codec   Codec
 }
 
-var defaultHandling = handling{lease: 10 * time.Second, codec: jsonCodec{}}
+var defaultHandling = handling{codec: jsonCodec{}}
+
+const defaultLease = 10 * time.Second
+
+// complete fills in what was not given for commands of a type, and refuses what does not go together.
+func (h *handling) complete(typ reflect.Type) error {
+	if h.kind == "" {
+		if h.kind = typ.String(); durable.CheckID(h.kind) != nil {
+			return fmt.Errorf("groupcommit: Handle of %.60v…: the type's name is no kind: it is %d bytes long, and a kind is 1 to 255 bytes of UTF-8 without NUL; give it one with Kind", typ, len(h.kind))
+		}
+	}
+	if !h.durable && (h.lease != 0 || h.timeout != 0) {
+		return fmt.Errorf("groupcommit: Handle of %v: options Lease and Timeout are allowed with Durable only", typ)
+	}
+	h.lease = cmp.Or(h.lease, defaultLease)
+	return nil
+}
 
 // A Codec turns the values and the results of commands into bytes and back. What it encodes must decode for as long as a
 // database keeps promises, also by a later version of the program. The same value must always give the same bytes: by
-// these a command that comes again with an id is known. Its methods are called by many goroutines at once.
+// these a command that comes again with an id is known. They are copied. Its methods are called by many goroutines at once.
 type Codec interface {
 	Encode(v any) ([]byte, error)
 	// Decode puts what data holds into v, a pointer to a new value.
@@ -46,7 +64,8 @@ func Durable() Option {
 
 // Kind is an option of [Handle]: the name that commands of the type have in the database. The default is the type's own
 // name, such as main.InsertUser: commands that are recorded under it are lost to a program that calls the type something
-// else. 1 to 255 bytes of UTF-8 without NUL.
+// else, and another program on the same database whose type has the same name would carry them out as its own, or be answered
+// with their results. So programs that share a database should name their kinds. 1 to 255 bytes of UTF-8 without NUL.
 func Kind(name string) Option {
 	return forHandler("Kind", func(h *handling) error {
 		if durable.CheckID(name) != nil {

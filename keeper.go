@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"maps"
@@ -29,7 +30,7 @@ type keeper struct {
 	owner     string // of the leases: this process
 	store     durable.Store
 	rounds    *repeater
-	renewed   time.Time // when the leases last were; the rounds' own
+	tended    time.Time // when tend was last called; the rounds' own
 
 	mu      sync.Mutex          // guards the rest
 	held    map[string]bool     // commands that are with the batcher, or wait for another attempt
@@ -158,7 +159,10 @@ func (m *commander) add(ctx context.Context, tx *sql.Tx, c *Call) error {
 		if err != nil {
 			return err
 		}
-		if r, ok := found[c.id]; ok && r.Key != c.print {
+		switch r, ok := found[c.id]; {
+		case !ok:
+			return hidden(c.id)
+		case r.Key != c.print:
 			return mismatch(c.id)
 		}
 	}
@@ -219,7 +223,11 @@ func (k *keeper) launch(p *Promise) {
 			return
 		}
 	}
-	p.reject(fmt.Errorf("groupcommit: id %q: groupcommit_promises neither takes a row with it nor shows one; a trigger or a policy may hide it", c.id))
+	p.reject(hidden(c.id))
+}
+
+func hidden(id string) error {
+	return fmt.Errorf("groupcommit: id %q: groupcommit_promises neither takes a row with it nor shows one; a trigger or a policy may hide it", id)
 }
 
 // hand gives a command that is leased to this process to the batcher. If there is no room, it is left to a later round: it is
@@ -270,17 +278,17 @@ func (k *keeper) await(p *Promise) {
 func (k *keeper) round(ctx context.Context) (next time.Duration) {
 	m := k.commander
 	db, start := m.db.virtual, time.Now()
-	waiting, err := m.table.Waiting(ctx, db, start, 1)
-	if err != nil || len(waiting) == 0 && !k.awaits() {
-		return 0 // to write nothing costs a turn on the writer
+	due, err := m.table.Look(ctx, db, start) // to write nothing costs a turn on the writer
+	if err != nil || !due.Pending && !k.awaits() {
+		return 0
 	}
-	m.table.Expire(ctx, db, start)
-	if ids := k.inHand(); len(ids) > 0 && start.Sub(k.renewed) >= k.lease()/4 {
-		if m.table.Renew(ctx, db, ids, k.owner, start.Add(k.lease())) == nil {
-			k.renewed = start
-		}
+	if due.Late {
+		m.table.Expire(ctx, db, start)
 	}
-	more := k.take(ctx, start)
+	if start.Sub(k.tended) >= k.lease()/4 {
+		k.tend(ctx, start)
+	}
+	more := due.Free && k.take(ctx, start)
 	k.ask(ctx)
 	switch {
 	case more:
@@ -289,6 +297,37 @@ func (k *keeper) round(ctx context.Context) (next time.Duration) {
 		return askEvery
 	}
 	return 0
+}
+
+// tend renews the leases of what is in hand, and forgets why commands could not be decoded that are no longer pending.
+func (k *keeper) tend(ctx context.Context, now time.Time) {
+	m := k.commander
+	if ids := k.inHand(); len(ids) > 0 && m.table.Renew(ctx, m.db.virtual, ids, k.owner, now.Add(k.lease())) != nil {
+		return
+	}
+	k.tended = now
+	k.mu.Lock()
+	broken := slices.Collect(maps.Keys(k.broken))
+	k.mu.Unlock()
+	if len(broken) == 0 {
+		return
+	}
+	found, err := m.table.Read(ctx, m.db.virtual, broken)
+	if err != nil {
+		return
+	}
+	for _, id := range broken {
+		if r, ok := found[id]; !ok || r.State.Done() {
+			k.mend(id)
+		}
+	}
+}
+
+// mend forgets why a command could not be decoded.
+func (k *keeper) mend(id string) {
+	k.mu.Lock()
+	delete(k.broken, id)
+	k.mu.Unlock()
 }
 
 func (k *keeper) inHand() []string {
@@ -314,17 +353,11 @@ func (k *keeper) take(ctx context.Context, now time.Time) (more bool) {
 	if err != nil {
 		return false
 	}
-	var broken, flying []string
+	var flying []string
 	for _, r := range rows {
-		switch k.adopt(r) {
-		case errBroken:
-			broken = append(broken, r.ID)
-		case errFlying:
+		if !k.adopt(r) {
 			flying = append(flying, r.ID)
 		}
-	}
-	if len(broken) > 0 {
-		m.table.Shelve(ctx, m.db.virtual, broken, now.Add(k.lease()))
 	}
 	if len(flying) > 0 {
 		m.table.Shelve(ctx, m.db.virtual, flying, now)
@@ -332,13 +365,10 @@ func (k *keeper) take(ctx context.Context, now time.Time) (more bool) {
 	return len(rows) == n
 }
 
-var (
-	errBroken = errors.New("the command's value does not decode")
-	errFlying = errors.New("a call with the command's id is under way, and will find the command, or be of another kind")
-)
-
-// adopt hands in a command that was recorded elsewhere.
-func (k *keeper) adopt(r ledger.Row) error {
+// adopt hands in a command that was recorded elsewhere. One whose value does not decode keeps its lease, so that it is not tried
+// again before that has ended; meanwhile it is handed in if somebody here asks for it, and so has the value. It returns false
+// if a call with the command's id is under way, which will find the command, or is of another kind.
+func (k *keeper) adopt(r ledger.Row) bool {
 	m := k.commander
 	k.mu.Lock()
 	p, ok := k.awaited[r.ID]
@@ -347,25 +377,25 @@ func (k *keeper) adopt(r ledger.Row) error {
 	k.mu.Unlock()
 	if ok {
 		k.hand(p)
-		return nil
+		return true
 	}
 	p, err := m.revive(r)
 	if err != nil {
 		k.mu.Lock()
 		k.broken[r.ID] = err
 		k.mu.Unlock()
-		return errBroken
+		return true
 	}
 	c := &p.call
 	c.ctx, c.print, c.task.recorded = context.Background(), r.Key, true
 	f, mine, err := m.db.flights.board(r.ID, r.Key)
 	if err != nil || !mine {
-		return errFlying
+		return false
 	}
 	f.brief = true
 	p.flights, p.flight = &m.db.flights, f
 	k.hand(p)
-	return nil
+	return true
 }
 
 // ask settles the promises whose commands somebody else has settled, and hands in those that are ours after all.
@@ -417,6 +447,11 @@ func (k *keeper) leavePending(batch []*Call, cause error) {
 	k.commander.table.Shelve(k.commander.closing, k.commander.db.virtual, ids, time.Now()) // if not, the lease ends by itself
 }
 
+// blameless reports an error that is none of the commands' that it came to: they are to be tried again, as long as it takes.
+func (m *commander) blameless(err error) bool {
+	return m.db.transient(err) || errors.Is(err, driver.ErrBadConn) || m.traits.Environment != nil && m.traits.Environment(err)
+}
+
 // reject records the end of commands whose handler has failed for good.
 func (k *keeper) reject(batch []*Call, cause error) {
 	m := k.commander
@@ -428,7 +463,7 @@ func (k *keeper) reject(batch []*Call, cause error) {
 		rows[i] = ledger.Row{ID: c.id, State: durable.Rejected, Value: value}
 	}
 	ctx := context.Background()
-	n, err := m.table.Settle(ctx, m.db.virtual, rows, time.Now())
+	n, err := m.table.Settle(ctx, m.db.virtual, rows)
 	var found map[string]ledger.Row
 	if err == nil && n < int64(len(batch)) { // somebody else was faster with some
 		found, err = m.table.Read(ctx, m.db.virtual, ids)
@@ -453,9 +488,27 @@ func (m *commander) cancel(ctx context.Context, id string) error {
 	case handledBy(ctx) == m.db:
 		return errWaitsForItself
 	}
-	_, err := m.keeper.store.Cancel(withoutID(ctx), durable.CompleteRequest{ID: id})
+	if err := m.db.keeps(id); err != nil {
+		return err
+	}
+	if !m.batch.accept() {
+		return ErrClosed
+	}
+	defer m.batch.active.Done()
+	ctx = withoutID(ctx)
+	found, err := m.table.Read(ctx, m.db.virtual, []string{id})
+	if err != nil {
+		return err
+	}
+	if found[id].Kind != m.table.Kind { // it may be there, and be another's
+		return fmt.Errorf("%w: %q, of kind %q", durable.ErrNotFound, id, m.table.Kind)
+	}
+	if _, err := m.keeper.store.Cancel(ctx, durable.CompleteRequest{ID: id}); err != nil {
+		return err
+	}
+	m.keeper.mend(id)
 	m.keeper.rounds.soon()
-	return err
+	return nil
 }
 
 func (m *commander) recover(ctx context.Context) error {
@@ -466,9 +519,12 @@ func (m *commander) recover(ctx context.Context) error {
 		return errWaitsForItself
 	}
 	k, before := m.keeper, time.Now()
+	k.rounds.soon()
 	for {
-		k.rounds.soon()
 		left, broken, err := k.left(ctx, before)
+		if m.closing.Err() != nil {
+			return ErrClosed
+		}
 		if err != nil {
 			return err
 		}

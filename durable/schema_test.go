@@ -124,6 +124,8 @@ func TestTheTableMayBeMadeByHand(t *testing.T) {
 		run(t, db, durable.Schema(d)...)
 		run(t, db, "ALTER TABLE groupcommit_promises ADD COLUMN more TEXT")
 		works(t, db)
+		run(t, db, "DROP INDEX groupcommit_promises_pending", "DROP INDEX groupcommit_promises_completed")
+		works(t, db)
 	})
 }
 

@@ -3,8 +3,11 @@ package pgx_test
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
+	"io"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -36,6 +39,13 @@ func handle[R any](t *testing.T, db *sql.DB, h groupcommit.Handler[entry, R], op
 	cs, err := groupcommit.Handle(db, h, opts...)
 	require.NoError(t, err)
 	return cs
+}
+
+// soon is a context for what must not wait for ever.
+func soon(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(background, 20*time.Second)
+	t.Cleanup(cancel)
+	return ctx
 }
 
 // heldBatch has n commands in one batch, which begins when release is called. The others may be anything.
@@ -140,6 +150,65 @@ func TestAConnectionThatDiesInAHandlerIsAnotherAttempts(t *testing.T) {
 	r.once(1)
 }
 
+func TestALostServerIsNoFaultOfADurableCommand(t *testing.T) {
+	raise := func(code string) func(context.Context, *sql.Tx, *proxy.Proxy) error {
+		return func(ctx context.Context, tx *sql.Tx, _ *proxy.Proxy) error {
+			_, err := tx.ExecContext(ctx, "DO $$BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '"+code+"'; END$$")
+			return err
+		}
+	}
+	cut := func(ctx context.Context, tx *sql.Tx, p *proxy.Proxy) error {
+		var once atomic.Bool
+		p.OnClient(func(proxy.Message) proxy.Action {
+			if once.CompareAndSwap(false, true) {
+				return proxy.Cut
+			}
+			return proxy.Pass
+		})
+		_, err := tx.ExecContext(ctx, "SELECT 1")
+		return err
+	}
+	for name, c := range map[string]struct {
+		fail func(context.Context, *sql.Tx, *proxy.Proxy) error
+		ours bool
+	}{
+		"the backend is ended": {func(ctx context.Context, tx *sql.Tx, _ *proxy.Proxy) error {
+			_, err := tx.ExecContext(ctx, "SELECT pg_terminate_backend(pg_backend_pid())")
+			return err
+		}, false},
+		"the connection is cut": {cut, false},
+		"and nobody is told of it": {func(ctx context.Context, tx *sql.Tx, p *proxy.Proxy) error {
+			cut(ctx, tx, p)
+			return errors.New("the handler's own words")
+		}, false},
+		"the disk is full":      {raise("53100"), false},
+		"memory":                {raise("53200"), false},
+		"the system":            {raise("58030"), false},
+		"a standby":             {raise("25006"), false},
+		"a statement's timeout": {raise("57014"), true},
+		"a division by zero":    {raise("22012"), true},
+		"another error":         {func(context.Context, *sql.Tx, *proxy.Proxy) error { return io.ErrUnexpectedEOF }, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, p := promised(t)
+			failed := false
+			cs := handle(t, r.db, func(ctx context.Context, tx *sql.Tx, batch []*groupcommit.Command[entry, int]) error {
+				if !failed {
+					failed = true
+					return c.fail(ctx, tx, p)
+				}
+				return nil
+			}, groupcommit.Durable(), groupcommit.Retry(groupcommit.Never))
+			_, err := cs.Do(soon(t), "x", entry{1})
+			require.Error(t, err)
+			require.Equal(t, !c.ours, errors.As(err, new(*groupcommit.PendingError)), "%v", err)
+			require.NoError(t, cs.Recover(soon(t)))
+			want := map[bool]durable.State{true: durable.Rejected, false: durable.Resolved}[c.ours]
+			require.Equal(t, fmt.Sprint(int(want)), r.value("SELECT state FROM groupcommit_promises WHERE id = 'x'"))
+		})
+	}
+}
+
 func TestATransientErrorOfAHandlerIsTriedAgainWithTheWholeBatch(t *testing.T) {
 	r := setUp(t, groupcommit.Promises())
 	var batches []int
@@ -172,6 +241,21 @@ func TestATransientErrorOfAHandlerIsTriedAgainWithTheWholeBatch(t *testing.T) {
 	}
 	require.Equal(t, []int{5, 5, 5}, batches)
 	r.once(5)
+}
+
+func TestACommandIsCompletedByTheServersClock(t *testing.T) {
+	for _, kind := range [][]groupcommit.Option{nil, {groupcommit.Durable()}} {
+		r := skewed(t)
+		calls := 0
+		cs := handle(t, r.db, logging(&calls), kind...)
+		for k := range 2 { // as expected, and not
+			_, err := cs.Do(soon(t), fmt.Sprint(k), entry{k})
+			require.NoError(t, err)
+			p, err := groupcommit.Lookup(background, r.db, fmt.Sprint(k))
+			require.NoError(t, err)
+			require.WithinDuration(t, time.Now().Add(3*time.Hour), p.Completed, time.Minute)
+		}
+	}
 }
 
 func TestAHandlerHasMaxTime(t *testing.T) {

@@ -3,6 +3,7 @@ package pgx
 import (
 	"database/sql/driver"
 	"errors"
+	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
 )
@@ -18,6 +19,22 @@ func transient(err error) bool {
 	case "40001", "40P01", "55P03": // serialization_failure, deadlock_detected, lock_not_available
 		return !endsConnection(pg) // not by Severity alone, which is translated
 	case "57P03": // cannot_connect_now
+		return true
+	}
+	return false
+}
+
+// environment reports an error that is of the server or of the way to it, whatever the statement. A statement that was
+// cancelled (57014) may have been too slow, and is so again.
+func environment(err error) bool {
+	var pg *pgconn.PgError
+	if !errors.As(err, &pg) {
+		return errors.As(err, new(*pgconn.ConnectError)) || pgconn.SafeToRetry(err)
+	}
+	switch {
+	case strings.HasPrefix(pg.Code, "08"), strings.HasPrefix(pg.Code, "53"), strings.HasPrefix(pg.Code, "57P"), strings.HasPrefix(pg.Code, "58"):
+		return true // connection_exception, insufficient_resources, the operator's, system_error
+	case pg.Code == "25006", pg.Code == "XX001", pg.Code == "XX002": // read_only_sql_transaction, data_corrupted, index_corrupted
 		return true
 	}
 	return false

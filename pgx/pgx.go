@@ -141,13 +141,14 @@ func checkEncoding(of string) error {
 }
 
 var traits = groupcommit.Traits{
-	Dialect:   groupcommit.PostgresSQL,
-	Writers:   2,
-	Ledger:    true,
-	Check:     func(*driver.NamedValue) error { return nil }, // as the driver's own: pgx converts when it encodes
-	Alone:     forTheDriver,
-	Final:     final,
-	Transient: transient,
+	Dialect:     groupcommit.PostgresSQL,
+	Writers:     2,
+	Ledger:      true,
+	Check:       func(*driver.NamedValue) error { return nil }, // as the driver's own: pgx converts when it encodes
+	Alone:       forTheDriver,
+	Final:       final,
+	Transient:   transient,
+	Environment: environment,
 }
 
 // forTheDriver reports an argument that is not a value but an option, of which pgx takes some before the values.

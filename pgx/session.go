@@ -48,6 +48,9 @@ func (s *session) Idle() bool {
 	return !s.pg.IsClosed() && s.pg.PgConn().TxStatus() == 'I'
 }
 
+// IsValid makes a session a driver.Validator.
+func (s *session) IsValid() bool { return !s.pg.IsClosed() }
+
 func (s *session) Close() {} // the statements end with the connection
 
 func (s *session) Alone(c *groupcommit.Call) (driver.Result, error) {

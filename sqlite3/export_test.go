@@ -4,3 +4,6 @@ import "github.com/groupcommit/groupcommit"
 
 // Engine is what the package registers.
 var Engine groupcommit.Engine = engine{}
+
+// Environment is the trait.
+var Environment = environment

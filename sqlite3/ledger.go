@@ -231,6 +231,22 @@ func rejection(err error) (code string, ok bool) {
 	return strconv.Itoa(int(e.ExtendedCode)), true
 }
 
+// environment reports an error that is of the file, the machine or another connection, whatever the statement.
+func environment(err error) bool {
+	var e sqlite3.Error
+	if !errors.As(err, &e) {
+		return false
+	}
+	switch e.Code {
+	case sqlite3.ErrPerm, sqlite3.ErrBusy, sqlite3.ErrNomem, sqlite3.ErrReadonly, sqlite3.ErrInterrupt, sqlite3.ErrIoErr, sqlite3.ErrCorrupt,
+		sqlite3.ErrFull, sqlite3.ErrCantOpen, sqlite3.ErrProtocol, sqlite3.ErrNoLFS, sqlite3.ErrNotADB:
+		return true
+	case sqlite3.ErrLocked: // by another connection, and not by rows that the handler itself has left open
+		return e.ExtendedCode == sqlite3.ErrLockedSharedCache
+	}
+	return false
+}
+
 // once runs one call with an id in a transaction of its own.
 func (s *session) once(c *groupcommit.Call) (driver.Result, error) {
 	res, err, done := s.attempt(c, func() (driver.Result, error) { return s.exec(c.Context(), c) })

@@ -115,6 +115,7 @@ func traits(file, dsn string, busy time.Duration) groupcommit.Traits {
 		Begin:       "BEGIN IMMEDIATE",        // a snapshot that another process has overtaken cannot be written to
 		Savepoints:  true,
 		Final:       rejection,
+		Environment: environment,
 	}
 }
 

@@ -1,8 +1,10 @@
 package enginetest
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -39,6 +41,7 @@ var commandStories = []story{
 	{"AnIDOfAnotherValueIsAMismatch", commandMismatch},
 	{"OneIDAtOnceIsHandledOnce", oneIDAtOnce},
 	{"AnErrorOfTheHandlerIsNotRecorded", errorNotRecorded},
+	{"ACodecMayUseItsBufferAgain", codecWithOneBuffer},
 	{"WhatCannotBeEncodedIsRejectedAndTheRestGoesOn", unencodable},
 	{"BadHandlersAndOptionsAreErrors", badHandlers},
 	{"SeveralTypesOfCommandsShareADatabase", severalTypes},
@@ -590,6 +593,39 @@ func errorNotRecorded(s *scene) {
 	require.Equal(s, []string{"1"}, s.entries(db))
 }
 
+// oneBuffer is a codec whose Encode overwrites what the last one has returned.
+type oneBuffer struct{ buf bytes.Buffer }
+
+func (c *oneBuffer) Encode(v any) ([]byte, error) {
+	c.buf.Reset()
+	err := json.NewEncoder(&c.buf).Encode(v)
+	return c.buf.Bytes(), err
+}
+
+func (c *oneBuffer) Decode(data []byte, v any) error { return json.Unmarshal(data, v) }
+
+func codecWithOneBuffer(s *scene) {
+	db, _ := s.promising()
+	g := newGate()
+	cs := handle(s, db, func(_ context.Context, _ *sql.Tx, batch []*groupcommit.Command[put, int]) error {
+		g.pass()
+		for _, c := range batch {
+			c.Resolve(c.Value.N)
+		}
+		return nil
+	}, groupcommit.WithCodec(new(oneBuffer)))
+	values := []int{1, 2, 3, 4}
+	for _, p := range oneBatch(s, g, cs, "id ", values...) {
+		_, err := p.Await(background)
+		require.NoError(s, err)
+	}
+	for _, n := range values {
+		r, err := cs.Do(background, fmt.Sprint("id ", n), put{n})
+		require.NoError(s, err)
+		require.Equal(s, n, r)
+	}
+}
+
 func unencodable(s *scene) {
 	db, _ := s.promising()
 	g := newGate()
@@ -644,6 +680,16 @@ func badHandlers(s *scene) {
 	require.ErrorContains(s, err, "option Kind")
 	_, err = groupcommit.Handle(s.db, fine, groupcommit.Lease(time.Millisecond))
 	require.ErrorContains(s, err, "option Lease")
+	for _, o := range []groupcommit.Option{groupcommit.Lease(time.Minute), groupcommit.Timeout(time.Minute)} {
+		_, err = groupcommit.Handle(s.db, fine, o)
+		require.ErrorContains(s, err, "allowed with Durable only")
+	}
+	type many = func(put, put, put, put, put, put, put, put, put, put, put, put, put, put, put, put, put)
+	long := groupcommit.Each(func(context.Context, *sql.Tx, many) (int, error) { return 0, nil })
+	_, err = groupcommit.Handle(s.db, long)
+	require.ErrorContains(s, err, "a kind is 1 to 255 bytes of UTF-8 without NUL; give it one with Kind")
+	_, err = groupcommit.Handle(s.db, long, groupcommit.Kind("long"))
+	require.NoError(s, err)
 	cs := handle(s, s.db, fine)
 	_, err = groupcommit.Handle(s.db, fine)
 	require.ErrorContains(s, err, "has a handler for commands of type enginetest.put")
@@ -665,6 +711,8 @@ func badHandlers(s *scene) {
 	require.NoError(s, db.Close())
 	_, err = durables.Do(background, "x", put{1})
 	require.ErrorIs(s, err, groupcommit.ErrClosed)
+	require.ErrorIs(s, durables.Cancel(background, "x"), groupcommit.ErrClosed)
+	require.ErrorIs(s, durables.Recover(background), groupcommit.ErrClosed)
 	_, err = groupcommit.Handle(db, groupcommit.Each(func(context.Context, *sql.Tx, name2) (int, error) { return 0, nil }))
 	require.Error(s, err)
 }

@@ -12,6 +12,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -30,6 +31,7 @@ type Table struct {
 // Row is a command in the table.
 type Row struct {
 	ID      string
+	Kind    string // "": it is no command
 	Key     durable.Key
 	State   durable.State
 	Value   []byte // the outcome's
@@ -44,7 +46,7 @@ type Row struct {
 // In SQLite the transaction has the database's write lock, so that what is not there stays away. In PostgreSQL the claim is a
 // row, in the order of ids, so that transactions which claim the same ids wait for each other, but not in a circle; it says
 // already that the command was resolved with the expected value.
-func (t *Table) Claim(ctx context.Context, tx durable.Querier, rows []Row, now time.Time) (found map[string]Row, err error) {
+func (t *Table) Claim(ctx context.Context, tx durable.Querier, rows []Row) (found map[string]Row, err error) {
 	ids := idsOf(rows)
 	if !t.Postgres {
 		return t.Read(ctx, tx, ids)
@@ -56,10 +58,10 @@ func (t *Table) Claim(ctx context.Context, tx durable.Querier, rows []Row, now t
 		keys[i] = hex.EncodeToString([]byte(r.Key))
 	}
 	claimed, err := strs(tx.QueryContext(ctx, `INSERT INTO groupcommit_promises (id, state, create_key, kind, value, created_at, completed_at)
-		SELECT c.id, 1, decode(c.key, 'hex'), $3::text, decode($4::text, 'hex'), $5::bigint, $5::bigint
+		SELECT c.id, 1, decode(c.key, 'hex'), $3::text, decode($4::text, 'hex'), `+now+`, `+now+`
 		FROM unnest($1::text[], $2::text[]) AS c(id, key) ORDER BY c.id COLLATE "C"
 		ON CONFLICT (id) DO NOTHING RETURNING id`,
-		array(idsOf(rows)), array(keys), t.Kind, hex.EncodeToString(t.Expected), now.UnixMilli()))
+		array(idsOf(rows)), array(keys), t.Kind, hex.EncodeToString(t.Expected)))
 	if err != nil || len(claimed) == len(rows) {
 		return nil, err
 	}
@@ -76,26 +78,52 @@ func (t *Table) Claim(ctx context.Context, tx durable.Querier, rows []Row, now t
 	return found, err
 }
 
-// Record writes down what claimed commands have come to. All of them must be there afterwards, or it is an error.
-func (t *Table) Record(ctx context.Context, tx durable.Querier, rows []Row, now time.Time) error {
+// Record writes down what commands that were claimed at a time have come to. All of them must be there afterwards, or it is an
+// error.
+func (t *Table) Record(ctx context.Context, tx durable.Querier, rows []Row, claimed time.Time) error {
 	if t.Postgres {
-		rows = slices.DeleteFunc(slices.Clone(rows), func(r Row) bool {
-			return r.State == durable.Resolved && string(r.Value) == string(t.Expected)
-		})
-		if len(rows) == 0 {
-			return nil
+		if time.Since(claimed) <= datedAnew {
+			rows = slices.DeleteFunc(slices.Clone(rows), func(r Row) bool {
+				return r.State == durable.Resolved && string(r.Value) == string(t.Expected)
+			})
 		}
-		return complete(len(rows), t.update(ctx, tx, rows, now, durable.Resolved))
+		return complete(len(rows), t.update(ctx, tx, rows, durable.Resolved))
 	}
-	for _, n := range alike(rows) {
-		c := affected(tx.ExecContext(ctx, `INSERT INTO groupcommit_promises (created_at, completed_at, kind, state, id, create_key, value)
-			SELECT $1, $1, $2, $3, j.value, substr($4, j.key * $5 + 1, $5), substr($6, j.key * $7 + 1, $7) FROM json_each($8) AS j`,
-			now.UnixMilli(), t.Kind, int64(n.state), n.keys, int64(n.key), n.values, int64(n.value), jsonArray(n.ids)))
-		if err := complete(len(n.ids), c); err != nil {
-			return err
+	for piece := range pieces(rows) {
+		for _, n := range alike(piece) {
+			c := affected(tx.ExecContext(ctx, `INSERT INTO groupcommit_promises (created_at, completed_at, kind, state, id, create_key, value)
+				SELECT $1, $1, $2, $3, j.value, substr($4, j.key * $5 + 1, $5), substr($6, j.key * $7 + 1, $7) FROM json_each($8) AS j`,
+				time.Now().UnixMilli(), t.Kind, int64(n.state), n.keys, int64(n.key), n.values, int64(n.value), jsonArray(n.ids)))
+			if err := complete(len(n.ids), c); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
+}
+
+// mostBytes bounds what goes into the database together, but for a single row: there is a limit to a value, and results that
+// keep it one by one would exceed it together.
+const mostBytes = 4 << 20
+
+// pieces are rows, in their order, as many at a time as go into the database together.
+func pieces(rows []Row) iter.Seq[[]Row] {
+	return func(yield func([]Row) bool) {
+		for len(rows) > 0 {
+			n, bytes := 0, 0
+			for n < len(rows) {
+				bytes += len(rows[n].ID) + len(rows[n].Key) + len(rows[n].Value)
+				if n > 0 && bytes > mostBytes {
+					break
+				}
+				n++
+			}
+			if !yield(rows[:n]) {
+				return
+			}
+			rows = rows[n:]
+		}
+	}
 }
 
 // notes are rows with the same state, and keys and values of the same sizes. They go into SQLite together, in one blob each,
@@ -125,13 +153,13 @@ func alike(rows []Row) (all []*notes) {
 }
 
 // Settle completes pending commands, and returns how many: one that is pending no longer is left as it is.
-func (t *Table) Settle(ctx context.Context, q durable.Querier, rows []Row, now time.Time) (n int64, err error) {
+func (t *Table) Settle(ctx context.Context, q durable.Querier, rows []Row) (n int64, err error) {
 	if t.Postgres {
-		done := t.update(ctx, q, rows, now, durable.Pending)
+		done := t.update(ctx, q, rows, durable.Pending)
 		return done.n, done.err
 	}
 	for rows := range slices.Chunk(rows, chunk) {
-		args := []any{now.UnixMilli()}
+		args := []any{time.Now().UnixMilli()}
 		for _, r := range rows {
 			args = append(args, r.ID, int64(r.State), r.Value)
 		}
@@ -146,16 +174,36 @@ func (t *Table) Settle(ctx context.Context, q durable.Querier, rows []Row, now t
 	return n, nil
 }
 
+// now is PostgreSQL's time, by which the ages of promises are judged: all programs have the same. As a query of its own it is
+// evaluated once, and not for every row. In SQLite there is this machine's time only.
+const now = "(SELECT (extract(epoch FROM statement_timestamp()) * 1000)::bigint)"
+
+// datedAnew is how long after its claim a command may end without being dated anew. The age of a promise is that of its
+// completion.
+const datedAnew = time.Second / 2
+
 // update is PostgreSQL's, of rows that are in a state.
-func (t *Table) update(ctx context.Context, q durable.Querier, rows []Row, now time.Time, from durable.State) count {
+func (t *Table) update(ctx context.Context, q durable.Querier, rows []Row, from durable.State) count {
+	var all count
+	for rows := range pieces(rows) {
+		c := t.updatePiece(ctx, q, rows, from)
+		if c.err != nil {
+			return c
+		}
+		all.n += c.n
+	}
+	return all
+}
+
+func (t *Table) updatePiece(ctx context.Context, q durable.Querier, rows []Row, from durable.State) count {
 	states, vs := make([]string, len(rows)), make([]string, len(rows))
 	for i, r := range rows {
 		states[i], vs[i] = fmt.Sprint(int(r.State)), hex.EncodeToString(r.Value)
 	}
 	return affected(q.ExecContext(ctx, `UPDATE groupcommit_promises p SET state = c.state::smallint, value = decode(c.value, 'hex'),
-		completed_at = $4::bigint, lease_owner = NULL, lease_until = NULL
-		FROM unnest($1::text[], $2::text[], $3::text[]) AS c(id, state, value) WHERE p.id = c.id AND p.state = $5::smallint`,
-		array(idsOf(rows)), array(states), array(vs), now.UnixMilli(), int64(from)))
+		completed_at = `+now+`, lease_owner = NULL, lease_until = NULL
+		FROM unnest($1::text[], $2::text[], $3::text[]) AS c(id, state, value) WHERE p.id = c.id AND p.state = $4::smallint`,
+		array(idsOf(rows)), array(states), array(vs), int64(from)))
 }
 
 // Read returns those rows of the ids that are in the table, whatever their kind.
@@ -173,7 +221,7 @@ func (t *Table) Read(ctx context.Context, q durable.Querier, ids []string) (map[
 }
 
 // columns are those that scan reads.
-const columns = "id, state, create_key, value, param, lease_owner, created_at, timeout"
+const columns = "id, kind, state, create_key, value, param, lease_owner, created_at, timeout"
 
 // in is a condition that something is one of the ids, which are the statement's first argument.
 func (t *Table) in(ids []string) (condition, arg string) {
@@ -224,12 +272,12 @@ func scan(rows *sql.Rows, err error) (found []Row, _ error) {
 	for rows.Next() {
 		var r Row
 		var key []byte
-		var owner sql.NullString
+		var kind, owner sql.NullString
 		var created, timeout sql.NullInt64
-		if err := rows.Scan(&r.ID, &r.State, &key, &r.Value, &r.Param, &owner, &created, &timeout); err != nil {
+		if err := rows.Scan(&r.ID, &kind, &r.State, &key, &r.Value, &r.Param, &owner, &created, &timeout); err != nil {
 			return nil, err
 		}
-		r.Key, r.Owner, r.Created = durable.Key(key), owner.String, time.UnixMilli(created.Int64)
+		r.Kind, r.Key, r.Owner, r.Created = kind.String, durable.Key(key), owner.String, time.UnixMilli(created.Int64)
 		if timeout.Valid {
 			r.Timeout = time.UnixMilli(timeout.Int64)
 		}

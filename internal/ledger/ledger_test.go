@@ -1,11 +1,14 @@
 package ledger_test
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,6 +17,7 @@ import (
 	"github.com/groupcommit/groupcommit/internal/pgtest"
 	"github.com/groupcommit/groupcommit/pgx"
 	"github.com/groupcommit/groupcommit/sqlite3"
+	mattn "github.com/mattn/go-sqlite3"
 	"github.com/stretchr/testify/require"
 )
 
@@ -63,7 +67,7 @@ func within(t *testing.T, db *sql.DB, f func(tx *sql.Tx)) {
 func record(t *testing.T, db *sql.DB, table *ledger.Table, rows []ledger.Row) {
 	t.Helper()
 	within(t, db, func(tx *sql.Tx) {
-		found, err := table.Claim(background, tx, rows, noon)
+		found, err := table.Claim(background, tx, rows)
 		require.NoError(t, err)
 		require.Empty(t, found)
 		require.NoError(t, table.Record(background, tx, rows, noon))
@@ -77,7 +81,7 @@ func TestWhatIsRecordedIsFoundByTheNextClaim(t *testing.T) {
 		record(t, db, table, first)
 		again := append(rows(150), ledger.Row{ID: "new", Key: "n", State: durable.Resolved})
 		within(t, db, func(tx *sql.Tx) {
-			found, err := table.Claim(background, tx, again, noon)
+			found, err := table.Claim(background, tx, again)
 			require.NoError(t, err)
 			require.Len(t, found, len(first))
 			for _, r := range first {
@@ -92,13 +96,92 @@ func TestWhatIsRecordedIsFoundByTheNextClaim(t *testing.T) {
 	})
 }
 
+// A handler that takes longer than the retention would be forgotten at once if the age of a promise was that of its claim.
+func TestWhatIsRecordedIsAsOldAsItsCompletion(t *testing.T) {
+	onDatabases(t, func(t *testing.T, db *sql.DB, table *ledger.Table) {
+		clock := "SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER)"
+		if table.Postgres {
+			clock = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint"
+		}
+		all := rows(3)
+		all[1].Value = []byte("another")
+		pending(t, db, table, "", ledger.Row{ID: "pending", Created: noon})
+		claimed := time.Now()
+		var before int64
+		within(t, db, func(tx *sql.Tx) {
+			_, err := table.Claim(background, tx, all)
+			require.NoError(t, err)
+			time.Sleep(600 * time.Millisecond) // the handler
+			require.NoError(t, db.QueryRow(clock).Scan(&before))
+			require.NoError(t, table.Record(background, tx, all, claimed))
+			_, err = table.Settle(background, tx, []ledger.Row{{ID: "pending", State: durable.Resolved}})
+			require.NoError(t, err)
+		})
+		var n, late int
+		require.NoError(t, db.QueryRow("SELECT count(*), sum(CASE WHEN completed_at >= $1 THEN 1 ELSE 0 END) FROM groupcommit_promises WHERE id <> ''", before-1).Scan(&n, &late))
+		require.Equal(t, []int{5, 5}, []int{n, late})
+	})
+}
+
+// How large a value may be is a limit of the connection's in SQLite, and lowered here.
+func TestResultsThatFitOneByOneFitTogether(t *testing.T) {
+	name := "sqlite3-of-5-MB"
+	sql.Register(name, &mattn.SQLiteDriver{ConnectHook: func(c *mattn.SQLiteConn) error {
+		c.SetLimit(mattn.SQLITE_LIMIT_LENGTH, 5_000_000)
+		return nil
+	}})
+	db, err := sql.Open(name, "file:"+filepath.Join(t.TempDir(), "test.db"))
+	require.NoError(t, err)
+	defer db.Close()
+	_, err = durable.Prepare(background, db)
+	require.NoError(t, err)
+	var all []ledger.Row
+	for i := range 30 {
+		all = append(all, ledger.Row{ID: fmt.Sprint(i), Key: "key", State: durable.Resolved, Value: bytes.Repeat([]byte{byte(i)}, 400_000)})
+	}
+	all = append(all, ledger.Row{ID: "large", State: durable.Resolved, Value: bytes.Repeat([]byte{1}, 4_900_000)})
+	table := &ledger.Table{Kind: "greet"}
+	record(t, db, table, all)
+	found, err := table.Read(background, db, []string{"0", "17", "29", "large"})
+	require.NoError(t, err)
+	for id, r := range found {
+		if id == "large" {
+			require.Len(t, r.Value, 4_900_000)
+		} else {
+			require.Equal(t, id, fmt.Sprint(r.Value[0]))
+			require.Len(t, r.Value, 400_000)
+		}
+	}
+	require.Len(t, found, 4)
+}
+
+func TestAnOutcomeOfManyPiecesIsComplete(t *testing.T) {
+	onDatabases(t, func(t *testing.T, db *sql.DB, table *ledger.Table) {
+		all := rows(13)
+		for i := range all {
+			all[i].Value = bytes.Repeat([]byte{byte(i)}, 1<<20)
+		}
+		record(t, db, table, all[:7])
+		for _, r := range all[7:] {
+			r.Created = noon
+			pending(t, db, table, "", r)
+		}
+		n, err := table.Settle(background, db, all[5:])
+		require.NoError(t, err)
+		require.EqualValues(t, len(all)-7, n, "those that were pending")
+		var is int
+		require.NoError(t, db.QueryRow("SELECT count(*) FROM groupcommit_promises WHERE length(value) = 1048576 AND state > 0").Scan(&is))
+		require.Equal(t, len(all), is)
+	})
+}
+
 func TestAnOutcomeThatTheTableDoesNotTakeIsAnError(t *testing.T) {
 	onDatabases(t, func(t *testing.T, db *sql.DB, table *ledger.Table) {
 		lost := rows(0)
 		tx, err := db.Begin()
 		require.NoError(t, err)
 		defer tx.Rollback()
-		_, err = table.Claim(background, tx, lost, noon)
+		_, err = table.Claim(background, tx, lost)
 		require.NoError(t, err)
 		if table.Postgres { // somebody deletes the claim
 			_, err = tx.Exec("DELETE FROM groupcommit_promises")
@@ -128,6 +211,101 @@ func pending(t *testing.T, db *sql.DB, table *ledger.Table, owner string, rows .
 	}
 }
 
+// planned is a database that keeps the plan of each statement and does not run it.
+type planned struct {
+	*sql.DB
+	explain string
+	plans   []string
+}
+
+func (p *planned) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	rows, err := p.DB.QueryContext(ctx, p.explain+query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var plan strings.Builder
+	for rows.Next() {
+		columns, err := rows.Columns()
+		if err != nil {
+			return nil, err
+		}
+		line := make([]sql.RawBytes, len(columns))
+		into := make([]any, len(columns))
+		for i := range line {
+			into[i] = &line[i]
+		}
+		if err := rows.Scan(into...); err != nil {
+			return nil, err
+		}
+		fmt.Fprintf(&plan, "%s\n", line[len(line)-1])
+	}
+	p.plans = append(p.plans, plan.String())
+	return nil, errors.Join(errPlanned, rows.Err())
+}
+
+func (p *planned) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	_, err := p.QueryContext(ctx, query, args...)
+	return nil, err
+}
+
+var errPlanned = errors.New("it was planned")
+
+// Whatever else is pending, of other kinds.
+func TestPendingCommandsAreFoundByTheirKind(t *testing.T) {
+	onDatabases(t, func(t *testing.T, db *sql.DB, table *ledger.Table) {
+		p := &planned{DB: db, explain: "EXPLAIN QUERY PLAN "}
+		if table.Postgres {
+			p.explain = "EXPLAIN "
+		}
+		_, err := db.Exec(`WITH RECURSIVE k(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM k WHERE n < 5000)
+			INSERT INTO groupcommit_promises (id, state, kind, created_at) SELECT 'id ' || n, 0, 'other ' || (n % 10), n FROM k`)
+		require.NoError(t, err)
+		_, err = db.Exec("ANALYZE")
+		require.NoError(t, err)
+		_, err = table.Look(background, p, noon)
+		require.ErrorIs(t, err, errPlanned)
+		_, err = table.Waiting(background, p, noon, 1)
+		require.ErrorIs(t, err, errPlanned)
+		_, err = table.Take(background, p, "me", noon, noon, 100)
+		require.ErrorIs(t, err, errPlanned)
+		require.ErrorIs(t, table.Expire(background, p, noon), errPlanned)
+		require.ErrorIs(t, table.Release(background, p, "me"), errPlanned)
+		for _, plan := range p.plans {
+			require.NotContains(t, plan, "Seq Scan")
+			if table.Postgres {
+				require.Regexp(t, `groupcommit_promises_pending.*(\n.*)?Index Cond: \(\(?kind = `, plan)
+			} else {
+				require.Contains(t, plan, "groupcommit_promises_pending (kind=?")
+			}
+			require.NotContains(t, plan, "Sort")
+			require.NotContains(t, plan, "TEMP B-TREE FOR ORDER BY")
+		}
+		require.Len(t, p.plans, 5)
+	})
+}
+
+func TestLookSaysWhatIsDue(t *testing.T) {
+	onDatabases(t, func(t *testing.T, db *sql.DB, table *ledger.Table) {
+		look := func(want ledger.Due, after time.Duration) {
+			t.Helper()
+			due, err := table.Look(background, db, noon.Add(after))
+			require.NoError(t, err)
+			require.Equal(t, want, due)
+		}
+		another := &ledger.Table{Postgres: table.Postgres, Kind: "part"}
+		pending(t, db, another, "", ledger.Row{ID: "0", Created: noon, Timeout: noon})
+		look(ledger.Due{}, 0)
+		pending(t, db, table, "me", ledger.Row{ID: "mine", Created: noon, Timeout: noon.Add(time.Hour)})
+		look(ledger.Due{Pending: true}, time.Second)
+		look(ledger.Due{Pending: true, Free: true}, time.Minute)
+		look(ledger.Due{Pending: true, Late: true}, time.Hour)
+		pending(t, db, table, "", ledger.Row{ID: "free", Created: noon})
+		look(ledger.Due{Pending: true, Free: true}, time.Second)
+		look(ledger.Due{Pending: true, Free: true, Late: true}, time.Hour)
+	})
+}
+
 func TestPendingCommandsAreTakenInTheOrderOfTheirCreationByOneOwnerAtATime(t *testing.T) {
 	onDatabases(t, func(t *testing.T, db *sql.DB, table *ledger.Table) {
 		pending(t, db, table, "", ledger.Row{ID: "c", Key: "kc", Param: []byte("pc"), Created: noon},
@@ -141,7 +319,7 @@ func TestPendingCommandsAreTakenInTheOrderOfTheirCreationByOneOwnerAtATime(t *te
 		taken, err := table.Take(background, db, "me", now, now.Add(time.Minute), 2)
 		require.NoError(t, err)
 		require.Len(t, taken, 2)
-		require.Equal(t, ledger.Row{ID: "c", Key: "kc", Param: []byte("pc"), Owner: "me", Created: noon.Local()}, taken[0])
+		require.Equal(t, ledger.Row{ID: "c", Kind: "greet", Key: "kc", Param: []byte("pc"), Owner: "me", Created: noon.Local()}, taken[0])
 		require.Equal(t, "a", taken[1].ID)
 		taken, err = table.Take(background, db, "me", now, now.Add(time.Minute), 2)
 		require.NoError(t, err)
@@ -160,11 +338,11 @@ func TestPendingCommandsAreTakenInTheOrderOfTheirCreationByOneOwnerAtATime(t *te
 			held, err := table.Hold(background, tx, ids, "me", now.Add(90*time.Second))
 			require.NoError(t, err)
 			require.Equal(t, map[string]bool{"a": true, "b": true, "c": true}, held)
-			n, err := table.Settle(background, tx, []ledger.Row{{ID: "a", State: durable.Resolved, Value: []byte("1")}, {ID: "b", State: durable.Rejected}, {ID: "none"}}, now)
+			n, err := table.Settle(background, tx, []ledger.Row{{ID: "a", State: durable.Resolved, Value: []byte("1")}, {ID: "b", State: durable.Rejected}, {ID: "none"}})
 			require.NoError(t, err)
 			require.EqualValues(t, 2, n)
 		})
-		n, err := table.Settle(background, db, []ledger.Row{{ID: "a", State: durable.Rejected}}, now)
+		n, err := table.Settle(background, db, []ledger.Row{{ID: "a", State: durable.Rejected}})
 		require.NoError(t, err)
 		require.Zero(t, n, "it is settled")
 

@@ -50,12 +50,36 @@ func (t *Table) lock() string {
 	return ""
 }
 
+// Due is what there is to be done about the commands of a kind.
+type Due struct {
+	Pending bool // there are some that are to be run
+	Late    bool // there are some whose time is over: see [Table.Expire]
+	Free    bool // there are some to be had: see [Table.Take]
+}
+
+// Look reads what is due. Who has looked need not write in vain.
+func (t *Table) Look(ctx context.Context, q durable.Querier, now time.Time) (d Due, err error) {
+	const pending = "EXISTS (SELECT 1 FROM groupcommit_promises WHERE state = 0 AND kind = $1"
+	rows, err := q.QueryContext(ctx, "SELECT "+pending+"), "+pending+" AND timeout <= $2), "+pending+free+")", t.Kind, now.UnixMilli())
+	if err != nil {
+		return d, err
+	}
+	defer rows.Close()
+	if rows.Next() {
+		err = rows.Scan(&d.Pending, &d.Late, &d.Free)
+	}
+	return d, cmp.Or(err, rows.Err())
+}
+
+// free is the condition that nobody has a command, at the time $2.
+const free = " AND (lease_until IS NULL OR lease_until <= $2) AND (timeout IS NULL OR timeout > $2)"
+
 // Take leases at most n commands that nobody has a lease of to owner, and returns them: the oldest, in the order of their
 // creation.
 func (t *Table) Take(ctx context.Context, q durable.Querier, owner string, now, until time.Time, n int) ([]Row, error) {
 	// In a WITH, so that PostgreSQL chooses the rows once.
 	rows, err := scan(q.QueryContext(ctx, `WITH oldest AS (SELECT id FROM groupcommit_promises
-			WHERE state = 0 AND kind = $1 AND (lease_until IS NULL OR lease_until <= $2) AND (timeout IS NULL OR timeout > $2)
+			WHERE state = 0 AND kind = $1`+free+`
 			ORDER BY created_at, id LIMIT $3 `+t.lock()+`)
 		UPDATE groupcommit_promises SET lease_owner = $4, lease_until = $5 WHERE id IN (SELECT id FROM oldest) AND state = 0
 		RETURNING `+columns, t.Kind, now.UnixMilli(), int64(n), owner, until.UnixMilli()))

@@ -12,8 +12,6 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-type entry struct{ K int }
-
 var errEntry = errors.New("not this one")
 
 // commanding is a database and a handler's commands on it.
@@ -68,7 +66,7 @@ func TestACommandWhoseCommitAConstraintRefusesIsRejectedAtOnce(t *testing.T) {
 	db, cs := commanding(t, "&_fk=on&groupcommit_promises=on", func(ctx context.Context, tx *sql.Tx, batch []*groupcommit.Command[entry, int]) error {
 		tries++
 		for _, c := range batch {
-			if _, err := tx.ExecContext(ctx, "INSERT INTO child VALUES (?)", c.Value.K); err != nil {
+			if _, err := tx.ExecContext(ctx, "INSERT INTO child VALUES (?)", c.Value.N); err != nil {
 				return err
 			}
 		}
@@ -91,15 +89,15 @@ func TestNeighboursOfAFailingCommandAreHandledOnce(t *testing.T) {
 	handled := make(map[int]int)
 	there, open := make(chan struct{}), make(chan struct{})
 	_, cs := commanding(t, "", groupcommit.Each(func(_ context.Context, _ *sql.Tx, v entry) (int, error) {
-		if v.K < 0 {
+		if v.N < 0 {
 			close(there)
 			<-open
 			return 0, nil
 		}
-		if handled[v.K]++; v.K == 2 {
+		if handled[v.N]++; v.N == 2 {
 			return 0, errEntry
 		}
-		return v.K, nil
+		return v.N, nil
 	}), groupcommit.Retry(groupcommit.Never))
 	cs.Go(background, "", entry{-1})
 	<-there
