@@ -27,13 +27,22 @@ import (
 //
 // The id is for the error of an argument that has none.
 func fingerprint(id, query string, args []driver.NamedValue) (durable.Key, error) {
-	h := make([]byte, 0, 256)
-	h = append(h, 1) // the version of this encoding
-	h = appendText(h, 'q', query)
-	for i, a := range args {
-		if a.Name != "" {
-			h = appendText(h, '@', a.Name)
+	var room [256]byte // most calls need no more, and nothing but their key is left of them
+	h := appendHead(room[:0], query)
+	for _, a := range args {
+		ok := false
+		if h, ok = appendPlain(appendName(h, a.Name), a.Value); !ok {
+			return fingerprintAny(id, query, args)
 		}
+	}
+	return digest(h), nil
+}
+
+// fingerprintAny is fingerprint for any arguments.
+func fingerprintAny(id, query string, args []driver.NamedValue) (durable.Key, error) {
+	h := appendHead(nil, query)
+	for i, a := range args {
+		h = appendName(h, a.Name)
 		with, ok := appendPlain(h, a.Value)
 		if !ok {
 			var err error
@@ -47,8 +56,23 @@ func fingerprint(id, query string, args []driver.NamedValue) (durable.Key, error
 		}
 		h = with
 	}
+	return digest(h), nil
+}
+
+func digest(h []byte) durable.Key {
 	sum := sha256.Sum256(h)
-	return durable.Key(sum[:]), nil
+	return durable.Key(sum[:])
+}
+
+func appendHead(h []byte, query string) []byte {
+	return appendText(append(h, 1), 'q', query) // 1 is the version of this encoding
+}
+
+func appendName(h []byte, name string) []byte {
+	if name == "" {
+		return h
+	}
+	return appendText(h, '@', name)
 }
 
 func appendText(h []byte, tag byte, s string) []byte {
