@@ -51,15 +51,17 @@ func (s *scene) putInto(tx *sql.Tx, ctx context.Context, n int) error {
 	return err
 }
 
-// promising is a database that keeps promises; further ones that open dsn share it, but for one that lives in its connection.
+// promising is the scene's database, opened so that it keeps promises; again opens it once more. One that lives in its
+// connection is a new one each time.
 func (s *scene) promising() (db *sql.DB, again func() *sql.DB) {
 	s.Helper()
 	name := fmt.Sprintf("%s-enginetest-%d", s.Ours, names.Add(1))
 	groupcommit.Register(name, s.open(s.Plain, s.dsn).Driver(), groupcommit.Promises())
-	dsn := s.DSN(s.T)
-	db = s.open(name, dsn)
-	s.create(db)
-	return db, func() *sql.DB { return s.open(name, dsn) }
+	db = s.open(name, s.dsn)
+	if s.OneConn {
+		s.create(db)
+	}
+	return db, func() *sql.DB { return s.open(name, s.dsn) }
 }
 
 func (s *scene) entries(db *sql.DB) []string {

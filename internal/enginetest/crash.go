@@ -27,7 +27,7 @@ type (
 const (
 	crashDriver = "GROUPCOMMIT_TEST_COMMAND_DRIVER"
 	crashDSN    = "GROUPCOMMIT_TEST_COMMAND_DSN"
-	crashOrders = 600
+	crashOrders = 400
 )
 
 // CrashCommands kills a process that hands in commands with a fixed set of ids, again and again, and starts it anew with the
