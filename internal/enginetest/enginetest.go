@@ -58,7 +58,7 @@ type Config struct {
 
 // Run tells all stories.
 func Run(t *testing.T, cfg Config) {
-	for _, stories := range [][]story{execStories, errorStories, cancelStories, txStories, promiseStories, closeStories, commandStories, commandIDStories, tryStories, durableStories} {
+	for _, stories := range [][]story{execStories, errorStories, cancelStories, txStories, promiseStories, closeStories, commandStories, commandFailStories, commandIDStories, tryStories, durableStories} {
 		for _, st := range stories {
 			t.Run(st.name, func(t *testing.T) { st.tell(begin(t, cfg)) })
 		}
