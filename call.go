@@ -24,8 +24,9 @@ type Call struct {
 	state    callState // the batcher's, as the last ones below
 	accepted bool      // the same: its close waits for the call already
 
-	ctx context.Context
-	out outcome
+	ctx  context.Context
+	home *conn // of a blocking Exec
+	out  outcome
 
 	task *task  // of a command; nil for an Exec
 	then func() // what becomes of it when its group is over, if it is not to be answered yet
@@ -123,25 +124,26 @@ func (c *Call) Try(exec func(*Call) (driver.Result, error)) (ok bool) {
 	return true
 }
 
-// exec has a call run by a group and waits for its outcome.
-func (d *database) exec(ctx context.Context, query string, args []driver.NamedValue, prepared bool) (driver.Result, error) {
-	out := d.run(ctx, query, args, prepared, nil)
+// execGrouped has a call run by a group and waits for its outcome.
+func (c *conn) execGrouped(ctx context.Context, query string, args []driver.NamedValue, prepared bool) (driver.Result, error) {
+	out := c.run(ctx, query, args, prepared, nil)
 	return out.get()
 }
 
-// run is exec, for a flight if the call has an id.
-func (d *database) run(ctx context.Context, query string, args []driver.NamedValue, prepared bool, f *flight) outcome {
-	b := d.lane()
-	c := b.call()
-	c.Query, c.Args, c.Prepared, c.ctx = query, args, prepared, ctx
+// run is execGrouped, for a flight if the call has an id.
+func (c *conn) run(ctx context.Context, query string, args []driver.NamedValue, prepared bool, f *flight) outcome {
+	c.count()
+	b := c.db.lane()
+	call := b.call()
+	call.Query, call.Args, call.Prepared, call.ctx, call.home = query, args, prepared, ctx, c
 	if f != nil {
-		c.id, c.print = f.id, f.print
+		call.id, call.print = f.id, f.print
 	}
-	out := outcome{err: b.do(c)}
+	out := outcome{err: b.do(call)}
 	if out.err == nil {
-		out = c.out
+		out = call.out
 	}
-	b.free(c)
+	b.free(call)
 	return out
 }
 

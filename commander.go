@@ -46,6 +46,7 @@ func newCommander(d *database, typ reflect.Type, opts []Option) (*commander, err
 	if err != nil {
 		return nil, err
 	}
+	d.pool.mayKeep() // its connections are not the program's
 	l, h := d.limits, defaultHandling
 	l.handling, l.onGroup = &h, nil
 	if l, err = l.with(opts); err != nil {
@@ -174,12 +175,12 @@ func (m *commander) follow(p *Promise, f *flight) {
 // The batcher's environment.
 
 func (m *commander) enter(ctx context.Context, since time.Time) error {
-	err := m.db.takeTurn(ctx, m.turn, false, since)
+	err := m.db.takeTurn(ctx, m.turn, nil, since)
 	for err != nil && m.keeper != nil { // what is recorded waits for as long as it takes
 		if m.closing.Err() != nil {
 			return &PendingError{Cause: err}
 		}
-		err = m.db.takeTurn(ctx, m.turn, false, time.Now())
+		err = m.db.takeTurn(ctx, m.turn, nil, time.Now())
 	}
 	return err
 }

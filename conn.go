@@ -17,19 +17,34 @@ import (
 //     calling IsValid: rows and transactions are then done for certain. What follows on the leased connection
 //     before that goes to it too.
 //   - bind: a statement that changes the session's state ties the physical connection to this conn for life, which
-//     is what the plain driver does. An open transaction begun by text ties it until it ends.
+//     is what the plain driver does. An open transaction begun by text ties it until it ends. A setting that was all
+//     that the conn was taken for came from db.Exec: it is made on every physical connection instead.
 //
 // database/sql calls a conn, its statements and its transaction under one lock; nothing here has another.
 type conn struct {
 	db *database
 	lease
-	bound   bool // for life
-	control bool // until no transaction is open
-	suspect bool // a transaction may have been left open
-	bad     bool // the driver said that the physical connection is
-	inTx    bool // of BeginTx
-	altered bool // the schema, perhaps, in a transaction that is still open
-	rows    int  // open ones that keep the turn
+	programs bool // the program's own pool has it
+
+	bound    bool // for life
+	retained bool // the lease is over, and kept until it is known whether the program's pool keeps c: see pool.mayKeep
+	control  bool // until no transaction is open
+	suspect  bool // a transaction may have been left open
+	bad      bool // the driver said that the physical connection is
+	inTx     bool // of BeginTx
+	altered  bool // the schema, perhaps, in a transaction that is still open
+	rows     int  // open ones that keep the turn
+	wrote    bool // the physical connection was the last to write, perhaps
+
+	uses   int               // statements since database/sql took it from its pool
+	back   bool              // database/sql has put it back since
+	set    []sqltext.Setting // that the only one of them has made
+	onlyBy bool              // it is bound by nothing else
+
+	// Of the open transaction, where there is one writer.
+	began    bool   // it has executed a statement, and may have a snapshot
+	readOnly bool   // it is declared so
+	first    string // the text that it began with, if it has only read so far
 
 	turn    *turn // made when first needed
 	hasTurn bool
@@ -74,7 +89,7 @@ func (c *conn) ExecContext(ctx context.Context, query string, args []driver.Name
 				return nil, err
 			}
 		}
-		return c.db.exec(ctx, query, args, false)
+		return c.execGrouped(ctx, query, args, false)
 	}
 	if err := c.use(ctx, traits, t); err != nil {
 		return nil, err
@@ -118,8 +133,11 @@ func (c *conn) abandon(begun bool) func() {
 
 // batchable reports that an Exec may join a group.
 func (c *conn) batchable(ctx context.Context, t *text, traits *Traits, args []driver.NamedValue) bool {
-	return t.Class == sqltext.Batch && c.physical == nil && !traits.needsConn(args) && !noBatch(ctx)
+	return t.Class == sqltext.Batch && !c.holds() && !traits.needsConn(args) && !noBatch(ctx)
 }
+
+// holds reports that the conn's next statement must go to the physical connection that it has.
+func (c *conn) holds() bool { return c.physical != nil && !c.retained }
 
 // use makes the physical connection ready for a statement: borrowed, bound if the statement changes the session, with
 // the writer's turn if it may write.
@@ -132,26 +150,32 @@ func (c *conn) use(ctx context.Context, traits *Traits, t *text) error {
 			return errUndone
 		}
 	}
-	if t.Write || traits.OneConn {
-		if err := c.takeTurn(ctx, t.tentative && !traits.OneConn); err != nil {
-			return err
-		}
-	}
-	if err := c.borrow(ctx, traits); err != nil {
+	if err := c.mayWrite(ctx, traits, t); err != nil {
 		return err
 	}
+	if err := c.borrow(ctx); err != nil {
+		return err
+	}
+	if t.query != "" {
+		c.count()
+	}
+	c.retained = false
+	c.wrote = c.wrote || t.Write && c.hasTurn
 	switch {
 	case t.Class == sqltext.Control || t.Class == sqltext.Session && traits.OneConn:
 		c.control = true
 	case t.Class == sqltext.Session:
+		if t.settings != nil && c.uses == 1 {
+			c.set, c.onlyBy = t.settings, !c.bound
+		}
 		c.bound = true
 	}
 	return nil
 }
 
-func (c *conn) borrow(ctx context.Context, traits *Traits) (err error) {
+func (c *conn) borrow(ctx context.Context) (err error) {
 	if c.physical == nil {
-		if c.lease, err = c.db.lease(ctx, traits); err != nil {
+		if c.lease, err = c.db.pool.borrow(ctx, c.hasTurn); err != nil {
 			c.lease = lease{}
 			c.after(nil)
 		}
@@ -159,23 +183,97 @@ func (c *conn) borrow(ctx context.Context, traits *Traits) (err error) {
 	return err
 }
 
-// takeTurn takes the writer's turn, or makes sure of the one that c has. A transaction that has begun without a turn,
-// or lost it, does not wait for one: it may hold a lock or a snapshot that the writer needs to be rid of, so the database
-// is to say what the plain driver would have heard.
-func (c *conn) takeTurn(ctx context.Context, tentative bool) error {
+// manyUses is for how many statements in a row a conn has to be used for the program's pool to be taken for one that keeps
+// conns, where a wrapper above us does not show what that pool does.
+const manyUses = 16
+
+// count counts a statement.
+func (c *conn) count() {
+	if c.uses++; c.back || c.uses == manyUses {
+		c.used()
+	}
+}
+
+// used is called when the program's pool has kept c.
+func (c *conn) used() {
+	c.back = false
+	if c.programs {
+		c.db.pool.mayKeep()
+	}
+}
+
+// mayWrite takes the writer's turn for a statement, if it writes or if that is to be expected of its transaction. One that
+// begins a transaction by text does not need it yet.
+func (c *conn) mayWrite(ctx context.Context, traits *Traits, t *text) error {
+	switch {
+	case c.db.writer == nil:
+		return nil
+	case traits.OneConn:
+		return c.takeTurn(ctx)
+	case t.tentative || t.query == "":
+		return nil
+	}
+	inTx := c.transacting()
+	if !inTx {
+		c.forgetTx()
+	}
+	defer func() { c.began = inTx }()
+	if t.Write {
+		if c.first != "" {
+			c.db.readers.ended(c.first, true)
+			c.first = ""
+		}
+		return c.takeTurn(ctx)
+	}
+	if !inTx || c.began || c.hasTurn || c.readOnly {
+		return nil
+	}
+	c.first = t.query
+	yes, enough := c.db.readers.likely(t.query)
+	if yes {
+		return nil
+	}
+	return c.expectTurn(ctx, enough)
+}
+
+// transacting reports that a transaction is open.
+func (c *conn) transacting() bool { return c.inTx || c.control && !c.session.Idle() }
+
+// forgetTx is called when no transaction is open any more.
+func (c *conn) forgetTx() {
+	if c.first != "" {
+		c.db.readers.ended(c.first, false)
+	}
+	c.began, c.readOnly, c.first = false, false, ""
+}
+
+// takeTurn takes the writer's turn, or makes sure of the one that c has. A transaction that has executed something without
+// a turn, or has lost it, does not wait for one: it may hold a lock or a snapshot that the writer needs to be rid of, so the
+// database is to say what the plain driver would have heard.
+func (c *conn) takeTurn(ctx context.Context) error {
 	w := c.db.writer
-	if w == nil || c.hasTurn && (tentative || w.firm(c.turn)) {
+	if w == nil || c.hasTurn && w.firm(c.turn) {
 		return nil
 	}
 	if c.turn == nil {
 		c.turn = newTurn()
 	}
-	if c.inTx || c.control && !c.session.Idle() {
+	if c.began && c.transacting() {
 		c.hasTurn = w.takeFree(c.turn)
 		return nil
 	}
-	err := c.db.takeTurn(ctx, c.turn, tentative, time.Now())
+	err := c.db.takeTurn(ctx, c.turn, nil, time.Now())
 	c.hasTurn = err == nil
+	return err
+}
+
+// expectTurn takes the writer's turn for a transaction that may write later, until enough is closed.
+func (c *conn) expectTurn(ctx context.Context, enough <-chan struct{}) error {
+	if c.turn == nil {
+		c.turn = newTurn()
+	}
+	err := c.db.takeTurn(ctx, c.turn, enough, time.Now())
+	c.hasTurn = err == nil // perhaps in vain; it is then one that was overtaken
 	return err
 }
 
@@ -206,12 +304,23 @@ func (c *conn) leaveTurn() {
 	}
 }
 
-// queried ends a query that gave rows or err. Rows that have begun under the turn keep it until they are closed, if
-// their statement writes, or reads from the only connection there is.
+// queried ends a query that gave rows or err. Rows that have begun under the turn keep it while there may be more to come,
+// if their statement writes, or reads from the only connection there is. A statement without columns has no more to come, and
+// a PRAGMA has done what it does; whether their rows are ever closed is nobody else's concern.
 func (c *conn) queried(t *text, rows driver.Rows, err error) (driver.Rows, error) {
-	if err != nil || !c.hasTurn || !t.Write && !c.db.traits.Load().OneConn {
+	oneConn := c.db.writer != nil && c.db.traits.Load().OneConn
+	if err != nil || !c.hasTurn || !t.Write && !oneConn {
 		c.after(t)
 		return rows, c.met(err)
+	}
+	switch {
+	case len(rows.Columns()) == 0:
+		rows = finish(rows)
+		c.after(t)
+		return rows, nil
+	case t.pragma && !oneConn:
+		c.after(t)
+		return rows, nil
 	}
 	c.rows++
 	return &turnRows{Rows: rows, conn: c, text: t}, nil
@@ -232,14 +341,18 @@ func (c *conn) Ping(ctx context.Context) error {
 
 // met takes note of an error of the driver's.
 func (c *conn) met(err error) error {
-	c.failed = c.failed || err != nil
+	if err != nil {
+		c.failed, c.set = true, nil
+	}
 	c.bad = c.bad || errors.Is(err, driver.ErrBadConn)
 	return err
 }
 
 // IsValid is where database/sql says that a checkout is over.
 func (c *conn) IsValid() bool {
+	c.back = true
 	if c.physical == nil {
+		c.uses = 0
 		return true
 	}
 	valid := c.physical.IsValid()
@@ -253,18 +366,26 @@ func (c *conn) IsValid() bool {
 
 // ResetSession is called before the next checkout.
 func (c *conn) ResetSession(ctx context.Context) error {
+	c.used()
 	c.release() // IsValid did, unless a wrapper above us hides it
 	if c.physical == nil {
 		return nil
 	}
-	return c.resetRaw(ctx) // what is bound is never exchanged for another one
+	if err := c.resetRaw(ctx); err != nil { // what is bound is never exchanged for another one
+		return err
+	}
+	c.catchUp(ctx)
+	return c.unset
 }
 
 // release gives the physical connection back, unless something ties it to c.
 func (c *conn) release() {
 	if c.physical == nil {
+		c.uses = 0
 		return
 	}
+	c.makeKnown()
+	c.uses = 0
 	idle := c.session.Idle()
 	c.inTx, c.rows = false, 0
 	switch {
@@ -274,8 +395,45 @@ func (c *conn) release() {
 	case !idle && (c.suspect || c.db.writer != nil):
 		c.discard()
 		return
+	case c.retains():
+		for _, s := range c.stmts {
+			s.detach(true)
+		}
+		l := c.forgetLease()
+		l.conn.leaveTurn()
+		c.retain(l.lease)
+		return
 	}
 	c.giveBack()
+}
+
+// retains reports that it is not known whether the program's pool keeps c.
+func (c *conn) retains() bool { return c.programs && !c.db.pool.keeps.Load() }
+
+func (c *conn) retain(l lease) { c.lease, c.retained = l, true }
+
+// takeRetained returns the lease that has been retained, if there is one.
+func (c *conn) takeRetained() (l lease, ok bool) {
+	if !c.retained {
+		return lease{}, false
+	}
+	l, c.lease, c.retained = c.lease, lease{}, false
+	return l, true
+}
+
+// makeKnown has a setting hold for every physical connection, if it was all that c was taken for: then it was made by
+// db.Exec. On a sql.Conn, or in a transaction, it is that one's.
+func (c *conn) makeKnown() {
+	if c.set == nil {
+		return
+	}
+	if c.uses == 1 && !c.bad {
+		c.db.shared.add(c.set, c.physical)
+		if c.onlyBy {
+			c.bound = false
+		}
+	}
+	c.set, c.onlyBy = nil, false
 }
 
 func (c *conn) giveBack() {
@@ -305,27 +463,29 @@ func (c *conn) discard() {
 
 // forgetLease ends the lease and the turn. The connection must be given back first where the turn guards it.
 func (c *conn) forgetLease() endedLease {
-	l := endedLease{c, c.lease}
-	c.stmts, c.lease = nil, lease{}
-	c.control, c.suspect, c.inTx, c.altered, c.rows = false, false, false, false, 0
+	c.forgetTx()
+	l := endedLease{c, c.lease, c.wrote}
+	c.stmts, c.lease, c.retained, c.set = nil, lease{}, false, nil
+	c.control, c.suspect, c.inTx, c.altered, c.rows, c.wrote = false, false, false, false, 0, false
 	return l
 }
 
 type endedLease struct {
 	conn *conn
 	lease
+	wrote bool
 }
 
-func (l endedLease) giveBack() { l.lease.giveBack(); l.conn.leaveTurn() }
+func (l endedLease) giveBack() { l.lease.giveBack(l.wrote); l.conn.leaveTurn() }
 func (l endedLease) discard()  { l.lease.discard(); l.conn.leaveTurn() }
 
 // Close is called when database/sql gives the conn up. If it still holds a physical connection, that one was bound,
-// or bad.
+// retained or bad. Where one was bad, all that are older are taken for bad: database/sql tries two and then wants a new one.
 func (c *conn) Close() error {
+	if c.bad && !c.db.traits.Load().OneConn {
+		c.db.generation.Add(1)
+	}
 	if c.physical != nil {
-		if c.bad && !c.db.traits.Load().OneConn {
-			c.db.generation.Add(1)
-		}
 		c.discard()
 	}
 	c.leaveTurn()

@@ -21,15 +21,13 @@ type database struct {
 	dsn    string // without our options
 	limits limits
 
-	// Two inner pools over the wrapped connector. Groups have one of their own, so that no limit and no holder of
-	// transactions can keep the group of another goroutine waiting for a connection. Where the database lives in one
-	// connection, everything uses the groups' pool.
-	writers *sql.DB
-	leases  *sql.DB
+	pool *pool // of physical connections
 	// virtual hands out our own connections, to what is ours and does what a program does: handlers' transactions.
 	virtual *sql.DB
 
 	texts   texts
+	shared  settings // of all physical connections
+	readers readers
 	flights flights
 
 	apartRoom   chan struct{} // a token for each connection that runs a call which was put off
@@ -53,10 +51,6 @@ type database struct {
 	added      atomic.Bool  // commands in transactions, which the keepers do not know of
 }
 
-// idleLeases is how many physical connections are kept for the next lease. database/sql's own default of 2 would open
-// and close one for almost every query of a busy program.
-const idleLeases = 8
-
 func newDatabase(parent driver.Connector, dsn string, l limits) *database {
 	if f := l.onGroup; f != nil { // several groups may end at the same time
 		var mu sync.Mutex
@@ -67,13 +61,7 @@ func newDatabase(parent driver.Connector, dsn string, l limits) *database {
 		}
 	}
 	d := &database{parent: parent, dsn: dsn, limits: l, engine: l.engine, apartRoom: make(chan struct{}, mostApart), blockedRoom: make(chan struct{}, mostBlocked), flights: flights{keep: l.keep}}
-	d.writers = sql.OpenDB(physicalConnector{parent, d})
-	d.writers.SetMaxOpenConns(1) // until it is known what the database is like
-	d.leases = sql.OpenDB(physicalConnector{parent, d})
-	d.leases.SetMaxIdleConns(idleLeases)
-	if l.physical != nil {
-		l.physical(d.leases)
-	}
+	d.pool = newPool(physicalConnector{parent, d}, l.physical)
 	d.virtual = sql.OpenDB(virtualConnector{d})
 	d.virtual.SetMaxIdleConns(l.maxQueue)
 	return d
@@ -117,13 +105,22 @@ func (d *database) lane() *batcher {
 
 // open learns from the first physical connection what the database is like. See ready.
 func (d *database) open(ctx context.Context) (_ *Traits, err error) {
-	l, err := borrow(ctx, d.writers)
+	l, err := d.pool.borrow(ctx, false)
 	if err != nil {
 		return nil, err
 	}
 	traits := l.session.Traits()
 	t := &traits
-	l.giveBack()
+	if t.OneConn {
+		d.pool.onlyOne()
+	}
+	defer func() {
+		if err != nil || t.OneConn {
+			l.giveBack(false)
+		} else {
+			l.handOver(ctx)
+		}
+	}()
 	t.OneWriter = t.OneWriter || t.OneConn
 	var w *writer
 	if t.OneWriter {
@@ -134,7 +131,7 @@ func (d *database) open(ctx context.Context) (_ *Traits, err error) {
 			}
 		}()
 	}
-	if err := d.openLedger(ctx, t, w); err != nil {
+	if err := d.openLedger(ctx, t, w, l); err != nil {
 		return nil, err
 	}
 	d.mu.Lock()
@@ -143,48 +140,31 @@ func (d *database) open(ctx context.Context) (_ *Traits, err error) {
 		return nil, ErrClosed
 	}
 	d.writer = w
-	if t.OneConn {
-		d.writers.SetConnMaxLifetime(0)
-		d.writers.SetConnMaxIdleTime(0)
-	}
 	lanes := 1
 	if !t.OneWriter {
 		lanes = max(1, cmp.Or(d.limits.writers, t.Writers))
 		d.abreast = max(d.limits.writers, t.Writers) > 1
-		d.writers.SetMaxOpenConns(lanes)
-		d.writers.SetMaxIdleConns(lanes)
 	}
+	d.pool.openWrites = t.OpenWrites
+	d.pool.keepWarm(lanes)
 	for range lanes {
 		d.lanes = append(d.lanes, newBatcher(&lane{database: d, turn: newTurn()}, d.limits))
 	}
 	d.traits.Store(t)
 	if d.ledger != nil && d.limits.keep > 0 {
-		d.sweeper = repeat(sweepAfter(d.limits.keep), func(ctx context.Context) time.Duration { return d.deleteOld(ctx, d.spare(t)) })
+		d.sweeper = repeat(sweepAfter(d.limits.keep), func(ctx context.Context) time.Duration { return d.deleteOld(ctx, d.pool.DB) })
 	}
 	return t, nil
 }
 
-// spare is the pool for anything but groups.
-func (d *database) spare(t *Traits) *sql.DB {
-	if t.OneConn {
-		return d.writers
-	}
-	return d.leases
-}
-
-// lease borrows a physical connection for anything but a group.
-func (d *database) lease(ctx context.Context, t *Traits) (lease, error) {
-	return borrow(ctx, d.spare(t))
-}
-
-// takeTurn waits for the writer on behalf of a caller that has been waiting since then.
-func (d *database) takeTurn(ctx context.Context, t *turn, tentative bool, since time.Time) error {
+// takeTurn waits for the writer on behalf of a caller that has been waiting since then. See take.
+func (d *database) takeTurn(ctx context.Context, t *turn, enough <-chan struct{}, since time.Time) error {
 	if d.writer == nil {
 		return nil
 	}
 	traits := d.traits.Load()
 	wait := max(0, traits.BusyWait-time.Since(since))
-	return d.writer.take(ctx, t, tentative, wait, traits.Busy)
+	return d.writer.take(ctx, t, enough, wait, traits.Busy)
 }
 
 // patience is how long a call may wait for others at the most, and its error then; 0 for as long as it takes.
@@ -212,7 +192,7 @@ func (d *database) close() error {
 	for _, b := range d.lanes {
 		b.close()
 	}
-	err := errors.Join(d.virtual.Close(), d.leases.Close(), d.writers.Close())
+	err := errors.Join(d.virtual.Close(), d.pool.Close())
 	if t := d.traits.Load(); t != nil && t.OneWriter {
 		leaveWriter(t.WriterKey)
 	}

@@ -16,8 +16,9 @@
 // An Exec of a single INSERT, UPDATE, DELETE, REPLACE or MERGE, also behind WITH, directly or through a prepared statement,
 // outside of a transaction, and on a sql.Conn only if it is the first thing done with it. Everything else goes to the wrapped driver as it is: queries, transactions, DDL, several
 // statements in one text, and statements that ask the session something, such as last_insert_rowid(). A statement
-// that changes the session (PRAGMA, ATTACH, a temporary table) ties a physical connection to the pooled connection that
-// it ran on, which is what the plain driver does. What the text does not show, such as a function with effects outside
+// that changes the session (SET, ATTACH, a temporary table) ties a physical connection to the pooled connection that
+// it ran on, which is what the plain driver does; a PRAGMA that sets something, by a method of the sql.DB, holds for all
+// physical connections. What the text does not show, such as a function with effects outside
 // of the transaction, can be kept out of groups with [NoBatch].
 //
 // # When a group is closed
@@ -46,7 +47,9 @@
 // What sql.DB pools are cheap connections without I/O; a goroutine needs one for as long as its Exec takes. So
 // SetMaxOpenConns bounds how many calls can be in a group: leave it unlimited, or well above the number of
 // goroutines that write. SetMaxIdleConns should be as high as that number, or connections are made and thrown
-// away. Physical connections are pooled below: some for groups, the others as [Physical] sets them up.
+// away. Physical connections are in one pool below, which [Physical] sets up: as many as there are groups, queries and
+// transactions at the same time, and the one that was used last is used next. So a program that does one thing at a time has
+// one, as on the plain driver.
 //
 // # Promises
 //

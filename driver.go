@@ -122,7 +122,7 @@ func (c *Connector) Connect(ctx context.Context) (driver.Conn, error) {
 	return c.connect(), nil
 }
 
-func (c *Connector) connect() *conn { return &conn{db: c.db} }
+func (c *Connector) connect() *conn { return &conn{db: c.db, programs: true} }
 
 // Driver returns a [*Driver] of this connector.
 func (c *Connector) Driver() driver.Driver { return c.driver }

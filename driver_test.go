@@ -301,7 +301,7 @@ func TestAGroupIsOneTransaction(t *testing.T) {
 		t.Run(v.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newFakeOf(v)
-				db := f.db(t)
+				db := f.usedDB(t)
 				errs := group(t, f, db, execOf(db, "INSERT a"), execOf(db, "UPDATE b"), execOf(db, "DELETE c"))
 				require.Equal(t, make([]error, 3), errs)
 				assert.Len(t, f.stored(), 4)
@@ -360,7 +360,7 @@ func TestAValuerThatEndsItsGoroutineLeavesTheDatabaseUsable(t *testing.T) {
 			<-over
 			d, err := databaseOf(db)
 			if err == nil {
-				require.Zero(t, d.writers.Stats().InUse, "the connection of all groups was never given back")
+				require.Zero(t, d.pool.Stats().InUse, "the connection of all groups was never given back")
 			}
 			_, err = db.Exec("INSERT a")
 			require.NoError(t, err)
@@ -487,7 +487,7 @@ func TestErrBadConnOfConnectingIsTriedAgain(t *testing.T) {
 
 func TestALeaseEndsWhenDatabaseSQLHasItsConnectionBack(t *testing.T) {
 	f := newFake()
-	db := f.db(t)
+	db := f.usedDB(t)
 	leased := func() int {
 		s, err := StatsOf(db)
 		require.NoError(t, err)
@@ -514,7 +514,7 @@ func TestALeaseEndsWhenDatabaseSQLHasItsConnectionBack(t *testing.T) {
 
 func TestAConnectionThatIsNoLongerValidIsClosed(t *testing.T) {
 	f := newFake()
-	db := f.db(t)
+	db := f.usedDB(t)
 	require.NoError(t, oneRow(t.Context(), db))
 	f.on("valid", "", 2, errFake)
 	require.NoError(t, oneRow(t.Context(), db))
@@ -539,7 +539,7 @@ func TestABoundConnectionStaysWithItsConn(t *testing.T) {
 	}
 	assert.Equal(t, raws[0], raws[1])
 	assert.Equal(t, 1, f.count("exec"))
-	assert.Equal(t, 2, f.count("open"), "the groups' and the bound one")
+	assert.Equal(t, 1, f.count("open"), "a program that does one thing at a time has one connection")
 }
 
 // Nobody can know whether such a transaction's statements were all undone, least of all the engine for any driver.

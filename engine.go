@@ -106,6 +106,13 @@ type Resolver interface {
 	Resolve(ctx context.Context, token any) (Verdict, error)
 }
 
+// A Refresher is a [Session] whose traits a setting can change.
+type Refresher interface {
+	// Refresh returns the database's traits as they are after the program has made a setting on the session's connection.
+	// Nothing but Busy and BusyWait may differ from those that it is given.
+	Refresh(Traits) Traits
+}
+
 // Traits is how one database differs from another.
 type Traits struct {
 	// Dialect is how statements are read: what may join a group, what changes session state.
@@ -127,6 +134,9 @@ type Traits struct {
 	Writers int
 	// BeginWrites says that every BeginTx takes the database's write lock at once, also a read-only one.
 	BeginWrites bool
+	// OpenWrites says that a new connection may write to the file while it is being opened: it is then opened in the writer's
+	// turn.
+	OpenWrites bool
 	// Busy is the error that a caller gets who waited longer than BusyWait for the writer: the driver's own.
 	Busy     error
 	BusyWait time.Duration

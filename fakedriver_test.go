@@ -67,6 +67,14 @@ func (f *fake) db(t *testing.T, opts ...Option) *sql.DB {
 	return f.watched(t, sql.OpenDB(c))
 }
 
+// usedDB is db after its first two uses: from then on it is known that the program's pool keeps connections.
+func (f *fake) usedDB(t *testing.T, opts ...Option) *sql.DB {
+	db := f.db(t, opts...)
+	require.NoError(t, db.Ping())
+	require.NoError(t, db.Ping())
+	return db
+}
+
 func (f *fake) plain(t *testing.T) *sql.DB { return f.watched(t, sql.OpenDB(f)) }
 
 func (f *fake) watched(t *testing.T, db *sql.DB) *sql.DB {

@@ -2,7 +2,6 @@ package groupcommit
 
 import (
 	"context"
-	"database/sql"
 	"database/sql/driver"
 	"errors"
 	"sync"
@@ -16,7 +15,7 @@ type lane struct {
 }
 
 func (l *lane) enter(ctx context.Context, since time.Time) error {
-	return l.takeTurn(ctx, l.turn, false, since)
+	return l.takeTurn(ctx, l.turn, nil, since)
 }
 
 func (l *lane) leave() { l.writer.leave(l.turn) }
@@ -35,11 +34,11 @@ func (l *lane) overtime() time.Duration {
 func (l *lane) alone(c *Call) {
 	switch {
 	case !l.abreast:
-		l.runOn(l.writers, c)
+		l.solo(c)
 	case c.promise != nil:
 		l.apart(c) // nothing else bounds how many there are
 	default:
-		l.runOn(l.leases, c)
+		l.solo(c)
 	}
 }
 
@@ -85,28 +84,28 @@ func (l *lane) apart(c *Call) {
 		<-room
 		room = nil
 	}()
-	l.runOn(l.leases, c)
+	l.solo(c)
 }
 
 // inTurn is apart where there is one writer: the leader's turn has ended, so the call takes one of its own.
 func (l *lane) inTurn(c *Call) {
 	t := newTurn()
-	if err := l.takeTurn(c.ctx, t, false, time.Now()); err != nil {
+	if err := l.takeTurn(c.ctx, t, nil, time.Now()); err != nil {
 		c.Answer(nil, err)
 		return
 	}
 	defer l.writer.leave(t)
-	l.runOn(l.spare(l.traits.Load()), c)
+	l.solo(c)
 }
 
-// runOn runs one call by itself, and again where the error is transient. A call of which it is not known what became of an
+// solo runs one call by itself, and again where the error is transient. A call of which it is not known what became of an
 // earlier attempt runs until its claim has told, also where the policy has had enough: for as long as a group is asked about.
-func (l *lane) runOn(pool *sql.DB, c *Call) {
+func (l *lane) solo(c *Call) {
 	stale, failed := 0, 0
 	var until time.Time
 	defer c.doubtful()
 	for {
-		l.runOnce(pool, c)
+		l.runOnce(c)
 		if unknown := (*OutcomeUnknownError)(nil); c.id != "" && errors.As(c.out.err, &unknown) {
 			c.doubt = unknown.Cause
 		}
@@ -115,6 +114,7 @@ func (l *lane) runOn(pool *sql.DB, c *Call) {
 			return
 		case c.promise != nil && errors.Is(err, driver.ErrBadConn) && stale < staleRetries:
 			stale++ // database/sql runs a blocking Exec again; a promise has nobody behind it
+			l.renew(stale)
 		case l.transient(err), c.doubt != nil:
 			failed++
 			if c.doubt != nil && until.IsZero() {
@@ -132,18 +132,30 @@ func (l *lane) runOn(pool *sql.DB, c *Call) {
 	}
 }
 
-func (l *lane) runOnce(pool *sql.DB, c *Call) {
-	p, err := borrow(c.ctx, pool)
+func (l *lane) runOnce(c *Call) {
+	p, ok, err := lease{}, false, error(nil)
+	if c.home != nil {
+		p, ok = c.home.takeRetained()
+	}
+	if !ok {
+		p, err = l.pool.borrow(c.ctx, l.writer != nil)
+	}
 	if err != nil {
 		c.Answer(nil, err)
 		return
 	}
-	ok := false
+	ok = false
 	defer func() { // also of runtime.Goexit
-		if ok {
-			p.done(c.out.err)
-		} else {
+		switch {
+		case !ok:
 			p.discard() // nobody knows what the panic left open
+		case c.home != nil && errors.Is(c.out.err, driver.ErrBadConn):
+			c.home.bad = true
+			p.discard()
+		case c.home != nil && c.home.retains():
+			c.home.retain(p)
+		default:
+			p.done(c.out.err, l.writer != nil)
 		}
 	}()
 	ok = c.Try(p.session.Alone)
@@ -156,6 +168,13 @@ func (d *database) transient(err error) bool {
 
 // staleRetries is how often a group or a promise looks for a connection that is not stale: database/sql's own number.
 const staleRetries = 2
+
+// renew has the last of those tries use a connection that is new.
+func (d *database) renew(stale int) {
+	if stale == staleRetries && !d.traits.Load().OneConn {
+		d.generation.Add(1)
+	}
+}
 
 // commit runs a group until it is known what became of it. Nothing of it is in the database when it runs again.
 func (l *lane) commit(calls []*Call) Outcome {
@@ -170,6 +189,7 @@ func (l *lane) commit(calls []*Call) Outcome {
 			return out
 		case errors.Is(out.Err, driver.ErrBadConn) && stale < staleRetries:
 			stale++
+			l.renew(stale)
 		case out.Again && out.Culprit >= 0 && out.Culprit == at: // twice at the same call: it may be the call
 			return Outcome{Verdict: RolledBack, Culprit: at}
 		case out.Again || l.transient(out.Err):
@@ -193,7 +213,7 @@ func (l *lane) commitOnce(calls []*Call) Outcome {
 	for _, c := range calls {
 		c.apart = false
 	}
-	p, err := borrow(ctx, l.writers)
+	p, err := l.pool.borrow(ctx, true)
 	if err != nil {
 		return Outcome{Verdict: Refused, Err: err}
 	}
@@ -202,7 +222,7 @@ func (l *lane) commitOnce(calls []*Call) Outcome {
 		if out.Broken {
 			p.discard()
 		} else {
-			p.giveBack()
+			p.giveBack(true)
 		}
 	}()
 	out = p.session.Group(ctx, calls)
@@ -239,11 +259,11 @@ func (l *lane) resolve(lost Outcome) Outcome {
 }
 
 func (l *lane) ask(ctx context.Context, token any) (Verdict, error) {
-	p, err := borrow(ctx, l.leases)
+	p, err := l.pool.borrow(ctx, false)
 	if err != nil {
 		return Unknown, err
 	}
-	defer func() { p.done(err) }()
+	defer func() { p.done(err, false) }()
 	r, ok := p.session.(Resolver)
 	if !ok {
 		return Unknown, nil

@@ -185,7 +185,7 @@ func Lookup(ctx context.Context, db *sql.DB, id string) (durable.Promise, error)
 	}
 	if t.OneConn { // as for a query: whoever has the connection has the turn
 		turn := newTurn()
-		if err := d.takeTurn(ctx, turn, false, time.Now()); err != nil {
+		if err := d.takeTurn(ctx, turn, nil, time.Now()); err != nil {
 			return durable.Promise{}, err
 		}
 		defer d.writer.leave(turn)

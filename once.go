@@ -36,10 +36,10 @@ func (c *conn) execOnce(ctx context.Context, id string, t *text, traits *Traits,
 		switch {
 		case !mine:
 			out, ok = f.share(ctx, since, patience, busy)
-		case c.physical != nil || noBatch(ctx):
+		case c.holds() || noBatch(ctx):
 			out = c.flyHere(ctx, f, t, traits, query, args, inputs != -1)
 		default:
-			out = c.db.fly(ctx, f, query, args, inputs != -1)
+			out = c.fly(ctx, f, query, args, inputs != -1)
 		}
 		if ok {
 			return out.get()
@@ -84,10 +84,10 @@ func refuseID(ctx context.Context, what string) error {
 }
 
 // fly has a group execute the call of a new flight.
-func (d *database) fly(ctx context.Context, f *flight, query string, args []driver.NamedValue, prepared bool) (out outcome) {
+func (c *conn) fly(ctx context.Context, f *flight, query string, args []driver.NamedValue, prepared bool) (out outcome) {
 	out.err = errUnanswered // what runtime.Goexit leaves
-	defer func() { d.flights.land(f, out, ctx) }()
-	out = d.run(ctx, query, args, prepared, f)
+	defer func() { c.db.flights.land(f, out, ctx) }()
+	out = c.run(ctx, query, args, prepared, f)
 	return out
 }
 

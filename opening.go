@@ -61,7 +61,7 @@ func (d *database) openFor(ctx context.Context, o *opening) (t *Traits, err erro
 }
 
 // openLedger makes sure of the ledger's table, and sets the ledger.
-func (d *database) openLedger(ctx context.Context, t *Traits, w *writer) error {
+func (d *database) openLedger(ctx context.Context, t *Traits, w *writer, l lease) error {
 	if !d.limits.promises {
 		return nil
 	}
@@ -69,7 +69,7 @@ func (d *database) openLedger(ctx context.Context, t *Traits, w *writer) error {
 	if !t.Ledger || dialect == 0 {
 		return badOption("promises", "on", "on this database only off")
 	}
-	q := tableTurns{d.spare(t), w, t}
+	q := tableTurns{l.pooled, w, t}
 	if t.OneConn {
 		// Whoever has the connection has the turn, so this is the way to wait for it.
 		turn := newTurn()
@@ -82,14 +82,15 @@ func (d *database) openLedger(ctx context.Context, t *Traits, w *writer) error {
 	if err := dialect.Prepare(ctx, q); err != nil {
 		return err
 	}
+	q.Querier = d.pool
 	d.dialect, d.ledger = dialect, dialect.NewStore(q)
 	return nil
 }
 
-// tableTurns has a pool's Execs take the writer's turn, each for itself: the table is made, and a promise whose timeout has
+// tableTurns has Execs take the writer's turn, each for itself: the table is made, and a promise whose timeout has
 // passed is completed, by statements that are no part of a group. Reading needs no turn.
 type tableTurns struct {
-	*sql.DB
+	durable.Querier
 	writer *writer // nil where nobody takes turns, or who calls has it
 	traits *Traits
 }
@@ -100,9 +101,9 @@ func (q tableTurns) ExecContext(ctx context.Context, query string, args ...any) 
 		return nil, err
 	}
 	defer q.writer.leave(turn)
-	return q.DB.ExecContext(ctx, query, args...)
+	return q.Querier.ExecContext(inTurn(ctx), query, args...)
 }
 
 func (q tableTurns) take(ctx context.Context, turn *turn) error {
-	return q.writer.take(ctx, turn, false, q.traits.BusyWait, q.traits.Busy)
+	return q.writer.take(ctx, turn, nil, q.traits.BusyWait, q.traits.Busy)
 }

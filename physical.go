@@ -2,9 +2,8 @@ package groupcommit
 
 import (
 	"context"
-	"database/sql"
 	"database/sql/driver"
-	"errors"
+	"time"
 
 	"github.com/groupcommit/groupcommit/internal/lru"
 )
@@ -17,6 +16,11 @@ type physicalConnector struct {
 
 func (pc physicalConnector) Connect(ctx context.Context) (driver.Conn, error) {
 	born := pc.db.generation.Load()
+	leave, err := pc.db.turnToOpen(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
 	raw, err := pc.Connector.Connect(ctx)
 	if err != nil {
 		return nil, err
@@ -26,13 +30,33 @@ func (pc physicalConnector) Connect(ctx context.Context) (driver.Conn, error) {
 		raw.Close()
 		return nil, err
 	}
-	return &physical{
+	p := &physical{
 		raw: raw,
 		db:  pc.db, born: born,
 		session: s,
 		unused:  lru.New(maxIdleStmts, func(st driver.Stmt) { st.Close() }),
-	}, nil
+	}
+	p.catchUp(ctx)
+	return p, nil
 }
+
+// turnToOpen takes the writer's turn for the opening of a connection, where that may write and who asks has no turn.
+func (d *database) turnToOpen(ctx context.Context) (leave func(), err error) {
+	t := d.traits.Load()
+	if t == nil || !t.OpenWrites || ctx.Value(inTurnKey{}) != nil {
+		return func() {}, nil
+	}
+	turn := newTurn()
+	if err := d.takeTurn(ctx, turn, nil, time.Now()); err != nil {
+		return nil, err
+	}
+	return func() { d.writer.leave(turn) }, nil
+}
+
+type inTurnKey struct{}
+
+// inTurn returns a context that says that the writer's turn is taken already.
+func inTurn(ctx context.Context) context.Context { return context.WithValue(ctx, inTurnKey{}, true) }
 
 // physical is one of the wrapped driver's connections. The inner pool knows it as a driver.Conn, so that lifetimes,
 // resets and retries are database/sql's own.
@@ -43,6 +67,9 @@ type physical struct {
 	session Session
 	schema  int64                   // the version of the schema that unused is of
 	unused  *lru.Cache[driver.Stmt] // prepared statements that nobody uses now, by text
+
+	settings int64 // the version of the program's settings that it has
+	unset    error // why it does not have them
 }
 
 // maxIdleStmts is how many prepared statements a physical connection keeps for the next that prepares the same text.
@@ -104,7 +131,11 @@ func (p *physical) ResetSession(ctx context.Context) error {
 	if p.born < p.db.generation.Load() {
 		return driver.ErrBadConn
 	}
-	return p.resetRaw(ctx)
+	if err := p.resetRaw(ctx); err != nil {
+		return err
+	}
+	p.catchUp(ctx)
+	return nil
 }
 
 func (p *physical) resetRaw(ctx context.Context) error {
@@ -119,43 +150,4 @@ func (p *physical) IsValid() bool {
 		return v.IsValid()
 	}
 	return true
-}
-
-// A lease is the use of a physical connection, until it is given back or discarded.
-type lease struct {
-	pooled *sql.Conn
-	*physical
-}
-
-// borrow waits for a physical connection of pool. One that turns out to be stale is replaced by database/sql.
-func borrow(ctx context.Context, pool *sql.DB) (lease, error) {
-	c, err := pool.Conn(ctx)
-	if err != nil {
-		return lease{}, err
-	}
-	l := lease{pooled: c}
-	err = c.Raw(func(dc any) error {
-		l.physical = dc.(*physical)
-		return nil
-	})
-	if err != nil {
-		c.Close()
-	}
-	return l, err
-}
-
-func (l lease) giveBack() { l.pooled.Close() }
-
-// discard closes the physical connection, and with it whatever was open on it.
-func (l lease) discard() {
-	l.pooled.Raw(func(any) error { return driver.ErrBadConn })
-}
-
-// done ends the lease after a call that gave err.
-func (l lease) done(err error) {
-	if errors.Is(err, driver.ErrBadConn) {
-		l.discard()
-	} else {
-		l.giveBack()
-	}
 }

@@ -57,6 +57,7 @@ func Go(ctx context.Context, db *sql.DB, query string, args ...any) *Promise {
 	if p.call.Args, err = named(args); err != nil {
 		return p.reject(err)
 	}
+	d.pool.mayKeep() // no connection of the program's own pool is ever used
 	c := &conn{db: d}
 	if !c.batchable(ctx, d.texts.get(traits.Dialect, query), traits, p.call.Args) {
 		if !d.lanes[0].accept() {

@@ -21,11 +21,11 @@ func sweepAfter(retention time.Duration) time.Duration {
 func (d *database) deleteOld(ctx context.Context, pool *sql.DB) time.Duration {
 	t := newTurn()
 	start := time.Now()
-	if d.takeTurn(ctx, t, false, start) != nil {
+	if d.takeTurn(ctx, t, nil, start) != nil {
 		return 0
 	}
 	defer d.writer.leave(t)
-	n, err := d.dialect.DeleteOlder(ctx, pool, d.limits.keep, sweepMost)
+	n, err := d.dialect.DeleteOlder(inTurn(ctx), pool, d.limits.keep, sweepMost)
 	if err != nil || n < sweepMost {
 		return 0
 	}

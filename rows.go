@@ -88,3 +88,33 @@ func (r *turnRows) ColumnTypePrecisionScale(i int) (precision, scale int64, ok b
 	}
 	return 0, 0, false
 }
+
+// doneRows are the rows of a statement without columns, after its end.
+type doneRows struct {
+	left int   // rows, of no columns
+	err  error // behind them
+}
+
+// finish executes a statement without columns to its end, and ends its use. Most have ended already; PRAGMA
+// incremental_vacuum goes one page a row.
+func finish(rows driver.Rows) driver.Rows {
+	var d doneRows
+	for d.err = rows.Next(nil); d.err == nil; d.err = rows.Next(nil) {
+		d.left++
+	}
+	if err := rows.Close(); err != nil && d.err == io.EOF {
+		d.err = err
+	}
+	return &d
+}
+
+func (d *doneRows) Columns() []string { return nil }
+func (d *doneRows) Close() error      { return nil }
+
+func (d *doneRows) Next([]driver.Value) error {
+	if d.left == 0 {
+		return d.err
+	}
+	d.left--
+	return nil
+}

@@ -49,8 +49,7 @@ type Stats struct {
 	Waited time.Duration // in the queue, summed over the oldest call of each group
 	Took   time.Duration // from claim to commit, summed over the groups
 
-	Writer sql.DBStats // the physical connections that groups run on
-	Leased sql.DBStats // the physical connections for everything else
+	Leased sql.DBStats // the physical connections; one that is kept for the next writer counts as in use
 }
 
 // MeanGroup is the mean number of calls a group; 0 before the first.
@@ -118,7 +117,7 @@ func StatsOf(db *sql.DB) (Stats, error) {
 	for _, b := range d.lanes {
 		s.add(b.snapshot())
 	}
-	s.Writer, s.Leased = d.writers.Stats(), d.leases.Stats()
+	s.Leased = d.pool.Stats()
 	return s, nil
 }
 

@@ -30,7 +30,7 @@ func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, e
 		return nil, err
 	}
 	s := &stmt{conn: c, query: query, text: c.db.texts.get(traits.Dialect, query)}
-	if s.text.inputs != unprepared && c.physical == nil {
+	if s.text.inputs != unprepared && !c.holds() {
 		return s, nil
 	}
 	if err := c.use(ctx, traits, &text{}); err != nil {
@@ -68,10 +68,15 @@ func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (drive
 				return nil, err
 			}
 		}
-		return c.db.exec(ctx, s.query, args, true)
+		return c.execGrouped(ctx, s.query, args, true)
 	}
 	if err := s.use(ctx, traits); err != nil {
 		return nil, err
+	}
+	if s.text.Empty { // drivers have been seen to crash on a prepared statement that holds none
+		res, err := execOn(ctx, c.raw, s.query, args)
+		c.after(s.text)
+		return res, c.met(err)
 	}
 	res, err := execOwnOn(ctx, c.raw, s.native, args)
 	if s.text.Class != sqltext.Batch || s.text.Returning {
@@ -95,6 +100,10 @@ func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driv
 	defer c.abandon(c.physical == nil)()
 	if err := s.use(ctx, traits); err != nil {
 		return nil, err
+	}
+	if s.text.Empty {
+		rows, err := queryOn(ctx, c.raw, s.query, args)
+		return c.queried(s.text, rows, err)
 	}
 	rows, err := queryStmtOn(ctx, c.raw, s.native, args)
 	return c.queried(s.text, rows, err)

@@ -21,9 +21,12 @@ type texts struct {
 // text is what is known of one SQL text.
 type text struct {
 	sqltext.Statement
-	tentative bool // it begins or ends a transaction, and writes nothing by itself
-	savepoint bool // it does no more than make a savepoint, or go back to one
-	inputs    int  // placeholders, by the driver's count when it prepared the text; unknown before
+	query     string
+	settings  []sqltext.Setting // that are all it does to the session
+	tentative bool              // it begins or ends a transaction, and writes nothing by itself
+	savepoint bool              // it does no more than make a savepoint, or go back to one
+	pragma    bool              // it is one PRAGMA
+	inputs    int               // placeholders, by the driver's count when it prepared the text; unknown before
 }
 
 const (
@@ -39,8 +42,17 @@ func (ts *texts) get(dialect sqltext.Dialect, query string) *text {
 	ts.mu.RUnlock()
 	if t == nil {
 		s := sqltext.Classify(dialect, query)
-		t = ts.put(query, &text{Statement: s, tentative: s.Class == sqltext.Control && tentative(query),
-			savepoint: s.Class == sqltext.Control && savepoint(query), inputs: unprepared})
+		t = &text{Statement: s, query: query, inputs: unprepared}
+		switch s.Class {
+		case sqltext.Control:
+			t.tentative, t.savepoint = tentative(query), savepoint(query)
+		case sqltext.Session:
+			if made, only := sqltext.Settings(dialect, query); only {
+				t.settings = made
+			}
+		}
+		t.pragma = pragma(query)
+		t = ts.put(query, t)
 	}
 	return t
 }
@@ -86,4 +98,10 @@ func savepoint(query string) bool {
 		return false
 	}
 	return words[0] == "SAVEPOINT" || words[0] == "RELEASE" || words[0] == "ROLLBACK" && slices.Contains(words, "TO")
+}
+
+// pragma reports that a text is one plain PRAGMA.
+func pragma(query string) bool {
+	words := strings.Fields(query)
+	return len(words) > 1 && strings.EqualFold(words[0], "PRAGMA") && !strings.Contains(strings.TrimRight(query, "; \t\r\n"), ";")
 }

@@ -5,8 +5,8 @@ import (
 	"database/sql/driver"
 )
 
-// BeginTx begins a transaction on a leased connection. One that is not read-only takes the writer's turn, tentatively
-// until it writes: where there is one writer, a transaction that reads and then writes must not be overtaken between.
+// BeginTx begins a transaction on a leased connection. Where there is one writer, it takes the writer's turn when it first
+// writes; when it first reads, if it is likely to write then: see readers.
 func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
 	traits, err := c.db.ready(ctx)
 	if err != nil {
@@ -15,14 +15,18 @@ func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, e
 	if err := refuseID(ctx, "a transaction"); err != nil {
 		return nil, err
 	}
-	if !opts.ReadOnly || traits.BeginWrites || traits.OneConn {
-		if err := c.takeTurn(ctx, !traits.BeginWrites && !traits.OneConn && !c.writes); err != nil {
+	if c.writes || traits.BeginWrites || traits.OneConn {
+		if err := c.takeTurn(ctx); err != nil {
 			return nil, err
 		}
+		c.wrote = true
 	}
-	if err := c.borrow(ctx, traits); err != nil {
+	if err := c.borrow(ctx); err != nil {
 		return nil, err
 	}
+	c.count()
+	c.forgetTx()
+	c.readOnly = opts.ReadOnly
 	tx, err := c.begin(ctx, traits, opts)
 	if err != nil {
 		c.after(nil)
@@ -91,6 +95,7 @@ func (t *transaction) Rollback() error {
 
 func (t *transaction) ended(err error) {
 	t.conn.inTx = false
+	t.conn.forgetTx()
 	if t.conn.altered {
 		t.conn.altered = false
 		t.conn.db.texts.forget()

@@ -39,12 +39,13 @@ type turn struct {
 func newTurn() *turn { return &turn{ready: make(chan struct{}, 1)} }
 
 // take waits for the turn until ctx is done, which gives its error, or until wait is over, which gives busy. Who only
-// wants a tentative turn goes on without one after overtakeAfter, like one that was overtaken: it may never write. A nil
-// writer has room for everybody.
-func (w *writer) take(ctx context.Context, t *turn, tentative bool, wait time.Duration, busy error) error {
+// wants a tentative turn gives a channel: it goes on without one when that is closed, or after overtakeAfter, like one that
+// was overtaken, because it may never write. A nil writer has room for everybody.
+func (w *writer) take(ctx context.Context, t *turn, enough <-chan struct{}, wait time.Duration, busy error) error {
 	if w == nil {
 		return nil
 	}
+	tentative := enough != nil
 	w.mu.Lock()
 	if w.holder == nil {
 		w.give(t, tentative)
@@ -62,10 +63,10 @@ func (w *writer) take(ctx context.Context, t *turn, tentative bool, wait time.Du
 	if tentative {
 		wait, busy = min(wait, overtakeAfter), nil
 	}
-	return w.await(ctx, t, wait, busy)
+	return w.await(ctx, t, enough, wait, busy)
 }
 
-func (w *writer) await(ctx context.Context, t *turn, wait time.Duration, busy error) error {
+func (w *writer) await(ctx context.Context, t *turn, enough <-chan struct{}, wait time.Duration, busy error) error {
 	limit := time.NewTimer(wait)
 	defer limit.Stop()
 	look := time.NewTicker(overtakeAfter / 8)
@@ -82,6 +83,7 @@ func (w *writer) await(ctx context.Context, t *turn, wait time.Duration, busy er
 			continue
 		case <-ctx.Done():
 			err = ctx.Err()
+		case <-enough:
 		case <-limit.C:
 			if w.overtake(t) {
 				return nil

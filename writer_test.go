@@ -22,12 +22,20 @@ type waiter struct {
 	at  time.Time
 }
 
+// enough is the channel of who wants a tentative turn.
+func enough(tentative bool) <-chan struct{} {
+	if tentative {
+		return make(chan struct{})
+	}
+	return nil
+}
+
 // want has a goroutine wait for a turn; it waits already when want returns.
 func want(ctx context.Context, w *writer, tentative bool, wait time.Duration) *waiter {
 	x := &waiter{turn: newTurn(), got: make(chan error)}
 	go func() {
 		defer close(x.got)
-		x.err = w.take(ctx, x.turn, tentative, wait, errBusy)
+		x.err = w.take(ctx, x.turn, enough(tentative), wait, errBusy)
 		x.at = time.Now()
 	}()
 	synctest.Wait()
@@ -54,7 +62,7 @@ func (x *waiter) has(t *testing.T) {
 func hold(t *testing.T, w *writer, tentative bool) *turn {
 	t.Helper()
 	x := newTurn()
-	require.NoError(t, w.take(t.Context(), x, tentative, 0, errBusy))
+	require.NoError(t, w.take(t.Context(), x, enough(tentative), 0, errBusy))
 	return x
 }
 
@@ -191,11 +199,11 @@ func TestATurnIsUsedAgainAndAgain(t *testing.T) {
 		var w writer
 		x, y := newTurn(), newTurn()
 		for range 5 {
-			require.NoError(t, w.take(t.Context(), x, true, 0, errBusy))
-			go func() { assert.NoError(t, w.take(t.Context(), y, false, time.Hour, errBusy)); w.leave(y) }()
+			require.NoError(t, w.take(t.Context(), x, enough(true), 0, errBusy))
+			go func() { assert.NoError(t, w.take(t.Context(), y, nil, time.Hour, errBusy)); w.leave(y) }()
 			synctest.Wait()
 			time.Sleep(2 * overtakeAfter)
-			require.NoError(t, w.take(t.Context(), x, true, time.Hour, errBusy), "after being overtaken")
+			require.NoError(t, w.take(t.Context(), x, enough(true), time.Hour, errBusy), "after being overtaken")
 			w.leave(x)
 		}
 	})
@@ -213,7 +221,7 @@ func TestInAStormOneAtATimeHasTheTurn(t *testing.T) {
 				if i%3 == 0 {
 					ctx = context.Background()
 				}
-				if w.take(ctx, x, false, time.Minute, errBusy) == nil {
+				if w.take(ctx, x, nil, time.Minute, errBusy) == nil {
 					holders++
 					assert.Equal(t, 1, holders)
 					holders--
@@ -247,8 +255,8 @@ func TestTheSameKeySharesAWriterAndAnotherDoesNot(t *testing.T) {
 func TestWithoutAWriterThereIsRoomForEverybody(t *testing.T) {
 	var w *writer
 	x, y := newTurn(), newTurn()
-	require.NoError(t, w.take(t.Context(), x, false, 0, errBusy))
-	require.NoError(t, w.take(t.Context(), y, false, 0, errBusy))
+	require.NoError(t, w.take(t.Context(), x, nil, 0, errBusy))
+	require.NoError(t, w.take(t.Context(), y, nil, 0, errBusy))
 	assert.True(t, w.firm(x))
 	w.leave(x)
 	w.leave(y)

@@ -44,7 +44,7 @@ func (s faultySession) Group(ctx context.Context, calls []*groupcommit.Call) gro
 func TestAfterAPanicOfTheEngineACallWithAnIDFindsOutWhatBecameOfIt(t *testing.T) {
 	for _, late := range []bool{false, true} {
 		for name, dsn := range map[string]string{
-			"in a file": dsnOf(t, impatient),
+			"in a file": dsnOf(t, ""),
 			"in memory": fmt.Sprintf("file:fault%t?mode=memory&cache=shared", late),
 		} {
 			t.Run(fmt.Sprintf("%s, late: %t", name, late), func(t *testing.T) {

@@ -35,6 +35,9 @@ func openDB(t testing.TB, driverName, dsn string, schema ...string) *sql.DB {
 
 func ours(t testing.TB, dsn string, schema ...string) *sql.DB {
 	t.Helper()
+	if strings.Contains(dsn, impatient) {
+		return openDB(t, impatientDriver, dsn, schema...)
+	}
 	return openDB(t, sqlite3.DriverName, dsn, schema...)
 }
 
@@ -52,6 +55,7 @@ func hookedDrivers(hook func(*mattn.SQLiteConn) error, opts ...groupcommit.Optio
 	plain = fmt.Sprintf("sqlite3-hooked-%d", driverNames.Add(1))
 	grouped = plain + "-groupcommit"
 	sql.Register(plain, &mattn.SQLiteDriver{ConnectHook: hook})
+	opts = append([]groupcommit.Option{groupcommit.WithEngine(impatientEngine{})}, opts...)
 	groupcommit.Register(grouped, &mattn.SQLiteDriver{ConnectHook: hook}, opts...)
 	return plain, grouped
 }

@@ -24,6 +24,7 @@ type session struct {
 	traits groupcommit.Traits
 	rows   bool                  // every statement may have rows
 	kept   *lru.Cache[statement] // nil for a text that the driver's Exec must run
+	busy   time.Duration         // the busy timeout, as it was last seen
 	inTurn func(*groupcommit.Call) (driver.Result, error)
 	ledger ledger
 }

@@ -17,11 +17,24 @@
 //
 // SQLite has one writer at a time. Within the process groups, write transactions, RETURNING queries and schema changes
 // of one file take turns, also across several sql.Open of it, so that SQLITE_BUSY between them does not happen. A wait
-// for the turn ends with the context, or with SQLITE_BUSY after the busy timeout or 10 seconds, whichever is longer.
+// for the turn ends with the context, or with SQLITE_BUSY: after the busy timeout, if the program has set one, by the data
+// source name, a PRAGMA or a hook; otherwise after 10 seconds.
 //
-// A transaction takes the turn when it begins, unless it is read-only (sql.TxOptions.ReadOnly), and keeps it until it
-// ends. If it has not written for a second, another writer may go first; it is then what it would be on the plain
-// driver, whose first write may find the snapshot stale. One that waited in vain begins without the turn.
+// A transaction takes the turn with its first write, and keeps it until it ends. One that only reads needs no turn, and
+// waits for nobody. One that reads and then writes needs it from its first read on, or its snapshot may be stale when it
+// writes, and SQLite answers SQLITE_BUSY, as on the plain driver. So which transactions will write is learned, by the text of
+// their first statement. A text that is not known to begin readers has the turn, but tentatively: if its transaction has not
+// written for a second, another writer may go first. Two transactions in a row that began with a text and did not write make
+// it a reader's, 16 such texts in a row all new texts, and one that writes takes that back. So it is the first write behind
+// a text that had only read before which may find its snapshot stale. A transaction declared read-only
+// (sql.TxOptions.ReadOnly) never takes a turn.
+//
+// # Settings
+//
+// A PRAGMA that sets something for its connection, such as foreign_keys or synchronous, holds for every physical
+// connection of the sql.DB from then on if it is executed by the sql.DB's own methods: those that are idle get it before
+// they are used again. One that is executed on a sql.Conn is that sql.Conn's, unless it was all that the sql.Conn was used for;
+// one in a transaction is the connection's that the transaction is on.
 //
 // Databases in memory, temporary ones and those with cache=shared have exactly one physical connection, which
 // everything shares.
@@ -67,9 +80,12 @@ func init() {
 // engine is groupcommit.Engine for SQLite.
 type engine struct{}
 
-// leastWait is how long a caller waits for the writer at the least, however short the busy timeout: it is not
-// another process that is waited for, but goroutines of this one that will be done.
-const leastWait = 10 * time.Second
+// A caller who waits for the writer waits for goroutines of this program, which will be done. So without a busy timeout of
+// the program's own it waits for longer than the driver's default, which is made for other processes.
+const (
+	patience      = 10 * time.Second
+	defaultByName = 5 * time.Second // what the driver sets where the data source name says nothing
+)
 
 func (engine) Open(ctx context.Context, conn driver.Conn, s groupcommit.Settings) (groupcommit.Session, error) {
 	if s.Mode != groupcommit.Transaction {
@@ -90,7 +106,9 @@ func (engine) Open(ctx context.Context, conn driver.Conn, s groupcommit.Settings
 	}
 	t := traits(lite.GetFilename("main"), s.DSN, time.Duration(busy)*time.Millisecond)
 	// On the only connection of a database the program may set the latter at any time.
-	return newSession(conn, lite, t, counts != 0 || t.OneConn), nil
+	ses := newSession(conn, lite, t, counts != 0 || t.OneConn)
+	ses.busy = time.Duration(busy) * time.Millisecond
+	return ses, nil
 }
 
 // traits says what the database is like. file is what SQLite calls it, "" if it lives in memory or is temporary.
@@ -110,13 +128,33 @@ func traits(file, dsn string, busy time.Duration) groupcommit.Traits {
 		OneConn:     file == "" || shared,
 		BeginWrites: slices.Contains([]string{"immediate", "exclusive"}, strings.ToLower(params.Get("_txlock"))),
 		Busy:        sqlite3.Error{Code: sqlite3.ErrBusy, ExtendedCode: sqlite3.ErrNoExtended(sqlite3.ErrBusy)},
-		BusyWait:    max(busy, leastWait),
+		BusyWait:    busyWait(busy, params.Has("_busy_timeout") || params.Has("_timeout")),
 		Check:       groupcommit.DefaultCheck, // the driver has no check of its own
-		Begin:       "BEGIN IMMEDIATE",        // a snapshot that another process has overtaken cannot be written to
+		OpenWrites:  params.Has("_auto_vacuum") || params.Has("_vacuum"),
+		Begin:       "BEGIN IMMEDIATE", // a snapshot that another process has overtaken cannot be written to
 		Savepoints:  true,
 		Final:       rejection,
 		Environment: environment,
 	}
+}
+
+// busyWait is how long a caller waits for the writer. chosen says that the program has set the busy timeout.
+func busyWait(busy time.Duration, chosen bool) time.Duration {
+	if chosen || busy != defaultByName {
+		return busy
+	}
+	return patience
+}
+
+// Refresh makes a session a groupcommit.Refresher: PRAGMA busy_timeout.
+func (s *session) Refresh(t groupcommit.Traits) groupcommit.Traits {
+	ms, err := number(s.lite, "PRAGMA busy_timeout")
+	busy := time.Duration(ms) * time.Millisecond
+	if err == nil && busy != s.busy {
+		s.busy = busy
+		t.BusyWait = busyWait(busy, true)
+	}
+	return t
 }
 
 // number returns what a query says that gives one number, such as a setting; 0 where SQLite does not know it.

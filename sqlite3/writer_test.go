@@ -16,9 +16,6 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A short busy timeout shows what would otherwise only be slow: SQLite must never have to wait for this process.
-const impatient = "&_busy_timeout=1"
-
 func TestNoWriterOfTheProcessFindsTheDatabaseLocked(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "test.db")

@@ -57,6 +57,7 @@ func Classify(d Dialect, query string) Statement {
 		Class:     class,
 		Write:     class != Read || effects&writes != 0,
 		Returning: s.returning,
+		Empty:     count == 0,
 		Schema:    !(class == Batch || class == Read || class == Control && control == count && !s.odd),
 	}
 }

@@ -316,7 +316,7 @@ func TestWhatElseAStatementSays(t *testing.T) {
 		{SQLite, "CREATE TABLE t (a)", Statement{Class: Unknown, Write: true, Schema: true}},
 		{SQLite, "PRAGMA foreign_keys = 1", Statement{Class: Session, Write: true, Schema: true}},
 		{SQLite, "PRAGMA foreign_keys", Statement{Class: Read}},
-		{SQLite, "", Statement{Class: Unknown, Write: true, Schema: true}},
+		{SQLite, "", Statement{Class: Unknown, Write: true, Schema: true, Empty: true}},
 	} {
 		if got := Classify(test.dialect, test.query); got != test.want {
 			t.Errorf("%v: %q is %+v, want %+v", test.dialect, test.query, got, test.want)

@@ -39,7 +39,7 @@ func (s *scanner) pragma() Class {
 	s.advance()
 	if s.done() {
 		switch kind {
-		case reader, setting, persistent:
+		case reader, setting, passing, persistent:
 			return Read
 		}
 		return Unknown
@@ -77,8 +77,47 @@ func (s *scanner) pragma() Class {
 		return Unknown
 	case name == "journal_mode" && (strings.EqualFold(value, "wal") || strings.EqualFold(value, "delete")):
 		return Unknown
+	case kind == setting:
+		s.setting = name
+		if schema != "" {
+			s.setting = schema + "." + name
+		}
 	}
 	return Session
+}
+
+// A Setting is a PRAGMA that sets something for the session which other sessions can be given, too.
+type Setting struct {
+	Name string // in lower case, behind its schema if that is given
+	Text string // the whole statement
+}
+
+// Settings returns the settings that a text of class Session makes, in their order. only says that they are all that makes
+// it one: nothing else in it is of the session, and no transaction is begun or ended.
+func Settings(d Dialect, query string) (made []Setting, only bool) {
+	if d != SQLite {
+		return nil, false
+	}
+	s := newScanner(d, query)
+	only = true
+	for s.tok.kind != end {
+		if s.tok.kind == ';' {
+			s.advance()
+			continue
+		}
+		s.begin()
+		start := s.tok.start
+		switch class := s.statement(); {
+		case class == Control:
+			only = false
+		case class != Session:
+		case s.setting == "":
+			only = false
+		default:
+			made = append(made, Setting{s.setting, query[start:s.tok.start]})
+		}
+	}
+	return made, only && !s.torn && len(made) > 0
 }
 
 // pragmaKind tells what a PRAGMA does without a value, and with one.
@@ -88,6 +127,7 @@ const (
 	strange    pragmaKind = iota // not known; with a value, the session's
 	reader                       // only reads, whatever its argument
 	setting                      // reads; with a value, sets it for the session
+	passing                      // reads; with a value, sets it for the session's next transaction, or is not for others to have
 	persistent                   // reads; with a value, sets it in the file
 	action                       // does something to the file
 )
@@ -118,10 +158,11 @@ var pragmas = map[string]pragmaKind{
 	"busy_timeout":              setting,
 	"cache_size":                setting,
 	"cache_spill":               setting,
+	"case_sensitive_like":       setting,
 	"cell_size_check":           setting,
 	"checkpoint_fullfsync":      setting,
-	"default_cache_size":        setting,
-	"defer_foreign_keys":        setting,
+	"default_cache_size":        passing,
+	"defer_foreign_keys":        passing,
 	"foreign_keys":              setting,
 	"fullfsync":                 setting,
 	"hard_heap_limit":           setting,
@@ -136,7 +177,7 @@ var pragmas = map[string]pragmaKind{
 	"read_uncommitted":          setting,
 	"recursive_triggers":        setting,
 	"reverse_unordered_selects": setting,
-	"schema_version":            setting,
+	"schema_version":            passing,
 	"secure_delete":             setting,
 	"soft_heap_limit":           setting,
 	"synchronous":               setting,
@@ -144,7 +185,7 @@ var pragmas = map[string]pragmaKind{
 	"threads":                   setting,
 	"trusted_schema":            setting,
 	"wal_autocheckpoint":        setting,
-	"writable_schema":           setting,
+	"writable_schema":           passing,
 
 	"application_id": persistent,
 	"auto_vacuum":    persistent,

@@ -77,4 +77,6 @@ type Statement struct {
 	// Schema says that the text may change what a prepared statement means. It is true for all that is not Batch, not
 	// Read and not purely transaction control.
 	Schema bool
+	// Empty says that there is no statement in the text.
+	Empty bool
 }

@@ -1,0 +1,232 @@
+package groupcommit
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"reflect"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A pool holds the physical connections of one database. It is an ordinary sql.DB over the wrapped connector: lifetimes,
+// resets and the replacing of stale connections are database/sql's own, and who comes next gets the connection that was
+// used last. So a program that does one thing at a time has one connection, as on the plain driver, with whatever it, a
+// hook or a PRAGMA has put there.
+//
+// Beside others the connection that wrote last should be the one to write next: its page cache is that of the database as
+// it is, and its statements are prepared. So while others are at work it is kept aside, warm, for the next writer. It goes
+// back as soon as nobody is at work, and a reader takes it before a new one is opened.
+//
+// Rejected: a pool of the groups' own. A program with one connection then has two, and what the one knows (a temporary
+// table, an attached database, a setting, the schema that has just been changed) the other does not.
+type pool struct {
+	*sql.DB
+	busy  atomic.Int64 // those who have a connection, or wait for one
+	kept  atomic.Int64 // len(warm)
+	keeps atomic.Bool  // connections may be idle: see mayKeep
+
+	openWrites bool // a connection is opened in the writer's turn, which those have who borrow for writing; written once
+
+	mu    sync.Mutex // guards the rest
+	spare int        // connections that may be kept warm
+	warm  []lease
+}
+
+// warmFor bounds how long a connection is kept from the inner pool, which looks after lifetimes.
+const warmFor = time.Second
+
+// idleConns is how many physical connections are kept for the next who needs one. database/sql's own default of 2 would
+// open and close one for almost every query of a busy program.
+const idleConns = 8
+
+// newPool makes a pool that set, if it is not nil, sets up; otherwise no connection is idle in it before mayKeep.
+func newPool(c driver.Connector, set func(*sql.DB)) *pool {
+	p := &pool{DB: sql.OpenDB(c)}
+	if set != nil {
+		p.SetMaxIdleConns(idleConns)
+		set(p.DB)
+		p.keeps.Store(true)
+	} else {
+		p.SetMaxIdleConns(-1)
+	}
+	return p
+}
+
+// mayKeep is called when the program's own pool has kept a connection for its next use, and where that cannot be seen. A program whose pool keeps none, by
+// SetMaxIdleConns(0), wants each use to open its own: over a pool of another library this is what gives connections back,
+// and what tells that pool's hooks on whose behalf they are taken. Then none is idle here either.
+func (p *pool) mayKeep() {
+	if !p.keeps.Load() && p.keeps.CompareAndSwap(false, true) {
+		p.SetMaxIdleConns(idleConns)
+	}
+}
+
+// keepWarm lets connections be kept for so many writers at a time. Where their number is bounded none is: somebody may be
+// waiting for it.
+func (p *pool) keepWarm(writers int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.Stats().MaxOpenConnections == 0 {
+		p.spare = writers
+	}
+}
+
+// onlyOne has the pool keep to its one connection, in which the database lives.
+func (p *pool) onlyOne() {
+	p.keeps.Store(true)
+	p.SetMaxOpenConns(1)
+	p.SetMaxIdleConns(1)
+	p.SetConnMaxLifetime(0)
+	p.SetConnMaxIdleTime(0)
+}
+
+// A lease is the use of a physical connection, until it is given back or discarded.
+type lease struct {
+	pooled *sql.Conn
+	pool   *pool
+	since  time.Time       // when it left the inner pool
+	ctx    context.Context // of a connection that is kept for its opener: whom it was opened for
+	*physical
+}
+
+// borrow waits for a connection, for writing or not, under the context of the caller that needs it: hooks of the user's see that. One that
+// turns out to be stale is replaced.
+func (p *pool) borrow(ctx context.Context, writing bool) (l lease, err error) {
+	p.busy.Add(1)
+	if p.kept.Load() > 0 && (writing || p.Stats().Idle == 0) {
+		if l, ok := p.takeWarm(ctx); ok {
+			return l, nil
+		}
+	}
+	l = lease{pool: p, since: time.Now()}
+	if writing && p.openWrites {
+		ctx = inTurn(ctx)
+	}
+	if l.pooled, err = p.Conn(ctx); err == nil {
+		err = l.pooled.Raw(func(dc any) error {
+			l.physical = dc.(*physical)
+			return l.physical.unset
+		})
+		if err != nil {
+			l.pooled.Close()
+		}
+	}
+	if err != nil {
+		p.left()
+		return lease{}, err
+	}
+	return l, nil
+}
+
+func (p *pool) takeWarm(ctx context.Context) (l lease, ok bool) {
+	p.mu.Lock()
+	if n := len(p.warm); n > 0 && (p.warm[n-1].ctx == nil || same(p.warm[n-1].ctx, ctx)) {
+		l, ok = p.warm[n-1], true
+		p.warm[n-1] = lease{}
+		p.warm = p.warm[:n-1]
+		p.kept.Add(-1)
+	}
+	p.mu.Unlock()
+	if !ok {
+		return l, false
+	}
+	l.ctx = nil
+	if !l.physical.IsValid() || errors.Is(l.physical.ResetSession(ctx), driver.ErrBadConn) || l.physical.unset != nil {
+		l.drop()
+		return lease{}, false
+	}
+	return l, true
+}
+
+// left is called when one is no longer busy. The last one leaves nothing warm.
+func (p *pool) left() {
+	if p.busy.Add(-1) == 0 {
+		p.cool()
+	}
+}
+
+func (p *pool) cool() {
+	if p.kept.Load() == 0 {
+		return
+	}
+	p.mu.Lock()
+	warm := p.warm
+	p.warm = nil
+	p.kept.Add(-int64(len(warm)))
+	p.mu.Unlock()
+	for _, l := range warm {
+		l.pooled.Close()
+	}
+}
+
+// Close closes the idle connections. Those in use are closed when they come back.
+func (p *pool) Close() error {
+	p.cool()
+	return p.DB.Close()
+}
+
+// giveBack ends the lease. wrote says that the next writer is better off with this connection than with another.
+func (l lease) giveBack(wrote bool) {
+	p := l.pool
+	if wrote && p.busy.Load() > 1 && p.keeps.Load() && time.Since(l.since) < warmFor {
+		l = p.keep(l)
+	}
+	if l.pooled != nil {
+		l.pooled.Close()
+	}
+	p.left() // after it has been kept, which those who left meanwhile could not know
+}
+
+// keep keeps a connection warm in the place of the one that was so for longest, and returns that, or none.
+func (p *pool) keep(l lease) lease {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.spare == 0 {
+		return l
+	}
+	p.warm = append(p.warm, l)
+	if len(p.warm) <= p.spare {
+		p.kept.Add(1)
+		return lease{}
+	}
+	l = p.warm[0]
+	p.warm = append(p.warm[:0], p.warm[1:]...)
+	return l
+}
+
+// discard closes the physical connection, and with it whatever was open on it.
+func (l lease) discard() {
+	l.drop()
+	l.pool.left()
+}
+
+func (l lease) drop() {
+	l.pooled.Raw(func(any) error { return driver.ErrBadConn })
+}
+
+// handOver ends the lease of who has opened the database for a caller, and keeps the connection for that caller's own
+// use, which comes next. It is nobody else's: hooks have seen the caller's context.
+func (l lease) handOver(ctx context.Context) {
+	p := l.pool
+	l.ctx = ctx
+	p.mu.Lock()
+	p.warm = append(p.warm, l)
+	p.kept.Add(1)
+	p.mu.Unlock()
+	p.busy.Add(-1)
+}
+
+// same reports that two contexts are one.
+func same(a, b context.Context) bool { return reflect.TypeOf(a).Comparable() && a == b }
+
+// done ends the lease after a call that gave err.
+func (l lease) done(err error, wrote bool) {
+	if errors.Is(err, driver.ErrBadConn) {
+		l.discard()
+	} else {
+		l.giveBack(wrote)
+	}
+}

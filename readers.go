@@ -1,0 +1,102 @@
+package groupcommit
+
+import "sync"
+
+// readers tell transactions that only read from those that will write, where a database has one writer. A transaction that
+// reads and then writes must not be overtaken in between, because its snapshot would be stale; so it should have the writer's
+// turn from its first statement on. One that never writes should not queue for a turn at all.
+//
+// A transaction is told by the text of its first statement: the transactions of one place in a program begin with the
+// same. Its text is taken for a reader's after some in a row have ended without a write; one that writes takes that back.
+// Until then it has a tentative turn. A text that is met for the first time is judged by how those before it began.
+//
+// Rejected: a turn for every transaction that is not declared read-only. Transactions that read queue behind each other,
+// and most frameworks never declare one.
+type readers struct {
+	mu    sync.RWMutex
+	begun map[string]*reading // by the text
+	fresh int                 // texts in a row that were met for the first time and began readers
+}
+
+// reading is what is known of one text.
+type reading struct {
+	read    int           // transactions in a row that began with it and did not write
+	enough  chan struct{} // closed when it is taken for a reader's; written anew when that is taken back
+	another bool          // a transaction that began with it has ended
+}
+
+const (
+	readsEnough = 2    // transactions in a row that make a text a reader's
+	freshEnough = 16   // texts in a row that were readers' make a new one so
+	writesCount = -16  // what one that writes counts
+	maxReaders  = 1024 // texts
+)
+
+// likely reports that a transaction which begins with a query that reads will not write; if not, enough is closed when that
+// becomes likely.
+func (r *readers) likely(query string) (yes bool, enough <-chan struct{}) {
+	r.mu.RLock()
+	x := r.begun[query]
+	if x != nil {
+		yes, enough = x.likely(r.fresh), x.enough
+	}
+	r.mu.RUnlock()
+	if x != nil || len(query) > maxTextSize {
+		return yes, enough
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	x = r.of(query)
+	return x.likely(r.fresh), x.enough
+}
+
+func (x *reading) likely(fresh int) bool {
+	return x.read >= readsEnough || !x.another && fresh >= freshEnough
+}
+
+// ended notes what a transaction has come to that began with a query.
+func (r *readers) ended(query string, wrote bool) {
+	if len(query) > maxTextSize {
+		return
+	}
+	if !wrote {
+		r.mu.RLock()
+		x := r.begun[query]
+		known := x != nil && x.read >= readsEnough
+		r.mu.RUnlock()
+		if known {
+			return
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	x := r.of(query)
+	if wrote {
+		if x.read >= readsEnough {
+			x.enough = make(chan struct{})
+		}
+		x.read = writesCount
+		r.fresh = writesCount
+	} else {
+		if x.read++; x.read == readsEnough {
+			close(x.enough)
+		}
+		if !x.another {
+			r.fresh++
+		}
+	}
+	x.another = true
+}
+
+// of returns what is known of a text. The mutex is the caller's.
+func (r *readers) of(query string) *reading {
+	x := r.begun[query]
+	if x == nil {
+		if r.begun == nil || len(r.begun) >= maxReaders {
+			r.begun = make(map[string]*reading)
+		}
+		x = &reading{enough: make(chan struct{})}
+		r.begun[query] = x
+	}
+	return x
+}
