@@ -90,7 +90,7 @@ func (d *database) engineFor(conn driver.Conn) Engine {
 }
 
 func (d *database) settings() Settings {
-	return Settings{DSN: d.dsn, Mode: d.limits.mode, LockTimeout: d.limits.lockWait, MaxTime: d.limits.maxTime, Promises: d.limits.promises}
+	return Settings{DSN: d.dsn, Mode: d.limits.mode, LockTimeout: d.limits.lockWait, MaxTime: d.limits.maxTime, Promises: d.limits.promises, spelled: d.limits.spelled}
 }
 
 // crowd is how many calls have to wait for one lane before another is used. Fewer are better off in one group: it shares

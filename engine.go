@@ -31,6 +31,17 @@ type Settings struct {
 	LockTimeout time.Duration // how long a call in a group may wait for a lock; 0: as long as the session says
 	MaxTime     time.Duration // how long a group may take
 	Promises    bool          // calls may have ids; the ledger's table is there before the first of them
+
+	spelled func(option string) string
+}
+
+// Spelled returns an option's name as the program has written it, for an error about it: of "Mode", groupcommit_mode where it
+// stood in the data source name.
+func (s Settings) Spelled(option string) string {
+	if s.spelled == nil {
+		return option
+	}
+	return s.spelled(option)
 }
 
 // A Session is an [Engine] on one physical connection. It is never used by two goroutines at once.

@@ -41,8 +41,8 @@
 // # What is tried again
 //
 // By the policy of [groupcommit.Retry]: a group whose transaction is certain to have been undone with its connection;
-// and a call or group that PostgreSQL ended with serialization_failure (40001), deadlock_detected (40P01),
-// lock_not_available (55P03), or that it did not let in while starting up (57P03).
+// and a call or group that PostgreSQL ended with serialization_failure (40001), deadlock_detected (40P01), or that it did not
+// let in while starting up (57P03). lock_not_available (55P03) is an answer: who says NOWAIT, or sets lock_timeout, asks for it.
 //
 // # Calls with ids
 //
@@ -124,7 +124,7 @@ func (e *engine) Open(_ context.Context, conn driver.Conn, s groupcommit.Setting
 		return nil, fmt.Errorf("groupcommit/pgx: the connection is a %T; a *stdlib.Conn of pgx is needed", conn)
 	}
 	if s.Promises {
-		if err := checkEncoding(std.Conn().PgConn().ParameterStatus("client_encoding")); err != nil {
+		if err := checkEncoding(s, std.Conn().PgConn().ParameterStatus("client_encoding")); err != nil {
 			return nil, err
 		}
 	}
@@ -133,11 +133,11 @@ func (e *engine) Open(_ context.Context, conn driver.Conn, s groupcommit.Setting
 
 // checkEncoding is the error of a session in which an id is another one as an argument of a statement, which the server
 // converts, than in its text.
-func checkEncoding(of string) error {
+func checkEncoding(s groupcommit.Settings, of string) error {
 	if of == "UTF8" || of == "" { // not told by some poolers
 		return nil
 	}
-	return fmt.Errorf("groupcommit/pgx: option promises: client_encoding %q is not allowed; UTF8 is, by client_encoding=UTF8 in the data source name, whatever the encoding of the database", of)
+	return fmt.Errorf("groupcommit/pgx: option %s: client_encoding %q is not allowed; UTF8 is, by client_encoding=UTF8 in the data source name, whatever the encoding of the database", s.Spelled("Promises"), of)
 }
 
 var traits = groupcommit.Traits{
