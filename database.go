@@ -30,6 +30,7 @@ type database struct {
 	virtual *sql.DB
 
 	texts   texts
+	stmts   openStmts
 	flights flights
 
 	apartRoom   chan struct{} // a token for each connection that runs a call which was put off

@@ -148,6 +148,9 @@ type Traits struct {
 	// Alone reports that some of the arguments are for the driver (an option, an out parameter), so that the call
 	// cannot join a group. nil: only those with a sql.Out.
 	Alone func([]driver.NamedValue) bool
+	// ByText says that a statement which is prepared on a connection is used for every call with its text there, so that one
+	// that the program has closed must be closed.
+	ByText bool
 	// Begin is the statement that begins a transaction which will write; "" is the driver's own Begin.
 	Begin string
 	// Savepoints says that a savepoint is cheap, and that a transaction can be used after a statement in it has failed.

@@ -42,6 +42,7 @@ type physical struct {
 	born    int64
 	session Session
 	schema  int64                   // the version of the schema that unused is of
+	closed  int64                   // the program's statements that unused knows to be closed
 	unused  *lru.Cache[driver.Stmt] // prepared statements that nobody uses now, by text
 }
 
@@ -136,6 +137,7 @@ func borrow(ctx context.Context, pool *sql.DB) (lease, error) {
 	l := lease{pooled: c}
 	err = c.Raw(func(dc any) error {
 		l.physical = dc.(*physical)
+		l.dropClosed()
 		return nil
 	})
 	if err != nil {

@@ -144,6 +144,7 @@ var traits = groupcommit.Traits{
 	Dialect:     groupcommit.PostgresSQL,
 	Writers:     2,
 	Ledger:      true,
+	ByText:      true,
 	Check:       func(*driver.NamedValue) error { return nil }, // as the driver's own: pgx converts when it encodes
 	Alone:       forTheDriver,
 	Final:       final,
