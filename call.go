@@ -131,13 +131,23 @@ func (d *database) exec(ctx context.Context, query string, args []driver.NamedVa
 
 // run is exec, for a flight if the call has an id.
 func (d *database) run(ctx context.Context, query string, args []driver.NamedValue, prepared bool, f *flight) outcome {
-	b := d.lane()
+	part, lanes, err := d.lanesFor(ctx)
+	if err != nil {
+		return outcome{err: err}
+	}
+	defer part.leave()
+	b := pick(lanes)
 	c := b.call()
 	c.Query, c.Args, c.Prepared, c.ctx = query, args, prepared, ctx
 	if f != nil {
 		c.id, c.print = f.id, f.print
 	}
-	out := outcome{err: b.do(c)}
+	var out outcome
+	if d.apiece(d.traits.Load()) {
+		out.err = b.during(func() { d.runApiece(c) })
+	} else {
+		out.err = b.do(c)
+	}
 	if out.err == nil {
 		out = c.out
 	}

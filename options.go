@@ -1,6 +1,7 @@
 package groupcommit
 
 import (
+	"context"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -24,22 +25,23 @@ type Option func(*limits) error
 
 // limits are the options' values. The zero value is not useful; defaults is.
 type limits struct {
-	maxLen   int
-	maxBytes int
-	maxQueue int
-	maxDelay time.Duration
-	writers  int
-	lockWait time.Duration
-	maxTime  time.Duration
-	mode     GroupMode
-	promises bool
-	keep     time.Duration // of completed promises; 0: for ever
-	retry    RetryPolicy   // nil: defaultRetry
-	onGroup  func(GroupInfo)
-	physical func(*sql.DB)
-	engine   Engine
-	handling *handling // of a handler; nil for a database
-	inDSN    []string  // the options that stood in the data source name
+	maxLen    int
+	maxBytes  int
+	maxQueue  int
+	maxDelay  time.Duration
+	writers   int
+	lockWait  time.Duration
+	maxTime   time.Duration
+	mode      GroupMode
+	promises  bool
+	keep      time.Duration // of completed promises; 0: for ever
+	retry     RetryPolicy   // nil: defaultRetry
+	onGroup   func(GroupInfo)
+	physical  func(*sql.DB)
+	partition func(context.Context) any // nil: all calls may share a group
+	engine    Engine
+	handling  *handling // of a handler; nil for a database
+	inDSN     []string  // the options that stood in the data source name
 }
 
 var defaults = limits{

@@ -118,6 +118,7 @@ func StatsOf(db *sql.DB) (Stats, error) {
 	for _, b := range d.lanes {
 		s.add(b.snapshot())
 	}
+	d.partitions.addTo(&s)
 	s.Writer, s.Leased = d.writers.Stats(), d.leases.Stats()
 	return s, nil
 }

@@ -92,6 +92,7 @@ import (
 	"database/sql/driver"
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/groupcommit/groupcommit"
 	"github.com/jackc/pgx/v5"
@@ -116,7 +117,12 @@ func init() {
 }
 
 // engine is groupcommit.Engine for one PostgreSQL database.
-type engine struct{ memory *memory }
+type engine struct {
+	memory *memory
+
+	once   sync.Once
+	traits groupcommit.Traits // of the first connection: all are of one connector
+}
 
 func (e *engine) Open(_ context.Context, conn driver.Conn, s groupcommit.Settings) (groupcommit.Session, error) {
 	std, ok := groupcommit.Unwrapped[*stdlib.Conn](conn)
@@ -128,7 +134,24 @@ func (e *engine) Open(_ context.Context, conn driver.Conn, s groupcommit.Setting
 			return nil, err
 		}
 	}
-	return newSession(conn, std.Conn(), s, e.memory), nil
+	e.once.Do(func() { e.traits = hooksOf(s.Connector, std).traits() })
+	return e.session(conn, std.Conn(), s), nil
+}
+
+// session returns the session of a connection. One that comes from a pool has been there before, perhaps.
+func (e *engine) session(conn driver.Conn, pg *pgx.Conn, s groupcommit.Settings) *session {
+	if !e.traits.Pooled {
+		return newSession(conn, pg, s, e)
+	}
+	const key = "groupcommit"
+	data := pg.PgConn().CustomData()
+	if known, ok := data[key].(*session); ok && known.engine == e {
+		known.conn = conn
+		return known
+	}
+	ses := newSession(conn, pg, s, e)
+	data[key] = ses
+	return ses
 }
 
 // checkEncoding is the error of a session in which an id is another one as an argument of a statement, which the server
