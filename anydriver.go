@@ -11,8 +11,8 @@ import (
 type anyDriver struct{}
 
 func (anyDriver) Open(_ context.Context, conn driver.Conn, s Settings) (Session, error) {
-	if s.Mode != Transaction {
-		return nil, badOption("mode", s.Mode.String(), "on this database only transaction")
+	if s.Mode == Autocommit {
+		return nil, badOption(s.Spelled("Mode"), s.Mode.String(), "on this database only transaction")
 	}
 	return anySession{conn}, nil
 }

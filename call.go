@@ -133,13 +133,23 @@ func (c *conn) execGrouped(ctx context.Context, query string, args []driver.Name
 // run is execGrouped, for a flight if the call has an id.
 func (c *conn) run(ctx context.Context, query string, args []driver.NamedValue, prepared bool, f *flight) outcome {
 	c.count()
-	b := c.db.lane()
+	part, lanes, err := c.db.lanesFor(ctx)
+	if err != nil {
+		return outcome{err: err}
+	}
+	defer part.leave()
+	b := pick(lanes)
 	call := b.call()
 	call.Query, call.Args, call.Prepared, call.ctx, call.home = query, args, prepared, ctx, c
 	if f != nil {
 		call.id, call.print = f.id, f.print
 	}
-	out := outcome{err: b.do(call)}
+	var out outcome
+	if c.db.apiece(c.db.traits.Load()) {
+		out.err = b.during(func() { c.db.runApiece(call) })
+	} else {
+		out.err = b.do(call)
+	}
 	if out.err == nil {
 		out = call.out
 	}

@@ -47,6 +47,9 @@ func newCommander(d *database, typ reflect.Type, opts []Option) (*commander, err
 		return nil, err
 	}
 	d.pool.mayKeep() // its connections are not the program's
+	if traits.Hook != "" {
+		return nil, fmt.Errorf("groupcommit: Handle of %v: %s reads the context of whoever uses a connection, and a batch is of many callers; open another database for the handler, without the hook", typ, traits.Hook)
+	}
 	l, h := d.limits, defaultHandling
 	l.handling, l.onGroup = &h, nil
 	if l, err = l.with(opts); err != nil {

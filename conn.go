@@ -131,8 +131,13 @@ func (c *conn) abandon(begun bool) func() {
 	}
 }
 
-// batchable reports that an Exec may join a group.
+// batchable reports that an Exec joins a group.
 func (c *conn) batchable(ctx context.Context, t *text, traits *Traits, args []driver.NamedValue) bool {
+	return c.groupable(ctx, t, traits, args) && !c.db.apiece(traits)
+}
+
+// groupable reports that an Exec may join a group, if there are any.
+func (c *conn) groupable(ctx context.Context, t *text, traits *Traits, args []driver.NamedValue) bool {
 	return t.Class == sqltext.Batch && !c.holds() && !traits.needsConn(args) && !noBatch(ctx)
 }
 

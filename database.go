@@ -28,7 +28,10 @@ type database struct {
 	texts   texts
 	shared  settings // of all physical connections
 	readers readers
+	stmts   openStmts
 	flights flights
+
+	partitions partitions
 
 	apartRoom   chan struct{} // a token for each connection that runs a call which was put off
 	blockedRoom chan struct{} // the same, for those that have taken long
@@ -40,6 +43,7 @@ type database struct {
 	ledger     durable.Store          // the same; nil without Promises
 	dialect    durable.Dialect        // the same; of the ledger's table
 	abreast    bool                   // the same; calls may be executed at the same time
+	width      int                    // the same; how many lanes there are, and each partition has
 
 	mu      sync.Mutex // guards the setting of traits, and the rest
 	engine  Engine
@@ -78,24 +82,24 @@ func (d *database) engineFor(conn driver.Conn) Engine {
 }
 
 func (d *database) settings() Settings {
-	return Settings{DSN: d.dsn, Mode: d.limits.mode, LockTimeout: d.limits.lockWait, MaxTime: d.limits.maxTime, Promises: d.limits.promises}
+	return Settings{DSN: d.dsn, Connector: d.parent, Mode: d.limits.mode, LockTimeout: d.limits.lockWait, MaxTime: d.limits.maxTime, Promises: d.limits.promises, spelled: d.limits.spelled}
 }
 
 // crowd is how many calls have to wait for one lane before another is used. Fewer are better off in one group: it shares
 // one commit, and two groups of half its size pay for two.
 const crowd = 200
 
-// lane returns the batcher for a new call: the first one, or the one with the shortest queue if that is crowded.
-func (d *database) lane() *batcher {
-	best := d.lanes[0]
-	if len(d.lanes) == 1 {
+// pick returns the batcher for a new call: the first one, or the one with the shortest queue if that is crowded.
+func pick(lanes []*batcher) *batcher {
+	best := lanes[0]
+	if len(lanes) == 1 {
 		return best
 	}
 	least := best.load()
 	if least < crowd {
 		return best
 	}
-	for _, b := range d.lanes[1:] {
+	for _, b := range lanes[1:] {
 		if n := b.load(); n < least {
 			best, least = b, n
 		}
@@ -140,21 +144,31 @@ func (d *database) open(ctx context.Context) (_ *Traits, err error) {
 		return nil, ErrClosed
 	}
 	d.writer = w
-	lanes := 1
+	d.width = 1
 	if !t.OneWriter {
-		lanes = max(1, cmp.Or(d.limits.writers, t.Writers))
+		d.width = max(1, cmp.Or(d.limits.writers, t.Writers))
 		d.abreast = max(d.limits.writers, t.Writers) > 1
 	}
 	d.pool.openWrites = t.OpenWrites
-	d.pool.keepWarm(lanes)
-	for range lanes {
-		d.lanes = append(d.lanes, newBatcher(&lane{database: d, turn: newTurn()}, d.limits))
+	d.pool.keepWarm(d.width)
+	if t.Pooled {
+		d.pool.keepNone()
 	}
+	d.lanes = d.newLanes()
+	d.warn(t)
 	d.traits.Store(t)
 	if d.ledger != nil && d.limits.keep > 0 {
 		d.sweeper = repeat(sweepAfter(d.limits.keep), func(ctx context.Context) time.Duration { return d.deleteOld(ctx, d.pool.DB) })
 	}
 	return t, nil
+}
+
+func (d *database) newLanes() []*batcher {
+	lanes := make([]*batcher, d.width)
+	for i := range lanes {
+		lanes[i] = newBatcher(&lane{database: d, turn: newTurn()}, d.limits)
+	}
+	return lanes
 }
 
 // takeTurn waits for the writer on behalf of a caller that has been waiting since then. See take.
@@ -192,6 +206,7 @@ func (d *database) close() error {
 	for _, b := range d.lanes {
 		b.close()
 	}
+	d.partitions.close()
 	err := errors.Join(d.virtual.Close(), d.pool.Close())
 	if t := d.traits.Load(); t != nil && t.OneWriter {
 		leaveWriter(t.WriterKey)

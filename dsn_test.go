@@ -17,6 +17,7 @@ func inDSN(t *testing.T, dsn string) (rest string, l limits) {
 	require.NoError(t, err, dsn)
 	l, err = defaults.with(opts)
 	require.NoError(t, err, dsn)
+	l.inDSN = nil
 	return rest, l
 }
 
@@ -93,15 +94,23 @@ func TestABadOptionInADataSourceNameIsAnErrorAtOpen(t *testing.T) {
 	fake := newFake()
 	name := fake.register(t)
 	for dsn, want := range map[string][]string{
-		"x?groupcommit_maxlen=0":                        {"maxlen", `"0"`, "a whole number from 1 to 2147483647"},
+		"x?groupcommit_maxlen=0":                        {"option groupcommit_maxlen:", `"0"`, "a whole number from 1 to 2147483647"},
 		"x?groupcommit_maxlen=":                         {"groupcommit_maxlen", `""`, "a whole number from 1 to 2147483647"},
 		"x?groupcommit_maxlen":                          {"groupcommit_maxlen", `""`, "a whole number from 1 to 2147483647"},
 		"x?groupcommit_maxlen=1e3":                      {"groupcommit_maxlen", `"1e3"`, "a whole number from 1 to 2147483647"},
 		"x?groupcommit_maxlen=99999999999999999999":     {"groupcommit_maxlen", `"99999999999999999999"`, "a whole number from"},
-		"x?groupcommit_maxbytes=-1":                     {"maxbytes", `"-1"`, "a whole number from"},
+		"x?groupcommit_maxbytes=-1":                     {"option groupcommit_maxbytes:", `"-1"`, "a whole number from"},
 		"x?groupcommit_maxqueue=many":                   {"groupcommit_maxqueue", `"many"`, "a whole number from"},
 		"x?groupcommit_maxdelay=5":                      {"groupcommit_maxdelay", `"5"`, "such as 2ms"},
-		"x?groupcommit_maxdelay=-5ms":                   {"maxdelay", `"-5ms"`, "such as 2ms"},
+		"x?groupcommit_maxdelay=-5ms":                   {"option groupcommit_maxdelay:", `"-5ms"`, "such as 2ms"},
+		"x?groupcommit_writers=5000":                    {"option groupcommit_writers:", `"5000"`, "from 1 to 1000"},
+		"x?groupcommit_writers=x":                       {"option groupcommit_writers:", `"x"`, "from 1 to 1000"},
+		"x?groupcommit_locktimeout=-1s":                 {"option groupcommit_locktimeout:", `"-1s"`},
+		"x?groupcommit_maxtime=0":                       {"option groupcommit_maxtime:", `"0s"`},
+		"x?groupcommit_retention=-1s":                   {"option groupcommit_retention:", `"-1s"`},
+		"x?groupcommit_mode=x":                          {"option groupcommit_mode:", `"x"`, "automatic, transaction or autocommit"},
+		"x?groupcommit_promises=x":                      {"option groupcommit_promises:", `"x"`, "on or off"},
+		"x?groupcommit_retry=x":                         {"option groupcommit_retry:", `"x"`, "never"},
 		"x?groupcommit_maxlen=%zz":                      {"groupcommit_maxlen", `"%zz"`, "URL encoding"},
 		"x?groupcommit_maxlen=5&groupcommit_maxlen=5":   {"groupcommit_maxlen", "twice"},
 		"host=h groupcommit_maxlen=5 groupcommit_x=y":   {"groupcommit_x", `"y"`, allowed},
@@ -122,6 +131,25 @@ func TestABadOptionInADataSourceNameIsAnErrorAtOpen(t *testing.T) {
 		})
 	}
 	assert.Zero(t, fake.count("open"), "the driver was asked")
+}
+
+func TestALaterErrorNamesAnOptionAsTheProgramWroteIt(t *testing.T) {
+	fake := newFake()
+	inDSN := fake.register(t)
+	inCode := fake.register(t, Mode(Autocommit))
+	promising := fake.register(t, Promises())
+	for _, test := range []struct{ driver, dsn, want string }{
+		{inDSN, "x?groupcommit_mode=autocommit", "option groupcommit_mode:"},
+		{inCode, "x", "option Mode:"},
+		{inDSN, "x?groupcommit_promises=on", "option groupcommit_promises:"},
+		{promising, "x", "option Promises:"},
+		{promising, "x?groupcommit_promises=on", "option groupcommit_promises:"},
+	} {
+		db, err := sql.Open(test.driver, test.dsn)
+		require.NoError(t, err)
+		assert.ErrorContains(t, db.Ping(), test.want, test)
+		db.Close()
+	}
 }
 
 func TestADataSourceNameWinsOverCode(t *testing.T) {

@@ -26,11 +26,23 @@ type Engine interface {
 
 // Settings are what an engine must know of the options.
 type Settings struct {
-	DSN         string        // without our options; "" where a connector came without one
-	Mode        GroupMode     // how groups are committed, where there is a choice
-	LockTimeout time.Duration // how long a call in a group may wait for a lock; 0: as long as the session says
-	MaxTime     time.Duration // how long a group may take
-	Promises    bool          // calls may have ids; the ledger's table is there before the first of them
+	DSN         string           // without our options; "" where a connector came without one
+	Connector   driver.Connector // the wrapped one, which opens the physical connections
+	Mode        GroupMode        // how groups are committed, where there is a choice
+	LockTimeout time.Duration    // how long a call in a group may wait for a lock; 0: as long as the session says
+	MaxTime     time.Duration    // how long a group may take
+	Promises    bool             // calls may have ids; the ledger's table is there before the first of them
+
+	spelled func(option string) string
+}
+
+// Spelled returns an option's name as the program has written it, for an error about it: of "Mode", groupcommit_mode where it
+// stood in the data source name.
+func (s Settings) Spelled(option string) string {
+	if s.spelled == nil {
+		return option
+	}
+	return s.spelled(option)
 }
 
 // A Session is an [Engine] on one physical connection. It is never used by two goroutines at once.
@@ -147,6 +159,15 @@ type Traits struct {
 	// Alone reports that some of the arguments are for the driver (an option, an out parameter), so that the call
 	// cannot join a group. nil: only those with a sql.Out.
 	Alone func([]driver.NamedValue) bool
+	// ByText says that a statement which is prepared on a connection is used for every call with its text there, so that one
+	// that the program has closed must be closed.
+	ByText bool
+	// Hook names what prepares a connection before each use from the context of whoever uses it, a pool's hook say; "" if
+	// nothing does that is known. There are then no groups without [Partition].
+	Hook string
+	// Pooled says that the physical connections come from another pool, whose users want them: none is kept when it is not
+	// used, and what the pool does before each use is done.
+	Pooled bool
 	// Begin is the statement that begins a transaction which will write; "" is the driver's own Begin.
 	Begin string
 	// Savepoints says that a savepoint is cheap, and that a transaction can be used after a statement in it has failed.

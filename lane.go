@@ -178,11 +178,12 @@ func (d *database) renew(stale int) {
 
 // commit runs a group until it is known what became of it. Nothing of it is in the database when it runs again.
 func (l *lane) commit(calls []*Call) Outcome {
+	defer l.room(calls)()
 	stale, failed, at := 0, 0, -1
 	for {
 		out := l.commitOnce(calls)
 		if out.Verdict == Unknown && out.Token != nil {
-			out = l.resolve(out)
+			out = l.resolve(l.groupContext(calls), out)
 		}
 		switch {
 		case out.Verdict != Refused:
@@ -208,7 +209,7 @@ func (l *lane) commit(calls []*Call) Outcome {
 }
 
 func (l *lane) commitOnce(calls []*Call) Outcome {
-	ctx, cancel := context.WithTimeout(context.Background(), l.limits.maxTime)
+	ctx, cancel := context.WithTimeout(l.groupContext(calls), l.limits.maxTime)
 	defer cancel()
 	for _, c := range calls {
 		c.apart = false
@@ -237,8 +238,8 @@ const askAgain = 20 * time.Millisecond
 var asking = Constant(askAgain, 1)
 
 // resolve asks the database what became of a group whose answer to COMMIT was lost.
-func (l *lane) resolve(lost Outcome) Outcome {
-	ctx, cancel := context.WithTimeout(context.Background(), l.limits.maxTime)
+func (l *lane) resolve(ctx context.Context, lost Outcome) Outcome {
+	ctx, cancel := context.WithTimeout(ctx, l.limits.maxTime)
 	defer cancel()
 	again := Constant(askAgain, int(l.limits.maxTime/askAgain))
 	for asked := 1; ; asked++ {

@@ -67,7 +67,7 @@ func (d *database) openLedger(ctx context.Context, t *Traits, w *writer, l lease
 	}
 	dialect := map[Dialect]durable.Dialect{SQLiteSQL: durable.SQLite, PostgresSQL: durable.PostgreSQL}[t.Dialect]
 	if !t.Ledger || dialect == 0 {
-		return badOption("promises", "on", "on this database only off")
+		return badOption(d.limits.spelled("Promises"), "on", "on this database only off")
 	}
 	q := tableTurns{l.pooled, w, t}
 	if t.OneConn {

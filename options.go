@@ -1,9 +1,12 @@
 package groupcommit
 
 import (
+	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -22,21 +25,23 @@ type Option func(*limits) error
 
 // limits are the options' values. The zero value is not useful; defaults is.
 type limits struct {
-	maxLen   int
-	maxBytes int
-	maxQueue int
-	maxDelay time.Duration
-	writers  int
-	lockWait time.Duration
-	maxTime  time.Duration
-	mode     GroupMode
-	promises bool
-	keep     time.Duration // of completed promises; 0: for ever
-	retry    RetryPolicy   // nil: defaultRetry
-	onGroup  func(GroupInfo)
-	physical func(*sql.DB)
-	engine   Engine
-	handling *handling // of a handler; nil for a database
+	maxLen    int
+	maxBytes  int
+	maxQueue  int
+	maxDelay  time.Duration
+	writers   int
+	lockWait  time.Duration
+	maxTime   time.Duration
+	mode      GroupMode
+	promises  bool
+	keep      time.Duration // of completed promises; 0: for ever
+	retry     RetryPolicy   // nil: defaultRetry
+	onGroup   func(GroupInfo)
+	physical  func(*sql.DB)
+	partition func(context.Context) any // nil: all calls may share a group
+	engine    Engine
+	handling  *handling // of a handler; nil for a database
+	inDSN     []string  // the options that stood in the data source name
 }
 
 var defaults = limits{
@@ -46,19 +51,19 @@ var defaults = limits{
 
 // MaxLen bounds the calls of one group. At least 1, which turns batching off; the default is 1,000.
 func MaxLen(n int) Option {
-	return positive("maxlen", n, func(l *limits) { l.maxLen = n })
+	return positive("MaxLen", n, func(l *limits) { l.maxLen = n })
 }
 
 // MaxBytes bounds the bytes of one group, counting the text and the arguments of each call. A larger call goes alone.
 // At least 1; the default is 16 MiB.
 func MaxBytes(n int) Option {
-	return forDatabase("maxbytes", positive("maxbytes", n, func(l *limits) { l.maxBytes = n }))
+	return forDatabase("MaxBytes", positive("MaxBytes", n, func(l *limits) { l.maxBytes = n }))
 }
 
 // MaxQueue bounds the calls that wait for a group. When the queue is full a further Exec, or [Go], waits for room, in
 // the order of arrival and no longer than its context allows. At least 1; the default is 10,000.
 func MaxQueue(n int) Option {
-	return positive("maxqueue", n, func(l *limits) { l.maxQueue = n })
+	return positive("MaxQueue", n, func(l *limits) { l.maxQueue = n })
 }
 
 // MaxDelay lets a group wait for more calls until it is full or its oldest call has waited for d. 0, the default,
@@ -67,7 +72,7 @@ func MaxQueue(n int) Option {
 func MaxDelay(d time.Duration) Option {
 	return func(l *limits) error {
 		if d < 0 {
-			return badOption("maxdelay", d.String(), "a duration of 0 or more, such as 2ms")
+			return badOption("MaxDelay", d.String(), "a duration of 0 or more, such as 2ms")
 		}
 		l.maxDelay = d
 		return nil
@@ -78,9 +83,9 @@ func MaxDelay(d time.Duration) Option {
 // calls wait for the first, and so on. At least 1; the default is the engine's: 1, on PostgreSQL 2. With more than one, the calls of one goroutine's [Go] may be executed in any order, and groups may wait for each
 // other's locks. A database with one writer has one, whatever is set.
 func Writers(n int) Option {
-	return forDatabase("writers", func(l *limits) error {
+	return forDatabase("Writers", func(l *limits) error {
 		if n < 1 || n > 1000 {
-			return badOption("writers", strconv.Itoa(n), "a whole number from 1 to 1000")
+			return badOption("Writers", strconv.Itoa(n), fewWriters)
 		}
 		l.writers = n
 		return nil
@@ -91,9 +96,9 @@ func Writers(n int) Option {
 // wait longer is taken out and waits alone, on a connection of its own, while the others commit. 0 means no bound but
 // the session's own; the default is 200 ms. Only PostgreSQL makes use of it.
 func LockTimeout(d time.Duration) Option {
-	return forDatabase("locktimeout", func(l *limits) error {
+	return forDatabase("LockTimeout", func(l *limits) error {
 		if d < 0 || d > 24*time.Hour {
-			return badOption("locktimeout", d.String(), "a duration from 0 to 24h, such as 200ms")
+			return badOption("LockTimeout", d.String(), "a duration from 0 to 24h, such as 200ms")
 		}
 		l.lockWait = d
 		return nil
@@ -106,18 +111,19 @@ func LockTimeout(d time.Duration) Option {
 func MaxTime(d time.Duration) Option {
 	return func(l *limits) error {
 		if d <= 0 {
-			return badOption("maxtime", d.String(), "a duration of more than 0, such as 1m")
+			return badOption("MaxTime", d.String(), "a duration of more than 0, such as 1m")
 		}
 		l.maxTime = d
 		return nil
 	}
 }
 
-// Mode sets how groups are committed, where there is a choice: [Transaction], the default, or [Autocommit].
+// Mode sets how groups are committed, where there is a choice: [Transaction] or [Autocommit]. The default, [Automatic], leaves
+// it to the engine.
 func Mode(m GroupMode) Option {
-	return forDatabase("mode", func(l *limits) error {
+	return forDatabase("Mode", func(l *limits) error {
 		if m > Autocommit {
-			return badOption("mode", m.String(), "transaction or autocommit")
+			return badOption("Mode", m.String(), modes)
 		}
 		l.mode = m
 		return nil
@@ -145,7 +151,7 @@ func Mode(m GroupMode) Option {
 func Promises() Option { return promises(true) }
 
 func promises(on bool) Option {
-	return forDatabase("promises", func(l *limits) error {
+	return forDatabase("Promises", func(l *limits) error {
 		l.promises = on
 		return nil
 	})
@@ -160,9 +166,9 @@ func promises(on bool) Option {
 // It is the retention of every completed promise in the table, also of those that were made through a durable.Store. A role
 // that may not DELETE there lets the table grow: nobody is told.
 func Retention(d time.Duration) Option {
-	return forDatabase("retention", func(l *limits) error {
+	return forDatabase("Retention", func(l *limits) error {
 		if d < 0 {
-			return badOption("retention", d.String(), "a duration of 0 or more, such as 24h")
+			return badOption("Retention", d.String(), "a duration of 0 or more, such as 24h")
 		}
 		l.keep = d
 		return nil
@@ -212,18 +218,48 @@ func WithEngine(e Engine) Option {
 	})
 }
 
+const (
+	wholeNumber = "a whole number from 1 to 2147483647"
+	fewWriters  = "a whole number from 1 to 1000"
+)
+
 func positive(name string, n int, set func(*limits)) Option {
 	return func(l *limits) error {
 		if n < 1 || n > math.MaxInt32 {
-			return badOption(name, strconv.Itoa(n), "a whole number from 1 to 2147483647")
+			return badOption(name, strconv.Itoa(n), wholeNumber)
 		}
 		set(l)
 		return nil
 	}
 }
 
-func badOption(name, value, allowed string) error {
-	return fmt.Errorf("groupcommit: option %s: %q is not allowed; %s is", name, value, allowed)
+// badOption is the error of an option, by the name that the program has written.
+func badOption(name, value, allowed string) error { return &optionError{name, value, allowed} }
+
+type optionError struct{ name, value, allowed string }
+
+func (e *optionError) Error() string {
+	return fmt.Sprintf("groupcommit: option %s: %q is not allowed; %s is", e.name, e.value, e.allowed)
+}
+
+// fromDSN is an option as it stands in a data source name. Its errors name it so, also the later ones, of the engine.
+func fromDSN(name string, o Option) Option {
+	return func(l *limits) error {
+		err := o(l)
+		if bad, ok := errors.AsType[*optionError](err); ok {
+			return badOption(prefix+name, bad.value, bad.allowed)
+		}
+		l.inDSN = append(slices.Clip(l.inDSN), name)
+		return err
+	}
+}
+
+// spelled is how the program has written the option that is called name in code.
+func (l *limits) spelled(name string) string {
+	if low := strings.ToLower(name); slices.Contains(l.inDSN, low) {
+		return prefix + low
+	}
+	return name
 }
 
 func (l limits) with(opts []Option) (limits, error) {
@@ -246,10 +282,18 @@ var dsnOptions = []string{
 
 // parseOption makes an option of a name without its prefix and a value, as they stand in a data source name.
 func parseOption(name, value string) (Option, error) {
-	number := func(f func(int) Option) (Option, error) {
+	o, err := parseValue(name, value)
+	if err != nil {
+		return nil, err
+	}
+	return fromDSN(name, o), nil
+}
+
+func parseValue(name, value string) (Option, error) {
+	number := func(f func(int) Option, allowed string) (Option, error) {
 		n, err := strconv.Atoi(value)
 		if err != nil {
-			return nil, badOption(prefix+name, value, "a whole number from 1 to 2147483647")
+			return nil, badOption(prefix+name, value, allowed)
 		}
 		return f(n), nil
 	}
@@ -262,13 +306,13 @@ func parseOption(name, value string) (Option, error) {
 	}
 	switch name {
 	case "maxlen":
-		return number(MaxLen)
+		return number(MaxLen, wholeNumber)
 	case "maxbytes":
-		return number(MaxBytes)
+		return number(MaxBytes, wholeNumber)
 	case "maxqueue":
-		return number(MaxQueue)
+		return number(MaxQueue, wholeNumber)
 	case "writers":
-		return number(Writers)
+		return number(Writers, fewWriters)
 	case "maxdelay":
 		return duration(MaxDelay)
 	case "locktimeout":
@@ -286,12 +330,12 @@ func parseOption(name, value string) (Option, error) {
 		p, err := parseRetry(value)
 		return Retry(p), err
 	case "mode":
-		for _, m := range []GroupMode{Transaction, Autocommit} {
+		for _, m := range []GroupMode{Automatic, Transaction, Autocommit} {
 			if value == m.String() {
 				return Mode(m), nil
 			}
 		}
-		return nil, badOption(prefix+name, value, "transaction or autocommit")
+		return nil, badOption(prefix+name, value, modes)
 	}
 	return nil, fmt.Errorf("groupcommit: unknown option %s=%q in the data source name; allowed are %s", prefix+name, value, strings.Join(dsnOptions, ", "))
 }

@@ -66,6 +66,7 @@ type physical struct {
 	born    int64
 	session Session
 	schema  int64                   // the version of the schema that unused is of
+	closed  int64                   // the program's statements that unused knows to be closed
 	unused  *lru.Cache[driver.Stmt] // prepared statements that nobody uses now, by text
 
 	settings int64 // the version of the program's settings that it has

@@ -28,6 +28,7 @@ type pool struct {
 	kept  atomic.Int64 // len(warm)
 	keeps atomic.Bool  // connections may be idle: see mayKeep
 
+	lent       bool // connections are another pool's; written once, with openWrites
 	openWrites bool // a connection is opened in the writer's turn, which those have who borrow for writing; written once
 
 	mu    sync.Mutex // guards the rest
@@ -62,6 +63,15 @@ func (p *pool) mayKeep() {
 	if !p.keeps.Load() && p.keeps.CompareAndSwap(false, true) {
 		p.SetMaxIdleConns(idleConns)
 	}
+}
+
+// keepNone has the pool keep nothing, whatever the program's own does: each connection is another pool's, whose hooks are to
+// see on whose behalf it is taken.
+func (p *pool) keepNone() {
+	p.lent = true
+	p.keeps.Store(true)
+	p.SetMaxIdleConns(-1)
+	p.keepWarm(0)
 }
 
 // keepWarm lets connections be kept for so many writers at a time. Where their number is bounded none is: somebody may be
@@ -108,6 +118,7 @@ func (p *pool) borrow(ctx context.Context, writing bool) (l lease, err error) {
 	if l.pooled, err = p.Conn(ctx); err == nil {
 		err = l.pooled.Raw(func(dc any) error {
 			l.physical = dc.(*physical)
+			l.dropClosed()
 			return l.physical.unset
 		})
 		if err != nil {
@@ -134,6 +145,7 @@ func (p *pool) takeWarm(ctx context.Context) (l lease, ok bool) {
 		return l, false
 	}
 	l.ctx = nil
+	l.dropClosed()
 	if !l.physical.IsValid() || errors.Is(l.physical.ResetSession(ctx), driver.ErrBadConn) || l.physical.unset != nil {
 		l.drop()
 		return lease{}, false
@@ -171,7 +183,7 @@ func (p *pool) Close() error {
 // giveBack ends the lease. wrote says that the next writer is better off with this connection than with another.
 func (l lease) giveBack(wrote bool) {
 	p := l.pool
-	if wrote && p.busy.Load() > 1 && p.keeps.Load() && time.Since(l.since) < warmFor {
+	if wrote && p.busy.Load() > 1 && p.keeps.Load() && !p.lent && time.Since(l.since) < warmFor {
 		l = p.keep(l)
 	}
 	if l.pooled != nil {

@@ -19,6 +19,7 @@ import (
 type Promise struct {
 	call    Call
 	batch   *batcher
+	part    *partition // until it is settled; nil without Partition
 	state   atomic.Uint32
 	done    atomic.Pointer[chan struct{}] // made when somebody wants it
 	unwatch func() bool                   // ends the watch over the context
@@ -59,7 +60,7 @@ func Go(ctx context.Context, db *sql.DB, query string, args ...any) *Promise {
 	}
 	d.pool.mayKeep() // no connection of the program's own pool is ever used
 	c := &conn{db: d}
-	if !c.batchable(ctx, d.texts.get(traits.Dialect, query), traits, p.call.Args) {
+	if !c.groupable(ctx, d.texts.get(traits.Dialect, query), traits, p.call.Args) {
 		if !d.lanes[0].accept() {
 			return p.reject(ErrClosed)
 		}
@@ -73,6 +74,10 @@ func Go(ctx context.Context, db *sql.DB, query string, args ...any) *Promise {
 		}); err != nil {
 			return p.reject(err)
 		}
+	}
+	var lanes []*batcher
+	if p.part, lanes, err = d.lanesFor(ctx); err != nil {
+		return p.reject(err)
 	}
 	if id, ok := idOf(ctx); ok {
 		if err := d.keeps(id); err != nil {
@@ -88,9 +93,18 @@ func Go(ctx context.Context, db *sql.DB, query string, args ...any) *Promise {
 		p.depart(d)
 		return p
 	}
-	p.batch = d.lane()
-	p.batch.submit(p)
+	p.join(d, lanes)
 	return p
+}
+
+// join hands the call to a lane.
+func (p *Promise) join(d *database, lanes []*batcher) {
+	if d.apiece(d.traits.Load()) {
+		p.goApiece(d)
+		return
+	}
+	p.batch = pick(lanes)
+	p.batch.submit(p)
 }
 
 // depart has a call with an id executed, or waits for the one that is under way.
@@ -111,8 +125,11 @@ func (p *Promise) depart(d *database) {
 // launch has a call with an id executed, whose flight is its own.
 func (p *Promise) launch(d *database, f *flight) {
 	p.flights, p.flight = &d.flights, f
-	p.batch = d.lane()
-	p.batch.submit(p)
+	lanes := d.lanes
+	if p.part != nil {
+		lanes = p.part.lanes
+	}
+	p.join(d, lanes)
 }
 
 // follow waits for a call with the same id, and for the next, until there is an outcome for p too, or it is p's turn. It has
@@ -280,6 +297,7 @@ func (p *Promise) settle() {
 	if p.batch != nil && p.call.state != callNew {
 		p.batch.active.Done()
 	}
+	p.part.leave()
 }
 
 // settled is closed.

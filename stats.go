@@ -117,6 +117,7 @@ func StatsOf(db *sql.DB) (Stats, error) {
 	for _, b := range d.lanes {
 		s.add(b.snapshot())
 	}
+	d.partitions.addTo(&s)
 	s.Leased = d.pool.Stats()
 	return s, nil
 }

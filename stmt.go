@@ -16,6 +16,7 @@ type stmt struct {
 	text   *text
 	native driver.Stmt // of the leased connection; nil without a lease
 	schema int64       // the version of the schema that native was prepared under
+	open   bool        // it counts as one of the program's
 }
 
 var (
@@ -31,6 +32,7 @@ func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, e
 	}
 	s := &stmt{conn: c, query: query, text: c.db.texts.get(traits.Dialect, query)}
 	if s.text.inputs != unprepared && !c.holds() {
+		s.count(traits)
 		return s, nil
 	}
 	if err := c.use(ctx, traits, &text{}); err != nil {
@@ -46,8 +48,16 @@ func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, e
 	if !c.bound && !c.control && !c.inTx { // what only this connection sees is not true of the others
 		c.db.texts.put(query, s.text)
 	}
+	s.count(traits)
 	c.after(nil)
 	return s, nil
+}
+
+func (s *stmt) count(traits *Traits) {
+	if traits.ByText {
+		s.open = true
+		s.conn.db.stmts.opened(s.query)
+	}
 }
 
 // NumInput leaves the counting of arguments to where they are checked, which is after some may have been removed.
@@ -158,7 +168,12 @@ func (s *stmt) detach(keep bool) {
 // Close touches the physical connection only while it is leased: database/sql closes statements when it likes, also
 // long after the connection has gone to somebody else.
 func (s *stmt) Close() error {
-	s.end(!s.conn.bound && !s.conn.control)
+	wanted := true
+	if s.open {
+		s.open = false
+		wanted = s.conn.db.stmts.close(s.query)
+	}
+	s.end(wanted && !s.conn.bound && !s.conn.control)
 	return nil
 }
 

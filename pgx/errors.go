@@ -9,14 +9,15 @@ import (
 )
 
 // transient reports an error that left nothing behind and may not come again. An error that ends the connection is not
-// one: a server that is being stopped may have committed before it said so.
+// one: a server that is being stopped may have committed before it said so. Nor is lock_not_available (55P03): it is what
+// a program has asked for, by NOWAIT or lock_timeout, and it wants it at once.
 func transient(err error) bool {
 	var pg *pgconn.PgError
 	if !errors.As(err, &pg) {
 		return false
 	}
 	switch pg.Code {
-	case "40001", "40P01", "55P03": // serialization_failure, deadlock_detected, lock_not_available
+	case "40001", "40P01": // serialization_failure, deadlock_detected
 		return !endsConnection(pg) // not by Severity alone, which is translated
 	case "57P03": // cannot_connect_now
 		return true

@@ -68,8 +68,8 @@ func TestAGroupInWhichEveryCallFailsLeavesNothingAndHurtsNobody(t *testing.T) {
 			}
 		}
 		r.good(r.together(inserts(2, 3)...))
-		require.Zero(r, r.stats().Writer.MaxIdleClosed+r.stats().Writer.MaxLifetimeClosed, "connections that were given up")
-		require.Equal(r, 1, r.stats().Writer.OpenConnections)
+		require.Zero(r, r.stats().Leased.MaxIdleClosed+r.stats().Leased.MaxLifetimeClosed, "connections that were given up")
+		require.Zero(r, r.stats().Leased.InUse)
 	})
 }
 

@@ -41,8 +41,8 @@
 // # What is tried again
 //
 // By the policy of [groupcommit.Retry]: a group whose transaction is certain to have been undone with its connection;
-// and a call or group that PostgreSQL ended with serialization_failure (40001), deadlock_detected (40P01),
-// lock_not_available (55P03), or that it did not let in while starting up (57P03).
+// and a call or group that PostgreSQL ended with serialization_failure (40001), deadlock_detected (40P01), or that it did not
+// let in while starting up (57P03). lock_not_available (55P03) is an answer: who says NOWAIT, or sets lock_timeout, asks for it.
 //
 // # Calls with ids
 //
@@ -92,6 +92,7 @@ import (
 	"database/sql/driver"
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/groupcommit/groupcommit"
 	"github.com/jackc/pgx/v5"
@@ -116,7 +117,12 @@ func init() {
 }
 
 // engine is groupcommit.Engine for one PostgreSQL database.
-type engine struct{ memory *memory }
+type engine struct {
+	memory *memory
+
+	once   sync.Once
+	traits groupcommit.Traits // of the first connection: all are of one connector
+}
 
 func (e *engine) Open(_ context.Context, conn driver.Conn, s groupcommit.Settings) (groupcommit.Session, error) {
 	std, ok := groupcommit.Unwrapped[*stdlib.Conn](conn)
@@ -124,26 +130,44 @@ func (e *engine) Open(_ context.Context, conn driver.Conn, s groupcommit.Setting
 		return nil, fmt.Errorf("groupcommit/pgx: the connection is a %T; a *stdlib.Conn of pgx is needed", conn)
 	}
 	if s.Promises {
-		if err := checkEncoding(std.Conn().PgConn().ParameterStatus("client_encoding")); err != nil {
+		if err := checkEncoding(s, std.Conn().PgConn().ParameterStatus("client_encoding")); err != nil {
 			return nil, err
 		}
 	}
-	return newSession(conn, std.Conn(), s, e.memory), nil
+	e.once.Do(func() { e.traits = hooksOf(s.Connector, std).traits() })
+	return e.session(conn, std.Conn(), s), nil
+}
+
+// session returns the session of a connection. One that comes from a pool has been there before, perhaps.
+func (e *engine) session(conn driver.Conn, pg *pgx.Conn, s groupcommit.Settings) *session {
+	if !e.traits.Pooled {
+		return newSession(conn, pg, s, e)
+	}
+	const key = "groupcommit"
+	data := pg.PgConn().CustomData()
+	if known, ok := data[key].(*session); ok && known.engine == e {
+		known.conn = conn
+		return known
+	}
+	ses := newSession(conn, pg, s, e)
+	data[key] = ses
+	return ses
 }
 
 // checkEncoding is the error of a session in which an id is another one as an argument of a statement, which the server
 // converts, than in its text.
-func checkEncoding(of string) error {
+func checkEncoding(s groupcommit.Settings, of string) error {
 	if of == "UTF8" || of == "" { // not told by some poolers
 		return nil
 	}
-	return fmt.Errorf("groupcommit/pgx: option promises: client_encoding %q is not allowed; UTF8 is, by client_encoding=UTF8 in the data source name, whatever the encoding of the database", of)
+	return fmt.Errorf("groupcommit/pgx: option %s: client_encoding %q is not allowed; UTF8 is, by client_encoding=UTF8 in the data source name, whatever the encoding of the database", s.Spelled("Promises"), of)
 }
 
 var traits = groupcommit.Traits{
 	Dialect:     groupcommit.PostgresSQL,
 	Writers:     2,
 	Ledger:      true,
+	ByText:      true,
 	Check:       func(*driver.NamedValue) error { return nil }, // as the driver's own: pgx converts when it encodes
 	Alone:       forTheDriver,
 	Final:       final,

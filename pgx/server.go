@@ -61,7 +61,7 @@ func (s *session) learnServer(ctx context.Context) error {
 	}
 	v.readCommitted = isolation == "read committed" || isolation == "read uncommitted"
 	if s.settings.Mode == groupcommit.Autocommit && v.version < 90600 {
-		return fmt.Errorf("groupcommit/pgx: option mode: \"autocommit\" is not allowed on a server of version %d; PostgreSQL 9.6 or later is needed", v.version)
+		return fmt.Errorf("groupcommit/pgx: option %s: \"autocommit\" is not allowed on a server of version %d; PostgreSQL 9.6 or later is needed", s.settings.Spelled("Mode"), v.version)
 	}
 	xid := "''"
 	switch {

@@ -19,6 +19,7 @@ type session struct {
 	pg       *pgx.Conn   // the same or inside it
 	settings groupcommit.Settings
 	memory   *memory
+	engine   *engine
 	simple   bool // by the simple protocol: nothing can be pipelined
 
 	server *server // what is known of the server; nil before the first group
@@ -34,15 +35,15 @@ type session struct {
 	dropped []*pgconn.StatementDescription // no longer known; the server is still to forget them
 }
 
-func newSession(conn driver.Conn, pg *pgx.Conn, s groupcommit.Settings, m *memory) *session {
+func newSession(conn driver.Conn, pg *pgx.Conn, s groupcommit.Settings, e *engine) *session {
 	config := pg.Config()
-	ses := &session{conn: conn, pg: pg, settings: s, memory: m}
+	ses := &session{conn: conn, pg: pg, settings: s, memory: e.memory, engine: e}
 	ses.simple = config.DefaultQueryExecMode == pgx.QueryExecModeSimpleProtocol
 	ses.known = lru.New(max(1, config.StatementCacheCapacity), ses.forget)
 	return ses
 }
 
-func (s *session) Traits() groupcommit.Traits { return traits }
+func (s *session) Traits() groupcommit.Traits { return s.engine.traits }
 
 func (s *session) Idle() bool {
 	return !s.pg.IsClosed() && s.pg.PgConn().TxStatus() == 'I'

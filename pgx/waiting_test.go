@@ -200,7 +200,7 @@ func TestSeveralWritersLoseNothingAndDoNothingTwice(t *testing.T) {
 		require.NoError(r, <-errs)
 	}
 	r.once(callers * each)
-	require.Greater(r, r.stats().Writer.OpenConnections, 1)
+	require.Greater(r, r.stats().Leased.OpenConnections, 1)
 }
 
 func TestCallsThatWaitForALockLeaveRoomForOthers(t *testing.T) {

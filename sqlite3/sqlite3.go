@@ -88,8 +88,8 @@ const (
 )
 
 func (engine) Open(ctx context.Context, conn driver.Conn, s groupcommit.Settings) (groupcommit.Session, error) {
-	if s.Mode != groupcommit.Transaction {
-		return nil, fmt.Errorf("groupcommit/sqlite3: option mode: %q is not allowed; on SQLite only transaction is", s.Mode)
+	if s.Mode == groupcommit.Autocommit {
+		return nil, fmt.Errorf("groupcommit/sqlite3: option %s: %q is not allowed; on SQLite only transaction is", s.Spelled("Mode"), s.Mode)
 	}
 	lite, ok := groupcommit.Unwrapped[*sqlite3.SQLiteConn](conn)
 	if !ok {

@@ -60,6 +60,16 @@ func (c *Cache[V]) Put(key string, v V) {
 	}
 }
 
+// DropIf drops the values of the keys that are out.
+func (c *Cache[V]) DropIf(out func(key string) bool) {
+	for key := range c.byKey {
+		if out(key) {
+			v, _ := c.Take(key)
+			c.drop(v)
+		}
+	}
+}
+
 // Clear drops everything.
 func (c *Cache[V]) Clear() {
 	for e := c.order.Front(); e != nil; e = e.Next() {

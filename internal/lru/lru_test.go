@@ -36,3 +36,14 @@ func TestAReplacedValueIsDroppedAndATakenOneIsNot(t *testing.T) {
 	assert.Equal(t, []int{1, 3}, dropped)
 	assert.Zero(t, c.Len())
 }
+
+func TestDropIfDropsWhatIsOutAndNothingElse(t *testing.T) {
+	var dropped []int
+	c := New(5, func(v int) { dropped = append(dropped, v) })
+	c.Put("a", 1)
+	c.Put("b", 2)
+	c.DropIf(func(key string) bool { return key == "a" })
+	if _, ok := c.Get("a"); ok || c.Len() != 1 || len(dropped) != 1 || dropped[0] != 1 {
+		t.Fatalf("left %d, dropped %v", c.Len(), dropped)
+	}
+}
