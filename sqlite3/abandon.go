@@ -1,10 +1,6 @@
 package sqlite3
 
-import (
-	"slices"
-
-	"github.com/mattn/go-sqlite3"
-)
+import "slices"
 
 // abandon closes the connection after a panic, or runtime.Goexit, in a statement.
 //
@@ -38,15 +34,15 @@ var builtin = []string{
 	"fts3_tokenizer", "match", "matchinfo", "offsets", "optimize", "rtreecheck", "rtreedepth", "rtreenode", "snippet",
 }
 
-// hasGuests reports that statements may call code of the program's: functions, collations, a wrapper's hooks. It is asked once: what a
-// program registers on a connection it registers when that is opened.
+// hasGuests reports that statements may call functions or collations of the program's. It is asked once: what a program registers
+// on a connection it registers when that is opened.
 func (s *session) hasGuests() bool {
 	if s.guests == unknown {
 		s.guests = no
 		functions, err1 := first(s.lite.Query("SELECT name FROM pragma_function_list WHERE NOT builtin", nil))
 		collations, err2 := first(s.lite.Query("SELECT name FROM pragma_collation_list WHERE name NOT IN ('BINARY', 'NOCASE', 'RTRIM')", nil))
 		own := slices.DeleteFunc(functions, func(name string) bool { return slices.Contains(builtin, name) })
-		if _, bare := s.conn.(*sqlite3.SQLiteConn); !bare || err1 != nil || err2 != nil || len(own)+len(collations) > 0 {
+		if err1 != nil || err2 != nil || len(own)+len(collations) > 0 {
 			s.guests = yes
 		}
 	}

@@ -22,17 +22,19 @@ func (s *session) Group(_ context.Context, calls []*groupcommit.Call) (out group
 		warnUnprotected(s.lite.GetFilename("main"))
 		return groupcommit.Outcome{Verdict: groupcommit.RolledBack, Culprit: -1}
 	}
-	if s.hasGuests() {
-		ended := make(chan groupcommit.Outcome)
-		go func() {
-			g := group{session: s, calls: calls}
-			defer func() { ended <- g.out }() // also of runtime.Goexit, which must end no caller but its own
-			g.run()
-		}()
-		return <-ended
-	}
 	g := group{session: s, calls: calls}
-	g.run()
+	if !s.hasGuests() {
+		g.run()
+		return g.out
+	}
+	ended := make(chan bool)
+	go func() {
+		defer close(ended) // also of runtime.Goexit, which must end no caller but its own
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		g.run()
+	}()
+	<-ended
 	return g.out
 }
 
@@ -48,8 +50,6 @@ type group struct {
 
 // run runs the group until it is known what it came to. It does not panic.
 func (g *group) run() {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
 	returned := false
 	defer func() {
 		if !returned {
@@ -78,6 +78,8 @@ func (g *group) once() {
 		g.undo(-1)
 		return
 	}
+	g.fresh = len(g.files) == 1 // nobody else can change it before the transaction ends
+	defer func() { g.fresh = false }()
 	found, err := g.claim(g.calls)
 	if err != nil {
 		g.undo(-1) // each to its own error, and none for who has no id

@@ -116,5 +116,5 @@ func (s *session) refresh() bool {
 	return true
 }
 
-// isOutdated reports an error that may be of a schema that is no longer.
-func isOutdated(err error) bool { return codeOf(err) == sqlite3.ErrError }
+// mayBeOutdated reports an error that may be of a schema that is no longer.
+func (s *session) mayBeOutdated(err error) bool { return !s.fresh && codeOf(err) == sqlite3.ErrError }
