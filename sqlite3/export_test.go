@@ -7,3 +7,6 @@ var Engine groupcommit.Engine = engine{}
 
 // Environment is the trait.
 var Environment = environment
+
+// IsForeign is what is said of a virtual table's text.
+var IsForeign = isForeign
