@@ -34,6 +34,15 @@ type Settings struct {
 	Promises    bool             // calls may have ids; the ledger's table is there before the first of them
 
 	spelled func(option string) string
+	schema  func() int64
+}
+
+// SchemaChanges counts the changes of the schema that have gone through this database.
+func (s Settings) SchemaChanges() int64 {
+	if s.schema == nil {
+		return 0
+	}
+	return s.schema()
 }
 
 // Spelled returns an option's name as the program has written it, for an error about it: of "Mode", groupcommit_mode where it
@@ -116,6 +125,12 @@ const (
 type Resolver interface {
 	// Resolve returns Committed or RolledBack for certain, or Unknown. An error says that it is worth asking again.
 	Resolve(ctx context.Context, token any) (Verdict, error)
+}
+
+// A Moder is an [Engine] that chooses how groups are committed. One that is none has the mode Transaction.
+type Moder interface {
+	// Mode is how they are now, and why: "" where there is nothing to say. Any goroutine may ask, once a connection has been opened.
+	Mode() (mode GroupMode, why string)
 }
 
 // Traits is how one database differs from another.

@@ -92,6 +92,7 @@ func (t *transaction) Rollback() error {
 func (t *transaction) ended(err error) {
 	t.conn.inTx = false
 	if t.conn.altered {
+		t.conn.alteredNow()
 		t.conn.altered = false
 		t.conn.db.texts.forget()
 	}
