@@ -174,6 +174,8 @@ func TestFunctionsOfOtherKindsAreToldApart(t *testing.T) {
 		require.NoError(t, err)
 		_, err = tx.Exec(author)
 		require.NoError(t, err)
+		r.good(r.together(logged(1), logged(2))) // which asks, and does not see it
+		require.Equal(t, groupcommit.Transaction, r.stats().Mode)
 		if end == "COMMIT" {
 			require.NoError(t, tx.Commit())
 		} else {
