@@ -286,6 +286,7 @@ func (c *conn) expectTurn(ctx context.Context, enough <-chan struct{}) error {
 func (c *conn) after(t *text) {
 	if t != nil && (t.Schema || t.Class == sqltext.Control) {
 		c.altered = c.altered || t.Schema // and a rollback may take it back
+		c.alteredNow()
 		c.db.texts.forget()
 	}
 	if !c.hasTurn || c.inTx || c.rows > 0 {
@@ -299,6 +300,13 @@ func (c *conn) after(t *text) {
 		c.giveBack() // everybody else needs it
 	default:
 		c.leaveTurn()
+	}
+}
+
+// alteredNow counts a change of the schema, or the end of a transaction that has made one.
+func (c *conn) alteredNow() {
+	if c.altered {
+		c.db.altered.Add(1)
 	}
 }
 

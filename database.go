@@ -43,6 +43,7 @@ type database struct {
 	ledger     durable.Store          // the same; nil without Promises
 	dialect    durable.Dialect        // the same; of the ledger's table
 	abreast    bool                   // the same; calls may be executed at the same time
+	altered    atomic.Int64           // changes of the schema that have gone through us
 	width      int                    // the same; how many lanes there are, and each partition has
 
 	mu      sync.Mutex // guards the setting of traits, and the rest
@@ -82,7 +83,7 @@ func (d *database) engineFor(conn driver.Conn) Engine {
 }
 
 func (d *database) settings() Settings {
-	return Settings{DSN: d.dsn, Connector: d.parent, Mode: d.limits.mode, LockTimeout: d.limits.lockWait, MaxTime: d.limits.maxTime, Promises: d.limits.promises, spelled: d.limits.spelled}
+	return Settings{DSN: d.dsn, Connector: d.parent, Mode: d.limits.mode, LockTimeout: d.limits.lockWait, MaxTime: d.limits.maxTime, Promises: d.limits.promises, spelled: d.limits.spelled, schema: d.altered.Load}
 }
 
 // crowd is how many calls have to wait for one lane before another is used. Fewer are better off in one group: it shares

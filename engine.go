@@ -34,6 +34,15 @@ type Settings struct {
 	Promises    bool             // calls may have ids; the ledger's table is there before the first of them
 
 	spelled func(option string) string
+	schema  func() int64
+}
+
+// SchemaChanges counts the changes of the schema that have gone through this database.
+func (s Settings) SchemaChanges() int64 {
+	if s.schema == nil {
+		return 0
+	}
+	return s.schema()
 }
 
 // Spelled returns an option's name as the program has written it, for an error about it: of "Mode", groupcommit_mode where it
@@ -124,6 +133,12 @@ type Refresher interface {
 	// Refresh returns the database's traits as they are after the program has made a setting on the session's connection.
 	// Nothing but Busy and BusyWait may differ from those that it is given.
 	Refresh(Traits) Traits
+}
+
+// A Moder is an [Engine] that chooses how groups are committed. One that is none has the mode Transaction.
+type Moder interface {
+	// Mode is how they are now, and why: "" where there is nothing to say. Any goroutine may ask, once a connection has been opened.
+	Mode() (mode GroupMode, why string)
 }
 
 // Traits is how one database differs from another.

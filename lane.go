@@ -181,13 +181,15 @@ func (l *lane) commit(calls []*Call) Outcome {
 	defer l.room(calls)()
 	stale, failed, at := 0, 0, -1
 	for {
-		out := l.commitOnce(calls)
+		out, given := l.commitOnce(calls)
 		if out.Verdict == Unknown && out.Token != nil {
-			out = l.resolve(l.groupContext(calls), out)
+			out = l.resolve(l.groupContext(calls), out, given)
 		}
 		switch {
 		case out.Verdict != Refused:
 			return out
+		case given:
+			return answerEnded(calls)
 		case errors.Is(out.Err, driver.ErrBadConn) && stale < staleRetries:
 			stale++
 			l.renew(stale)
@@ -208,18 +210,26 @@ func (l *lane) commit(calls []*Call) Outcome {
 	}
 }
 
-func (l *lane) commitOnce(calls []*Call) Outcome {
+// commitOnce runs a group. given says that it was given up because nobody waits for it any more.
+func (l *lane) commitOnce(calls []*Call) (out Outcome, given bool) {
 	ctx, cancel := context.WithTimeout(l.groupContext(calls), l.limits.maxTime)
 	defer cancel()
 	for _, c := range calls {
 		c.apart = false
 	}
+	if l.writer == nil {
+		a := abandon(calls, cancel)
+		defer func() { given = a.end() }()
+	}
 	p, err := l.pool.borrow(ctx, true)
 	if err != nil {
-		return Outcome{Verdict: Refused, Err: err}
+		return Outcome{Verdict: Refused, Err: err}, given
 	}
-	out := Outcome{Broken: true} // what a panic leaves
+	out = Outcome{Broken: true} // what a panic leaves
 	defer func() {
+		if out.Broken && l.writer == nil && (out.Verdict == Unknown || ctx.Err() != nil) { // as are the others, perhaps
+			l.generation.Add(1)
+		}
 		if out.Broken {
 			p.discard()
 		} else {
@@ -228,7 +238,7 @@ func (l *lane) commitOnce(calls []*Call) Outcome {
 	}()
 	out = p.session.Group(ctx, calls)
 	out.Broken = out.Broken || errors.Is(out.Err, driver.ErrBadConn)
-	return out
+	return out, given
 }
 
 // askAgain is the time between two questions about a group that the database is still busy with.
@@ -237,13 +247,29 @@ const askAgain = 20 * time.Millisecond
 // asking is the policy of one more question.
 var asking = Constant(askAgain, 1)
 
-// resolve asks the database what became of a group whose answer to COMMIT was lost.
-func (l *lane) resolve(ctx context.Context, lost Outcome) Outcome {
-	ctx, cancel := context.WithTimeout(ctx, l.limits.maxTime)
+// Each question has a limit of its own, because the connection that it goes by may be silent: that is askWithin for the first,
+// and twice as much for each that follows. A group that was given up has callers whose time is over: it is asked about for
+// askGiven.
+const (
+	askWithin = time.Second
+	askGiven  = 5 * time.Second
+)
+
+// resolve asks the database what became of a group whose answer to COMMIT was lost. given says that the group was given up.
+func (l *lane) resolve(ctx context.Context, lost Outcome, given bool) Outcome {
+	limit := l.limits.maxTime
+	if given {
+		limit = min(limit, askGiven)
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	again := Constant(askAgain, int(l.limits.maxTime/askAgain))
+	again := Constant(askAgain, int(limit/askAgain))
+	within := askWithin
 	for asked := 1; ; asked++ {
-		verdict, err := l.ask(ctx, lost.Token)
+		verdict, err := l.ask(ctx, lost.Token, within)
+		if errors.Is(err, context.DeadlineExceeded) {
+			within *= 2
+		}
 		switch {
 		case err == nil && verdict == Committed:
 			return Outcome{}
@@ -259,7 +285,9 @@ func (l *lane) resolve(ctx context.Context, lost Outcome) Outcome {
 	}
 }
 
-func (l *lane) ask(ctx context.Context, token any) (Verdict, error) {
+func (l *lane) ask(ctx context.Context, token any, within time.Duration) (Verdict, error) {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
 	p, err := l.pool.borrow(ctx, false)
 	if err != nil {
 		return Unknown, err

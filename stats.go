@@ -49,6 +49,9 @@ type Stats struct {
 	Waited time.Duration // in the queue, summed over the oldest call of each group
 	Took   time.Duration // from claim to commit, summed over the groups
 
+	Mode GroupMode // how groups are committed; Automatic until that is known
+	Why  string    // the reason, where there is one to tell: an option, functions of the database, a level of isolation, a hook
+
 	Leased sql.DBStats // the physical connections; one that is kept for the next writer counts as in use
 }
 
@@ -118,8 +121,26 @@ func StatsOf(db *sql.DB) (Stats, error) {
 		s.add(b.snapshot())
 	}
 	d.partitions.addTo(&s)
+	s.Mode, s.Why = d.mode()
 	s.Leased = d.pool.Stats()
 	return s, nil
+}
+
+func (d *database) mode() (GroupMode, string) {
+	t := d.traits.Load()
+	if t == nil {
+		return d.limits.mode, ""
+	}
+	if d.apiece(t) {
+		return Autocommit, "no groups, because " + t.Hook + " reads the context of each caller; option Partition"
+	}
+	d.mu.Lock()
+	e := d.engine
+	d.mu.Unlock()
+	if m, ok := e.(Moder); ok {
+		return m.Mode()
+	}
+	return Transaction, ""
 }
 
 // GroupInfo is what [OnGroup] is told of one group.

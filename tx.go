@@ -97,6 +97,7 @@ func (t *transaction) ended(err error) {
 	t.conn.inTx = false
 	t.conn.forgetTx()
 	if t.conn.altered {
+		t.conn.alteredNow()
 		t.conn.altered = false
 		t.conn.db.texts.forget()
 	}

@@ -93,6 +93,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/groupcommit/groupcommit"
 	"github.com/jackc/pgx/v5"
@@ -118,10 +119,13 @@ func init() {
 
 // engine is groupcommit.Engine for one PostgreSQL database.
 type engine struct {
-	memory *memory
+	memory    *memory
+	functions functions
+	isolation atomic.Pointer[string] // of a session, if it is stricter than read committed
 
-	once   sync.Once
-	traits groupcommit.Traits // of the first connection: all are of one connector
+	once     sync.Once
+	traits   groupcommit.Traits // of the first connection: all are of one connector
+	settings groupcommit.Settings
 }
 
 func (e *engine) Open(_ context.Context, conn driver.Conn, s groupcommit.Settings) (groupcommit.Session, error) {
@@ -134,7 +138,7 @@ func (e *engine) Open(_ context.Context, conn driver.Conn, s groupcommit.Setting
 			return nil, err
 		}
 	}
-	e.once.Do(func() { e.traits = hooksOf(s.Connector, std).traits() })
+	e.once.Do(func() { e.traits, e.settings = hooksOf(s.Connector, std).traits(), s })
 	return e.session(conn, std.Conn(), s), nil
 }
 

@@ -15,7 +15,8 @@ import (
 // server is what a session must know of the server and of its own settings there.
 type server struct {
 	version       int    // as server_version_num has it
-	readCommitted bool   // default_transaction_isolation
+	isolation     string // default_transaction_isolation
+	readCommitted bool   // the same, or less
 	lockTimeout   string // the session's own
 	syncCommit    string // the session's own
 	head          string // the statement that begins a transaction: names it, and bounds the waiting for locks
@@ -46,11 +47,10 @@ const ownProcess = "datid IS NULL AND usesysid IS NULL"
 // learnServer asks once a connection, before its first group.
 func (s *session) learnServer(ctx context.Context) error {
 	var v server
-	var isolation string
 	err := s.pg.QueryRow(ctx, `SELECT current_setting('server_version_num')::int, current_setting('default_transaction_isolation'),
 		current_setting('lock_timeout'), current_setting('synchronous_commit'),
 		coalesce((SELECT bool_and(has_function_privilege(oid, 'EXECUTE')) FROM pg_proc WHERE proname = 'pg_logical' || '_emit_message'), false)`).
-		Scan(&v.version, &isolation, &v.lockTimeout, &v.syncCommit, &v.flushes)
+		Scan(&v.version, &v.isolation, &v.lockTimeout, &v.syncCommit, &v.flushes)
 	if err != nil {
 		return err
 	}
@@ -59,7 +59,7 @@ func (s *session) learnServer(ctx context.Context) error {
 	if err != nil && asPg(err) == nil { // the role may not be allowed to
 		return err
 	}
-	v.readCommitted = isolation == "read committed" || isolation == "read uncommitted"
+	v.readCommitted = v.isolation == "read committed" || v.isolation == "read uncommitted"
 	if s.settings.Mode == groupcommit.Autocommit && v.version < 90600 {
 		return fmt.Errorf("groupcommit/pgx: option %s: \"autocommit\" is not allowed on a server of version %d; PostgreSQL 9.6 or later is needed", s.settings.Spelled("Mode"), v.version)
 	}

@@ -69,7 +69,11 @@ func (s *session) Group(ctx context.Context, calls []*groupcommit.Call) groupcom
 			return s.refused(ctx, err)
 		}
 	}
-	together, single := s.sort(calls)
+	apiece, err := s.apiece(ctx)
+	if err != nil {
+		return s.refused(ctx, err)
+	}
+	together, single := s.sort(calls, apiece)
 	s.stuck = nil
 	out := s.share(ctx, together, &single)
 	if out.Verdict != groupcommit.Committed {
@@ -101,18 +105,17 @@ type request struct {
 	known  *pgconn.StatementDescription
 }
 
-// sort says which way each call goes.
-func (s *session) sort(calls []*groupcommit.Call) (together, single []request) {
+// sort says which way each call goes; apiece, that none may share a transaction.
+func (s *session) sort(calls []*groupcommit.Call, apiece bool) (together, single []request) {
 	now := time.Now()
-	single0 := s.settings.Mode == groupcommit.Autocommit || !s.server.readCommitted
 	together = make([]request, 0, len(calls))
 	for _, c := range calls {
 		way, sample := s.memory.road(c.Query, now)
 		r := request{call: c, query: c.Query, sample: sample}
 		switch {
-		case way == apart, c.ID() != "" && (way == own || single0 || s.simple):
+		case way == apart, c.ID() != "" && (way == own || apiece || s.simple):
 			c.Apart()
-		case way == own || single0:
+		case way == own || apiece:
 			single = append(single, r)
 		default:
 			together = append(together, r)

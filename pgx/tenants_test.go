@@ -114,7 +114,7 @@ func TestEveryCallIsMadeWithItsOwnTenantsSession(t *testing.T) {
 				require.NoError(t, err)
 				db := sql.OpenDB(c)
 				defer db.Close()
-				const n = 30
+				const n = 10
 				var all sync.WaitGroup
 				for tenant := range 6 {
 					name := fmt.Sprint("tenant ", tenant)

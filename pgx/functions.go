@@ -1,0 +1,174 @@
+package pgx
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/groupcommit/groupcommit"
+)
+
+// What a function sets for its transaction (set_config(…, true), SET LOCAL, a temporary table that is dropped ON COMMIT) lasts to
+// the transaction's end: in a group, to the calls of others. An audit trigger or a policy for row level security then takes one
+// caller for another. So it is found out whether the database has such functions, and where it has, each call gets a
+// transaction of its own.
+//
+// That is read from their source, on the server: what a function's text does not show (a name put together at run time, a
+// function in C) is not seen, nor is what stands in a column's default or in a policy itself. A function's own SET clause is harmless, because it ends with the function. So are locks
+// (LOCK TABLE, pg_advisory_xact_lock): they are held for longer, and change no answer.
+
+// functions is what is known of a database's functions, for all its sessions.
+type functions struct {
+	asking sync.Mutex // held by who asks
+	known  atomic.Pointer[knowledge]
+	warned atomic.Bool
+}
+
+type knowledge struct {
+	at      time.Time
+	schema  int64  // the changes of the schema that had gone through us
+	print   string // of what there was
+	setting string // which of them set something; "" if none does
+}
+
+// askEvery is how old the knowledge may be: somebody else may have made a function.
+const askEvery = 5 * time.Second
+
+// set reports which functions set something for their transaction; "" if none does. Who finds the knowledge old asks, on behalf
+// of all; the others go on with what is known.
+func (f *functions) set(ctx context.Context, s *session) (string, error) {
+	k, now := f.known.Load(), time.Now()
+	schema := s.settings.SchemaChanges()
+	if k != nil && k.schema == schema {
+		if now.Sub(k.at) < askEvery || !f.asking.TryLock() {
+			return k.setting, nil
+		}
+	} else {
+		f.asking.Lock()
+	}
+	defer f.asking.Unlock()
+	if k = f.known.Load(); k != nil && k.schema == schema && now.Sub(k.at) < askEvery {
+		return k.setting, nil // somebody has asked meanwhile
+	}
+	fresh, err := ask(ctx, s, k)
+	if err != nil {
+		return "", err
+	}
+	fresh.at, fresh.schema = now, schema
+	f.known.Store(fresh)
+	if fresh.setting != "" && f.warned.CompareAndSwap(false, true) {
+		slog.Warn("groupcommit/pgx: each call has a transaction of its own, because functions of the database set something for theirs; groupcommit_mode=transaction says that it does not matter",
+			"database", s.pg.Config().Database, "functions", fresh.setting)
+	}
+	return fresh.setting, nil
+}
+
+// ask asks the server, first whether anything has changed. An error is the connection's; what the server itself refuses leaves
+// the worst to be thought.
+func ask(ctx context.Context, s *session, old *knowledge) (*knowledge, error) {
+	k := &knowledge{}
+	err := s.pg.QueryRow(ctx, functionsPrint).Scan(&k.print)
+	if err == nil && old != nil && old.print == k.print {
+		k.setting = old.setting
+		return k, nil
+	}
+	var names []string
+	var all int
+	if err == nil {
+		err = s.pg.QueryRow(ctx, functionsThatSet(s.server.version)).Scan(&all, &names)
+	}
+	switch {
+	case err == nil:
+		k.setting = strings.Join(names, ", ")
+		if more := all - len(names); more > 0 {
+			k.setting += " and " + strconv.Itoa(more) + " more"
+		}
+		return k, nil
+	case asPg(err) == nil || s.pg.IsClosed():
+		return nil, err
+	}
+	k.print, k.setting = "", fmt.Sprintf("unknown, because pg_proc cannot be read: %v", err)
+	return k, nil
+}
+
+// functionsPrint is another one where a function has been made, changed or dropped. Those of pg_catalog (whose oid is 11) are not
+// read: there are thousands.
+const functionsPrint = `SELECT count(*)::text || ' ' || coalesce(sum(hashtext(oid::text || ' ' || xmin::text)), 0)::text FROM pg_proc WHERE pronamespace <> 11`
+
+// functionsThatSet is the statement that counts the functions, and names some. Of an extension only those count that return
+// trigger: the others are called by those who know them. Its texts are escaped so that they are read alike whatever
+// standard_conforming_strings is.
+func functionsThatSet(version int) string {
+	source := "prosrc"
+	if version >= 140000 {
+		source = "CASE WHEN prosqlbody IS NULL THEN prosrc ELSE pg_get_function_sqlbody(p.oid) END"
+	}
+	return `WITH source AS (
+	SELECT quote_ident(n.nspname) || '.' || quote_ident(p.proname) AS name, ` + source + ` AS text
+	FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace JOIN pg_language l ON l.oid = p.prolang
+	WHERE n.nspname NOT IN ('pg_catalog', 'information_schema') AND l.lanname NOT IN ('internal', 'c')
+	AND (p.prorettype IN (SELECT oid FROM pg_type WHERE typname IN ('trigger', 'event_trigger'))
+		OR NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'))
+), found AS (
+	SELECT DISTINCT name FROM source WHERE text ~* ` + escaped(setsAnywhere) + ` OR text ~* ` + escaped(mayComment) + `
+	AND regexp_replace(text, ` + escaped(comment) + `, ' ', 'g') ~* ` + escaped(setsAnywhere) + `
+)
+SELECT (SELECT count(*) FROM found), coalesce((SELECT array_agg(name) FROM (SELECT name FROM found ORDER BY name LIMIT 5) few), '{}')`
+}
+
+func escaped(s string) string { return "E" + quote(strings.ReplaceAll(s, `\`, `\\`)) }
+
+// The server's regular expressions, in any letter case. A comment between two words hides them from the first look, and a quoted
+// text that looks like one would hide them from the second: so there are two.
+const (
+	setsAnywhere = `set_config` +
+		// SET or RESET where a statement begins. In a quoted text that is right behind the quote: ' SET x = 1' goes on with an UPDATE,
+		// and so may what follows a quoted name.
+		"|(^|[;$]|\\m(begin|atomic|then|else|loop|do)\\M)\\s*(set|reset)\\s+[a-z_\"%]" +
+		"|['\"`](set|reset)\\s+[a-z_\"%]" +
+		// Elsewhere, unless it is a column that UPDATE sets.
+		`|\mset\s+(local|session|role|constraints|transaction)\s+[a-z_"'%]` +
+		`|\mreset\s+(all|role|session)\M` +
+		`|\mtemp(orary)?\s+(table|view|sequence)\M|\minto\s+(local\s+|global\s+)?temp(orary)?\s|\mpg_temp\.` +
+		`|\mon\s+commit\s+(drop|delete|preserve)\M` +
+		`|\mdiscard\s+(all|temp|temporary|plans|sequences)\M`
+	mayComment = `(--[^\n]*\n|\*/)\s*(set|reset|temp|temporary|on|commit|into|discard|drop)\M|\m(set|reset|temp|temporary|on|commit|into|discard)\s*(--|/\*)`
+	comment    = `--[^\n]*|/\*.*?\*/`
+)
+
+// Mode makes an engine a groupcommit.Moder. It is asked after the first connection.
+func (e *engine) Mode() (groupcommit.GroupMode, string) {
+	if e.settings.Mode != groupcommit.Automatic {
+		return e.settings.Mode, "option " + e.settings.Spelled("Mode")
+	}
+	if level := e.isolation.Load(); level != nil {
+		return groupcommit.Autocommit, "default_transaction_isolation is " + *level
+	}
+	switch k := e.functions.known.Load(); {
+	case k == nil:
+		return groupcommit.Automatic, ""
+	case k.setting != "":
+		return groupcommit.Autocommit, "functions that set something for their transaction: " + k.setting
+	}
+	return groupcommit.Transaction, ""
+}
+
+// apiece reports that each call is to have a transaction of its own.
+func (s *session) apiece(ctx context.Context) (bool, error) {
+	switch {
+	case !s.server.readCommitted:
+		s.engine.isolation.Store(&s.server.isolation)
+		return true, nil
+	case s.settings.Mode == groupcommit.Autocommit:
+		return true, nil
+	case s.settings.Mode == groupcommit.Transaction:
+		return false, nil
+	}
+	setting, err := s.engine.functions.set(ctx, s)
+	return setting != "", err
+}
