@@ -79,3 +79,17 @@ func TestNoIDIsTakenWhereNothingCanBeRolledBack(t *testing.T) {
 	require.NoError(t, db.Ping())
 	require.ErrorContains(t, ours(t, dsn+"&groupcommit_promises=on").Ping(), "option promises: with journal_mode=OFF nothing can be rolled back")
 }
+
+func TestAnIDIsRefusedFromWhenTheJournalIsOff(t *testing.T) {
+	db := ours(t, fmt.Sprintf("file:off%d?mode=memory&cache=shared&groupcommit_promises=on", driverNames.Add(1)), "CREATE TABLE a (k INTEGER UNIQUE, v)")
+	_, err := db.ExecContext(withID("x"), insertRow, 1, "v")
+	require.NoError(t, err)
+	exec(t, db, "PRAGMA journal_mode = OFF")
+	_, err = db.ExecContext(withID("y"), insertRow, 2, "v")
+	require.ErrorContains(t, err, `id "y": with journal_mode=OFF nothing can be rolled back`)
+	exec(t, db, insertRow, 2, "v")
+	exec(t, db, "PRAGMA journal_mode = MEMORY")
+	_, err = db.ExecContext(withID("y"), insertRow, 3, "v")
+	require.NoError(t, err)
+	require.Equal(t, 3, count(t, db, "SELECT count(*) FROM a"))
+}
