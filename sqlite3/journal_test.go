@@ -27,11 +27,11 @@ func warnings(t *testing.T) *bytes.Buffer {
 
 func TestWhereNothingCanBeRolledBackNothingIsGrouped(t *testing.T) {
 	log := warnings(t)
-	driverName, n := commits()
+	driverName, n := counting()
 	db := openDB(t, driverName, withoutJournal(t)+"&_cache_size=5", "CREATE TABLE a (k INTEGER, v)", "CREATE INDEX i ON a (k)",
 		"CREATE TRIGGER g BEFORE INSERT ON a WHEN new.k < 0 BEGIN SELECT RAISE(ROLLBACK, 'no'); END")
 	for range 2 {
-		before := n.Load()
+		before := n.commits.Load()
 		var cs []*call
 		for k := range 30 {
 			if k == 20 {
@@ -40,7 +40,7 @@ func TestWhereNothingCanBeRolledBackNothingIsGrouped(t *testing.T) {
 			cs = append(cs, &call{query: insertRow, args: []any{k, make([]byte, 20_000)}})
 		}
 		asGroup(t, db, cs)
-		require.Equal(t, int64(29), n.Load()-before)
+		require.Equal(t, int64(29), n.commits.Load()-before)
 		for k, c := range cs {
 			require.Equal(t, k == 20, c.err != nil, c.err)
 		}

@@ -127,6 +127,21 @@ func TestAFunctionThatPanicsAloneLeavesNothing(t *testing.T) {
 	})
 }
 
+func TestAfterAPanicOnAConnThatIsHeldItCanBeUsedAndOthersWrite(t *testing.T) {
+	dsn := dsnOf(t, "")
+	db := openDB(t, booming(groupcommit.Promises()), dsn, "CREATE TABLE t (a)")
+	conn, err := db.Conn(background)
+	require.NoError(t, err)
+	defer conn.Close()
+	require.Equal(t, []string{"0"}, texts(conn, "SELECT count(*) FROM t")) // it has a physical connection
+	require.Equal(t, "boom", ending(func() { conn.ExecContext(withID("x"), boom, "[1,2,13,4]") }))
+	exec(t, db, "INSERT INTO t VALUES (1)")
+	_, err = conn.ExecContext(withID("x"), boom, "[2]")
+	require.NoError(t, err)
+	require.Equal(t, []string{"2"}, texts(conn, "SELECT count(*) FROM t"))
+	free(t, dsn)
+}
+
 func TestManyPanicsAtOnceKeepNobodyWaiting(t *testing.T) {
 	for i := range 6 {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {

@@ -69,7 +69,7 @@ func TestAGroupKnowsTheSchemaOfToday(t *testing.T) {
 			db := ours(t, dsn, "CREATE TABLE warm (a)", c[0])
 			asGroup(t, db, calls(warm, warm))
 			exec(t, openDB(t, "sqlite3", dsn), c[1])
-			cs := calls(warm, c[2], warm)
+			cs := calls(c[2], warm)
 			asGroup(t, db, cs)
 			for _, c := range cs {
 				require.NoError(t, c.err)
