@@ -4,11 +4,11 @@ import "slices"
 
 // abandon closes the connection after a panic, or runtime.Goexit, in a statement.
 //
-// What leaves sqlite3_step that way leaves the connection's mutex locked by its thread: on another one the next who touches
-// the connection waits for ever, and with it everybody who waits for its lock on the file. So all of it is
-// done here, before the goroutine may change threads: nothing of the statement may be committed (its end would commit, if it is
-// a transaction of its own), and no statement may be left (or else the connection is not closed, and keeps its lock). Close does nothing
-// after that.
+// What leaves sqlite3_step that way leaves the connection's mutex locked by its thread: on another one the next who
+// touches the connection waits for ever, and with it everybody who waits for its lock on the file. So all of it is done
+// here, before the goroutine may change threads: nothing of the statement may be committed (its end would commit, if it
+// is a transaction of its own), and no statement may be left (or else the connection is not closed, and keeps its lock).
+// Close does nothing after that.
 func (s *session) abandon() {
 	defer func() { recover() }() // from a hook of the program's
 	defer s.lite.Close()
@@ -34,8 +34,8 @@ var builtin = []string{
 	"fts3_tokenizer", "match", "matchinfo", "offsets", "optimize", "rtreecheck", "rtreedepth", "rtreenode", "snippet",
 }
 
-// hasGuests reports that statements may call functions or collations of the program's. It is asked once: what a program registers
-// on a connection it registers when that is opened.
+// hasGuests reports that statements may call functions or collations of the program's. It is asked once: what a program
+// registers on a connection it registers when that is opened.
 func (s *session) hasGuests() bool {
 	if s.guests == unknown {
 		s.guests = no

@@ -10,3 +10,6 @@ var Environment = environment
 
 // IsForeign is what is said of a virtual table's text.
 var IsForeign = isForeign
+
+// UndoneIn is what is said of a COMMIT's error in a journal mode.
+var UndoneIn = undoneIn

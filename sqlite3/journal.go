@@ -9,11 +9,12 @@ import (
 	"github.com/mattn/go-sqlite3"
 )
 
-// Without a journal nothing can be rolled back: what pages were written to the file stays there. The plain driver's calls
-// each are a transaction and rarely need to be. A group does whenever a call ends its transaction, and a call with an id whenever it fails. So
-// there are neither where journal_mode is OFF.
+// Without a journal nothing can be rolled back: what pages were written to the file stays there. The plain driver's
+// calls each are a transaction and rarely need to be. A group does whenever a call ends its transaction, and a call with
+// an id whenever it fails. So there are neither where journal_mode is OFF.
 
-// unprotected reports that a database of the connection has no journal. A program can change that at any time, so each group asks.
+// unprotected reports that a database of the connection has no journal. A program can change that at any time, so each
+// group asks.
 func (s *session) unprotected() bool {
 	if s.own.journals == nil {
 		for _, name := range s.files {
