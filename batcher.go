@@ -247,13 +247,13 @@ func (b *batcher) attempt(calls []*Call, held *lead) {
 		}
 		held.failures++
 		if out.Culprit < 0 || held.failures > maxRedo {
-			for _, c := range calls {
-				b.single(c)
+			for i, c := range calls {
+				b.alone(c, out.Apart && i == out.Culprit)
 			}
 			return
 		}
 		b.attempt(calls[:out.Culprit], held)
-		b.single(calls[out.Culprit])
+		b.alone(calls[out.Culprit], out.Apart)
 		b.attempt(calls[out.Culprit+1:], held)
 	case Refused:
 		answerAll(calls, out.Err)
@@ -277,8 +277,11 @@ func (b *batcher) unknown(calls []*Call, err error) {
 	}
 }
 
-func (b *batcher) single(c *Call) {
-	if b.env.overtime() > 0 {
+func (b *batcher) single(c *Call) { b.alone(c, false) }
+
+// alone runs a call by itself: apart where it must be so, or where the others need not wait for it.
+func (b *batcher) alone(c *Call, apart bool) {
+	if apart || b.env.overtime() > 0 {
 		c.Apart()
 	} else {
 		b.env.alone(c)

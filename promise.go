@@ -243,8 +243,8 @@ func (p *Promise) lead() {
 
 // alone runs a call that its group has put off.
 func (p *Promise) alone() {
+	defer p.settle() // also after runtime.Goexit
 	p.batch.env.apart(&p.call)
-	p.settle()
 }
 
 // reject settles a promise that never came to be a call.

@@ -48,18 +48,6 @@ func (l *ledger) close() {
 	}
 }
 
-// statement makes one of the ledger's statements.
-func (s *session) statement(st **sqlite3.SQLiteStmt, query string) (*sqlite3.SQLiteStmt, error) {
-	if *st == nil {
-		made, err := s.lite.Prepare(query)
-		if err != nil {
-			return nil, err
-		}
-		*st = made.(*sqlite3.SQLiteStmt)
-	}
-	return *st, nil
-}
-
 // claim returns the promises of those calls that have an id which is in the ledger. The others' ids are the calls' own until
 // the transaction ends, in whatever order: nobody else claims meanwhile.
 func (s *session) claim(calls []*groupcommit.Call) (map[string]durable.Promise, error) {
@@ -247,14 +235,18 @@ func environment(err error) bool {
 	return false
 }
 
-// once runs one call with an id in a transaction of its own.
-func (s *session) once(c *groupcommit.Call) (driver.Result, error) {
+// promised runs one call with an id in a transaction of its own.
+func (s *session) promised(c *groupcommit.Call) (driver.Result, error) {
+	if s.unprotected() {
+		return nil, errUnprotected(fmt.Sprintf("id %q", c.ID()))
+	}
 	res, err, done := s.attempt(c, func() (driver.Result, error) { return s.exec(c.Context(), c) })
 	if done {
 		return res, err
 	}
-	// The error has ended the transaction, or would not let it be committed. Nothing is left but to record that.
+	// In autocommit nothing would be left of the call but its error. That is recorded.
 	rejected := err
+	s.untouched = true
 	res, err, done = s.attempt(c, func() (driver.Result, error) { return nil, rejected })
 	if !done {
 		err = fmt.Errorf("groupcommit/sqlite3: the outcome could not be recorded: %w", err)
@@ -262,13 +254,15 @@ func (s *session) once(c *groupcommit.Call) (driver.Result, error) {
 	return res, err
 }
 
-// attempt claims the call's id, runs it and records what it came to. It is not done if the outcome is still to be recorded.
+// attempt claims the call's id, runs it and records what it came to. It is not done if the outcome is an error that is still to be
+// recorded.
 func (s *session) attempt(c *groupcommit.Call, run func() (driver.Result, error)) (res driver.Result, err error, done bool) {
-	if err := s.control("BEGIN IMMEDIATE"); err != nil {
+	s.words.locked = false
+	if err := s.begin(); err != nil {
 		return nil, err, true
 	}
 	defer func() { // also of a panic
-		if !s.lite.AutoCommit() && s.control("ROLLBACK") != nil {
+		if !s.lite.AutoCommit() && s.rollback() != nil {
 			res, err, done = nil, driver.ErrBadConn, true // closing the connection rolls back, too
 		}
 	}()
@@ -283,13 +277,24 @@ func (s *session) attempt(c *groupcommit.Call, run func() (driver.Result, error)
 	}
 	res, err = run()
 	c.Answer(res, err)
-	if _, final := rejection(err); err != nil && (!final || s.lite.AutoCommit()) {
-		return nil, err, !final
+	if err != nil {
+		_, final := rejection(err)
+		if !final {
+			return nil, err, true
+		}
+		// An error is recorded beside what autocommit would have left of the statement, and beside nothing else. What SQLite does
+		// not tell of is left as it is.
+		if s.lite.AutoCommit() || s.remains(c, err) == rows {
+			return nil, err, false
+		}
 	}
 	if err := s.record(one, nil); err != nil {
 		return nil, err, true
 	}
-	if failed := s.control("COMMIT"); failed != nil {
+	if failed := s.commit(); failed != nil {
+		if s.lite.AutoCommit() && !s.undone(failed) {
+			return nil, &groupcommit.OutcomeUnknownError{ID: c.ID(), Cause: failed}, true
+		}
 		_, final := rejection(failed)
 		return nil, failed, !final
 	}

@@ -4,7 +4,8 @@ import (
 	"context"
 	"database/sql/driver"
 	"errors"
-	"time"
+	"runtime"
+	"strings"
 
 	"github.com/groupcommit/groupcommit"
 	"github.com/groupcommit/groupcommit/internal/lru"
@@ -16,16 +17,26 @@ import (
 //
 // The driver prepares the text of every Exec anew. The session keeps the statements, for the texts that are used again
 // and again. A kept statement does what the driver's Exec does with it, bar two
-// cases that go to the driver's Exec itself: a count of arguments that the statement does not have, and a statement with
+// cases: a count of arguments that the statement does not have, which is the driver's to refuse, and a statement with
 // rows (RETURNING, PRAGMA count_changes), which would stay in the middle of them and fail the COMMIT.
+//
+// What runs on the connection stays on one thread until the call or the group is over, see abandon.
 type session struct {
 	conn   driver.Conn         // what statements go through
 	lite   *sqlite3.SQLiteConn // the same or inside it, for its state
 	traits groupcommit.Traits
 	rows   bool                  // every statement may have rows
+	counts bool                  // every statement that writes has one
 	kept   *lru.Cache[statement] // nil for a text that the driver's Exec must run
 	inTurn func(*groupcommit.Call) (driver.Result, error)
+	own    ownStatements
 	ledger ledger
+
+	untouched bool      // the latest statement has failed before anything of it was executed
+	current   statement // is executed, and neither kept nor anybody else's
+	guests    knowledge // of the program's own code on the connection
+	words     schemaWords
+	files     []string // the databases that were there when the connection was opened
 }
 
 type statement interface {
@@ -41,8 +52,9 @@ const (
 
 var background = context.Background()
 
-func newSession(conn driver.Conn, lite *sqlite3.SQLiteConn, t groupcommit.Traits, rows bool) *session {
-	s := &session{conn: conn, lite: lite, traits: t, rows: rows}
+func newSession(conn driver.Conn, lite *sqlite3.SQLiteConn, t groupcommit.Traits, counts bool, files []string) *session {
+	// On the only connection of a database the program may set the PRAGMA at any time.
+	s := &session{conn: conn, lite: lite, traits: t, rows: counts || t.OneConn, counts: counts, files: files}
 	s.kept = lru.New(keptStatements, func(st statement) {
 		if st != nil {
 			st.Close()
@@ -58,91 +70,153 @@ func (s *session) Traits() groupcommit.Traits { return s.traits }
 func (s *session) Idle() bool                 { return s.lite.AutoCommit() }
 
 func (s *session) Close() {
+	if s.current != nil {
+		s.current.Close()
+	}
 	s.kept.Clear()
 	s.ledger.close()
+	s.own.close()
 }
 
 func (s *session) Alone(c *groupcommit.Call) (driver.Result, error) {
-	if c.ID() != "" {
-		return s.once(c)
+	if c.Context().Done() == nil { // or else the driver takes another goroutine, whose panic ends the program
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
 	}
-	return s.exec(c.Context(), c)
-}
-
-func (s *session) Group(_ context.Context, calls []*groupcommit.Call) groupcommit.Outcome {
-	if err := s.control("BEGIN IMMEDIATE"); err != nil {
-		if isBusy(err) { // the others would only wait for as long
-			return groupcommit.Outcome{Verdict: groupcommit.Refused, Err: err}
-		}
-		return groupcommit.Outcome{Verdict: groupcommit.RolledBack, Culprit: -1}
-	}
-	found, err := s.claim(calls)
-	if err != nil {
-		return s.rollback() // each to its own error, and none for who has no id
-	}
-	for i, c := range calls {
-		if p, ok := found[c.ID()]; ok {
-			c.Answer(c.Replay(p))
-			continue
-		}
-		returned := c.Try(s.inTurn)
+	returned := false
+	defer func() {
 		if !returned {
-			return groupcommit.Outcome{Verdict: groupcommit.RolledBack, Culprit: i, Broken: true}
+			s.abandon()
 		}
-		// Only the connection knows whether the error has ended the transaction. What came next would commit by itself.
-		if c.Err() != nil && s.lite.AutoCommit() {
-			return groupcommit.Outcome{Verdict: groupcommit.RolledBack, Culprit: i}
-		}
+	}()
+	var res driver.Result
+	var err error
+	if c.ID() != "" {
+		res, err = s.promised(c)
+	} else {
+		res, err = s.exec(c.Context(), c)
 	}
-	if s.record(calls, found) != nil {
-		return s.rollback()
-	}
-	start := time.Now()
-	err = s.control("COMMIT")
-	if err == nil {
-		return groupcommit.Outcome{Commit: time.Since(start)}
-	}
-	out := s.rollback()
-	if isBusy(err) {
-		out.Verdict, out.Err = groupcommit.Refused, err
-	}
-	return out
-}
-
-// rollback ends a group's transaction that cannot be committed.
-func (s *session) rollback() groupcommit.Outcome {
-	// Closing the connection rolls back, too.
-	broken := !s.lite.AutoCommit() && s.control("ROLLBACK") != nil
-	return groupcommit.Outcome{Verdict: groupcommit.RolledBack, Culprit: -1, Broken: broken}
+	returned = true
+	return res, err
 }
 
 // exec runs one call as the driver's own Exec would.
 func (s *session) exec(ctx context.Context, c *groupcommit.Call) (driver.Result, error) {
-	if len(c.Args) == 0 || s.rows || c.Bytes() > keptBytes {
-		return groupcommit.ExecOn(ctx, s.conn, c)
-	}
-	st, known := s.kept.Get(c.Query)
-	if !known {
-		var err error
-		if st, err = s.prepare(ctx, c.Query); err != nil {
-			return nil, err
+	s.untouched = false
+	if len(c.Args) > 0 && !s.rows && c.Bytes() <= keptBytes {
+		st, known := s.kept.Get(c.Query)
+		if !known && !returns(c.Query) {
+			var err error
+			if st, err = s.prepare(ctx, c.Query); err != nil {
+				return nil, err
+			}
+			s.kept.Put(c.Query, st)
 		}
-		s.kept.Put(c.Query, st)
+		if st != nil && st.NumInput() == len(c.Args) {
+			return st.ExecContext(ctx, c.Args)
+		}
+	}
+	switch {
+	case s.counts || returns(c.Query):
+		return s.once(ctx, c, s.counted)
+	case !s.rows && s.hasGuests(): // after a panic a statement that only the driver knows could not be ended
+		return s.once(ctx, c, nil)
+	}
+	return s.direct(ctx, c)
+}
+
+// once runs a call by a statement of its own. counts makes the result, for a statement that is at its end only when it has
+// been closed.
+func (s *session) once(ctx context.Context, c *groupcommit.Call, counts func(driver.Result) (driver.Result, error)) (driver.Result, error) {
+	st, err := s.prepare(ctx, c.Query)
+	if err != nil {
+		return nil, err
 	}
 	if st == nil || st.NumInput() != len(c.Args) {
-		return groupcommit.ExecOn(ctx, s.conn, c)
+		if st != nil {
+			st.Close()
+		}
+		return s.direct(ctx, c)
 	}
-	return st.ExecContext(ctx, c.Args)
+	s.current = st
+	res, err := st.ExecContext(ctx, c.Args)
+	s.current = nil
+	closed := st.Close()
+	if err == nil && counts != nil {
+		if err = closed; err == nil {
+			return counts(res)
+		}
+	}
+	return res, err
+}
+
+// counted is the result of a statement that gives rows. SQLite counts what a statement has changed at its end; until then it
+// tells of the one before, which may be somebody else's.
+func (s *session) counted(res driver.Result) (driver.Result, error) {
+	changes, err := number(s.lite, "SELECT changes()")
+	if err != nil {
+		return nil, err
+	}
+	id, err := res.LastInsertId()
+	return result{id, changes}, err
+}
+
+type result struct{ id, changes int64 }
+
+func (r result) LastInsertId() (int64, error) { return r.id, nil }
+func (r result) RowsAffected() (int64, error) { return r.changes, nil }
+
+// returns reports that a text is a statement with rows.
+func returns(query string) bool {
+	const word = "returning"
+	for i := range len(query) - len(word) + 1 {
+		if query[i]|' ' == 'r' && strings.EqualFold(query[i:i+len(word)], word) {
+			return sqltext.Classify(sqltext.SQLite, query).Returning
+		}
+	}
+	return false
+}
+
+// direct runs a call by the driver's own Exec.
+func (s *session) direct(ctx context.Context, c *groupcommit.Call) (driver.Result, error) {
+	res, err := groupcommit.ExecOn(ctx, s.conn, c)
+	if err == nil {
+		return res, nil
+	}
+	prepared, inputs := s.prepares(c.Query)
+	if !prepared && isOutdated(err) && s.refresh() {
+		if prepared, inputs = s.prepares(c.Query); prepared {
+			if res, err = groupcommit.ExecOn(ctx, s.conn, c); err == nil {
+				return res, nil
+			}
+		}
+	}
+	s.untouched = !prepared || len(c.Args) < inputs
+	return nil, err
+}
+
+// prepares reports that SQLite has no fault to find with a text, and how many arguments its statement has.
+func (s *session) prepares(query string) (ok bool, inputs int) {
+	st, err := s.lite.Prepare(query)
+	if err != nil {
+		return false, 0
+	}
+	defer st.Close()
+	return true, st.NumInput()
 }
 
 // prepare returns nil for a text whose statement cannot be kept.
 func (s *session) prepare(ctx context.Context, query string) (statement, error) {
 	p, ok := s.conn.(driver.ConnPrepareContext)
-	if !ok || sqltext.Classify(sqltext.SQLite, query).Returning {
+	if !ok {
 		return nil, nil
 	}
 	prepared, err := p.PrepareContext(ctx, query)
+	if isOutdated(err) && s.refresh() {
+		prepared, err = p.PrepareContext(ctx, query)
+	}
 	if err != nil {
+		s.untouched = true
 		return nil, err
 	}
 	st, ok := prepared.(statement)
@@ -150,12 +224,6 @@ func (s *session) prepare(ctx context.Context, query string) (statement, error) 
 		prepared.Close()
 	}
 	return st, nil
-}
-
-// control runs a statement of transaction control. It is the session's own, so it is not shown to wrappers.
-func (s *session) control(query string) error {
-	_, err := s.lite.ExecContext(background, query, nil)
-	return err
 }
 
 func isBusy(err error) bool {

@@ -88,9 +88,16 @@ func (engine) Open(ctx context.Context, conn driver.Conn, s groupcommit.Settings
 	if err != nil {
 		return nil, err
 	}
+	files, err := first(lite.Query("SELECT name FROM pragma_database_list WHERE name <> 'temp'", nil))
+	if err != nil {
+		return nil, err
+	}
 	t := traits(lite.GetFilename("main"), s.DSN, time.Duration(busy)*time.Millisecond)
-	// On the only connection of a database the program may set the latter at any time.
-	return newSession(conn, lite, t, counts != 0 || t.OneConn), nil
+	session := newSession(conn, lite, t, counts != 0, files)
+	if s.Promises && session.unprotected() {
+		return nil, errUnprotected("option promises")
+	}
+	return session, nil
 }
 
 // traits says what the database is like. file is what SQLite calls it, "" if it lives in memory or is temporary.

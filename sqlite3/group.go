@@ -1,0 +1,196 @@
+package sqlite3
+
+import (
+	"context"
+	"runtime"
+	"time"
+
+	"github.com/groupcommit/groupcommit"
+)
+
+// Group runs calls in one transaction.
+//
+// A call whose failure has left what autocommit leaves keeps its error, and the others go on (see remains). If there may be rows of
+// a failed statement, nothing of the transaction may be committed: it is rolled back and runs once more, this time with savepoints around
+// what has failed and around everything behind it, so that no other failure costs one more run. A savepoint undoes what
+// autocommit would undo. Its text is guarded from then on, in other groups too.
+//
+// Rejected: savepoints around every call. Two calls in three would pay for them with a third of their time. Rejected too: leaving it
+// to the batcher, which runs the culprit alone; with one failing call in 20 each would end in a transaction of its own.
+func (s *session) Group(_ context.Context, calls []*groupcommit.Call) (out groupcommit.Outcome) {
+	if s.unprotected() {
+		warnUnprotected(s.lite.GetFilename("main"))
+		return groupcommit.Outcome{Verdict: groupcommit.RolledBack, Culprit: -1}
+	}
+	if s.hasGuests() {
+		ended := make(chan groupcommit.Outcome)
+		go func() {
+			g := group{session: s, calls: calls}
+			defer func() { ended <- g.out }() // also of runtime.Goexit, which must end no caller but its own
+			g.run()
+		}()
+		return <-ended
+	}
+	g := group{session: s, calls: calls}
+	g.run()
+	return g.out
+}
+
+// group is one group on its way.
+type group struct {
+	*session
+	calls []*groupcommit.Call
+	at    int // the call that is executed
+	guard int // from this one on, each has a savepoint
+	again bool
+	out   groupcommit.Outcome
+}
+
+// run runs the group until it is known what it came to. It does not panic.
+func (g *group) run() {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	returned := false
+	defer func() {
+		if !returned {
+			g.left(recover() == nil)
+		}
+	}()
+	g.guard = len(g.calls)
+	for g.again = true; g.again; {
+		g.again = false
+		g.once()
+	}
+	returned = true
+}
+
+// once runs the group's transaction.
+func (g *group) once() {
+	g.at, g.words.locked = 0, false
+	if err := g.begin(); err != nil {
+		g.out = groupcommit.Outcome{Verdict: groupcommit.RolledBack, Culprit: -1}
+		if isBusy(err) { // the others would only wait for as long
+			g.out = groupcommit.Outcome{Verdict: groupcommit.Refused, Err: err}
+		}
+		return
+	}
+	if g.do(&g.own.schema, schemaText) != nil {
+		g.undo(-1)
+		return
+	}
+	found, err := g.claim(g.calls)
+	if err != nil {
+		g.undo(-1) // each to its own error, and none for who has no id
+		return
+	}
+	for i, c := range g.calls {
+		if p, ok := found[c.ID()]; ok {
+			c.Answer(c.Replay(p))
+			continue
+		}
+		g.at = i
+		if !g.execute(c) {
+			return
+		}
+	}
+	g.at = len(g.calls)
+	if g.record(g.calls, found) != nil {
+		g.undo(-1)
+		return
+	}
+	g.finish()
+}
+
+// execute executes the call that it is at, and reports whether the transaction can go on.
+func (g *group) execute(c *groupcommit.Call) (on bool) {
+	guard := g.at >= g.guard || guarded.has(c.Query)
+	if guard && g.do(&g.own.savepoint, savepointText) != nil {
+		return g.undo(-1)
+	}
+	if !c.Try(g.inTurn) {
+		g.abandon()
+		g.out = groupcommit.Outcome{Verdict: groupcommit.RolledBack, Culprit: g.at, Broken: true}
+		return false
+	}
+	err := c.Err()
+	// Only the connection knows whether the error has ended the transaction. What came next would commit by itself.
+	if err != nil && g.lite.AutoCommit() {
+		g.out = groupcommit.Outcome{Verdict: groupcommit.RolledBack, Culprit: g.at}
+		return false
+	}
+	left := same
+	if err != nil {
+		left = g.remains(c, err)
+	}
+	switch {
+	case left == unclear:
+		return g.undo(g.at)
+	case left == rows && !guard:
+		return g.retry(c)
+	case left == rows:
+		if g.do(&g.own.rollbackTo, rollbackToText) != nil {
+			return g.undo(g.at)
+		}
+		guarded.failed(c.Query)
+	case guard && err == nil:
+		guarded.passed(c.Query)
+	}
+	if guard && g.do(&g.own.release, releaseText) != nil {
+		return g.undo(-1)
+	}
+	return true
+}
+
+// retry rolls back for a call that may have left rows, and has the group run again.
+func (g *group) retry(c *groupcommit.Call) (on bool) {
+	guarded.failed(c.Query)
+	g.undo(g.at)
+	if g.out.Broken {
+		return false
+	}
+	if g.guard < len(g.calls) { // something has become of what went well before
+		g.at = 0
+	}
+	g.guard, g.again = g.at, true
+	return false
+}
+
+// finish commits.
+func (g *group) finish() {
+	start := time.Now()
+	err := g.commit()
+	switch {
+	case err == nil:
+		g.out = groupcommit.Outcome{Commit: time.Since(start)}
+	case g.lite.AutoCommit() && !g.undone(err):
+		g.out = groupcommit.Outcome{Verdict: groupcommit.Unknown, Culprit: -1, Err: err}
+	default:
+		g.undo(-1)
+		if isBusy(err) {
+			g.out.Verdict, g.out.Err = groupcommit.Refused, err
+		}
+	}
+}
+
+// undo ends a transaction that cannot be committed. The culprit is the call that it is for, or -1.
+func (g *group) undo(culprit int) (on bool) {
+	// Closing the connection rolls back, too.
+	broken := !g.lite.AutoCommit() && g.rollback() != nil
+	g.out = groupcommit.Outcome{Verdict: groupcommit.RolledBack, Culprit: culprit, Broken: broken}
+	return false
+}
+
+// left ends a group that something of the program's has left by a panic, in a hook, or by runtime.Goexit.
+func (g *group) left(exited bool) {
+	g.abandon()
+	g.out = groupcommit.Outcome{Verdict: groupcommit.RolledBack, Culprit: -1, Broken: true}
+	if !exited {
+		return
+	}
+	if g.at < len(g.calls) {
+		g.out.Culprit, g.out.Apart = g.at, true
+	}
+	for _, c := range g.calls { // where the goroutine is a caller's, nobody comes to read the outcome
+		c.Apart()
+	}
+}
