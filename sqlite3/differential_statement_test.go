@@ -307,7 +307,11 @@ func (g *diffGen) mistake() (string, []any) {
 	var op diffOp
 	query := g.dml(&op)
 	args := g.args
-	switch g.IntN(6) {
+	n := g.IntN(6)
+	if g.several && (n == 0 || n == 2 && g.style == 3) { // it could be about anybody's rows
+		n = 3
+	}
+	switch n {
 	case 0:
 		return query[:len(query)*2/3], args
 	case 1:
