@@ -292,11 +292,12 @@ func (g *diffGen) decorated(query string) string {
 
 func (g *diffGen) selects() string {
 	t := g.tables[g.IntN(len(g.tables))].name
+	own := " WHERE own = " + g.p(g.owner)
 	return g.one(
-		"SELECT k, tag, a, b, c, p FROM "+t+" WHERE own = "+g.p(g.owner)+" ORDER BY k",
-		"SELECT a, count(*), max(c) AS x FROM "+t+" WHERE own = "+g.p(g.owner)+" GROUP BY a HAVING a > "+g.p(1),
-		"SELECT what FROM log WHERE own = "+g.p(g.owner)+" ORDER BY rowid LIMIT 3",
-		"SELECT "+g.sometimes("k", g.key())+" FROM "+t+" WHERE own = "+g.p(g.owner)+" ORDER BY k",
+		"SELECT k, tag, a, b, c, p FROM "+t+own+" ORDER BY k",
+		"SELECT a, count(*), max(c) AS x FROM "+t+own+" GROUP BY a HAVING a > 1",
+		"SELECT what FROM log"+own+" ORDER BY rowid LIMIT 3",
+		"SELECT "+g.sometimes("k", g.key())+" FROM "+t+own+" ORDER BY k",
 		"SELECT 1/0, abs(-9223372036854775808)",
 		"VALUES (1, 'a'), (2, NULL)",
 	)
