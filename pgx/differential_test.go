@@ -6,157 +6,181 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
-	"strconv"
+	"runtime"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/internal/difftest"
+	"github.com/groupcommit/groupcommit/internal/pgtest"
+	"github.com/groupcommit/groupcommit/internal/sqltext"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/require"
 )
 
-// The differential test runs random programs on the plain driver and on ours and compares everything that a program
-// can see: answers, errors and the tables in the end. A program is made from a seed, which is in the name of its test:
-//
-//	go test ./pgx -run 'TestDifferential/transaction/17$'   one seed again
-//	DIFFERENTIAL=5000 go test ./pgx -run Differential       so many seeds instead of the usual ones
+// The differential tests run random programs on random schemas with the plain driver and with ours, and compare everything
+// that a program can see: each answer, each error with all its fields, and the tables in the end. What the README says to be
+// different does not come up. Package difftest says how to run more of them.
+
 func TestDifferentialAProgramCannotTell(t *testing.T) {
-	seeds := 25
-	if v := os.Getenv("DIFFERENTIAL"); v != "" {
-		n, err := strconv.Atoi(v)
-		require.NoError(t, err)
-		seeds = n
+	diffModes(t, func(t *testing.T, dsn ...pgtest.DSNOption) { diffTest(t, 10, 1, 1, dsn) })
+}
+
+func TestDifferentialConcurrentCallersCannotTell(t *testing.T) {
+	diffModes(t, func(t *testing.T, dsn ...pgtest.DSNOption) { diffTest(t, 4, manyCallers, 4, dsn) })
+}
+
+// diffModes tries the ways of groups, and of the driver.
+func diffModes(t *testing.T, test func(t *testing.T, dsn ...pgtest.DSNOption)) {
+	for _, m := range []struct{ mode, exec string }{
+		{"transaction", "cache_statement"}, {"autocommit", "cache_statement"}, {"transaction", "exec"}, {"autocommit", "simple_protocol"},
+	} {
+		t.Run(m.mode+"/"+m.exec, func(t *testing.T) {
+			test(t, pgtest.Param("groupcommit_mode", m.mode), pgtest.Param("default_query_exec_mode", m.exec))
+		})
 	}
-	bothModes(t, func(t *testing.T, mode groupcommit.Option) {
-		ours, twin := setUp(t, mode), setUp(t)
-		for _, db := range []*sql.DB{ours.plain, twin.plain} {
-			for _, q := range diffSchema {
-				_, err := db.Exec(q)
-				require.NoError(t, err, q)
-			}
-		}
-		for seed := range seeds {
-			t.Run(strconv.Itoa(seed), func(t *testing.T) {
-				program := newProgram(uint64(seed))
-				p, o := diffRunner{db: twin.plain}, diffRunner{db: ours.db, hold: ours.hold, queued: ours.queued}
-				for _, db := range []*sql.DB{ours.plain, twin.plain} {
-					_, err := db.Exec(diffReset)
-					require.NoError(t, err)
-				}
-				for i, op := range program {
-					require.Equal(t, p.do(op), o.do(op), "op %d: %v", i, op)
-				}
-				require.Equal(t, p.do(diffOp{what: "rollback"}), o.do(diffOp{what: "rollback"}))
-				for _, table := range []string{"things", "children", "noted"} {
-					all := "SELECT r::text FROM " + table + " r ORDER BY r::text"
-					require.Equal(t, texts(t, twin.plain, all), texts(t, ours.plain, all), table)
-				}
-			})
-		}
+}
+
+// diffBench is where programs are run: a database of each driver. A program has one for itself.
+type diffBench struct{ plain, ours *rig }
+
+func diffTest(t *testing.T, usual, callers, tries int, dsn []pgtest.DSNOption) {
+	benches := make(chan diffBench, runtime.GOMAXPROCS(0))
+	for range cap(benches) {
+		benches <- newBench(t, dsn)
+	}
+	difftest.Test[diffProgram]{
+		Usual: usual,
+		Tries: tries,
+		New:   func(r *rand.Rand) diffProgram { return newProgram(r, callers) },
+		Run: func(p diffProgram) (string, error) {
+			b := <-benches
+			defer func() { benches <- b }()
+			return b.difference(p)
+		},
+		Less: diffProgram.less,
+		Show: diffProgram.String,
+	}.All(t)
+}
+
+// newBench opens the databases. The first of the parameters is of groups.
+func newBench(t *testing.T, dsn []pgtest.DSNOption) diffBench {
+	path := pgtest.Param("search_path", "program,public")
+	b := diffBench{plain: setUp(t), ours: setUpOn(t, pgtest.DSN(t), append([]pgtest.DSNOption{path}, dsn...))}
+	b.plain.plain = b.plain.open("pgx", pgtest.With(b.plain.dsn, append([]pgtest.DSNOption{path}, dsn[1:]...)...))
+	b.ours.plain = b.ours.open("pgx", pgtest.With(b.ours.dsn, path))
+	b.plain.plain.SetMaxOpenConns(1)
+	b.ours.db.SetMaxIdleConns(manyCallers)
+	return b
+}
+
+// sameAnswers is for a program that a differential test has found.
+func sameAnswers(t *testing.T, p diffProgram) {
+	t.Helper()
+	diffModes(t, func(t *testing.T, dsn ...pgtest.DSNOption) {
+		differs, err := newBench(t, dsn).difference(p)
+		require.NoError(t, err)
+		require.Empty(t, differs)
 	})
 }
 
-var diffSchema = []string{
-	`CREATE TABLE parents (k BIGINT PRIMARY KEY)`,
-	`CREATE TABLE things (k BIGINT PRIMARY KEY, u TEXT UNIQUE, n INT NOT NULL CHECK (n < 90), x FLOAT8, b BYTEA, j JSONB, a INT[])`,
-	`CREATE TABLE children (k BIGINT REFERENCES parents, later BIGINT REFERENCES parents DEFERRABLE INITIALLY DEFERRED)`,
-	`CREATE TABLE noted (k BIGINT, what TEXT)`,
-	`CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$
-	BEGIN
-		IF NEW.n = 13 THEN RAISE EXCEPTION 'not %', NEW.k USING ERRCODE = 'GC013', HINT = 'try 14'; END IF;
-		IF NEW.n = 14 THEN RETURN NULL; END IF;
-		INSERT INTO noted VALUES (NEW.k, TG_OP);
-		RETURN NEW;
-	END $$`,
-	`CREATE TRIGGER note BEFORE INSERT OR UPDATE ON things FOR EACH ROW EXECUTE FUNCTION note()`,
-}
-
-const diffReset = "TRUNCATE parents, things, children, noted; INSERT INTO parents SELECT generate_series(0, 4)"
-
-// diffOp is one step of a program: a statement on some way, a burst of calls that form a group, or a transaction's end.
-type diffOp struct {
-	what  string
-	call  call
-	burst []call // they do not touch each other's rows, because a call that fails loses its place in the order
-}
-
-type diffGen struct{ *rand.Rand }
-
-func newProgram(seed uint64) (ops []diffOp) {
-	g := diffGen{rand.New(rand.NewPCG(seed, 7))}
-	for range 10 + g.IntN(20) {
-		switch n := g.IntN(20); {
-		case n < 7:
-			op := diffOp{what: "burst"}
-			for i := range 2 + g.IntN(12) {
-				op.burst = append(op.burst, g.call(100*(i+1)))
+// difference says how ours differs from the plain driver; "" if it does not.
+func (b diffBench) difference(p diffProgram) (string, error) {
+	plain, plainFinal, err := b.plain.program(b.plain.plain, p)
+	if err != nil {
+		return "", err
+	}
+	ours, oursFinal, err := b.ours.program(b.ours.db, p)
+	if err != nil {
+		return "", err
+	}
+	for i := range plain {
+		for j := range plain[i] {
+			if plain[i][j] != ours[i][j] {
+				return fmt.Sprintf("caller %d, step %d: %v\nplain: %s\nours:  %s", i, j, p.callers[i][min(j, len(p.callers[i])-1)], plain[i][j], ours[i][j]), nil
 			}
-			ops = append(ops, op)
-		case n < 14:
-			ops = append(ops, diffOp{what: []string{"exec", "go", "prepared", "nobatch"}[g.IntN(4)], call: g.call(0)})
-		case n < 16:
-			c := g.call(0)
-			c.query += " RETURNING *"
-			ops = append(ops, diffOp{what: []string{"query", "exec"}[g.IntN(2)], call: c})
-		case n < 17:
-			ops = append(ops, diffOp{what: "exec", call: call{"INSERT INTO noted VALUES (1, 'a'); INSERT INTO things (k, n) VALUES (1, 1)", nil}})
-		case n < 18:
-			ops = append(ops, diffOp{what: "begin"})
-		default:
-			ops = append(ops, diffOp{what: []string{"commit", "rollback"}[g.IntN(2)]})
 		}
 	}
-	return ops
+	if plainFinal != oursFinal {
+		return fmt.Sprintf("the final database\nplain: %s\nours:  %s", plainFinal, oursFinal), nil
+	}
+	return "", nil
 }
 
-// call makes a statement about the rows from base to base + 5.
-func (g diffGen) call(base int) call {
-	k := base + g.IntN(6)
-	n := []any{g.IntN(100), 13, 14, 95, nil, "7", "seven", 1 << 40, 2.5, true}[min(g.IntN(30), 9)*g.IntN(2)]
-	u := []any{nil, fmt.Sprint(base, " ", g.IntN(4)), "it's\x01 日本", 5}[g.IntN(4)]
-	if base > 0 && u != nil {
-		u = fmt.Sprint(base, " ", g.IntN(4))
+// program runs p on db, which is the rig's plain one or its own.
+func (r *rig) program(db *sql.DB, p diffProgram) (answers [][]string, final string, err error) {
+	if _, err := r.plain.Exec("DROP SCHEMA IF EXISTS program CASCADE; CREATE SCHEMA program; " + strings.Join(p.schema, "; ")); err != nil {
+		return nil, "", err
 	}
-	switch g.IntN(14) {
-	case 0, 1, 2:
-		return call{"INSERT INTO things (k, u, n) VALUES ($1, $2, $3)", []any{k, u, n}}
-	case 3:
-		return call{fmt.Sprintf("INSERT INTO things (k, n) VALUES (%d, %d)", k, g.IntN(100)), nil}
-	case 4:
-		return call{"INSERT INTO things (k, u, n) VALUES ($1, $2, $3) ON CONFLICT (k) DO UPDATE SET n = excluded.n, u = excluded.u", []any{k, u, n}}
-	case 5:
-		return call{"INSERT INTO things (k, n) SELECT i, i % 100 FROM generate_series($1::bigint, $2) i ON CONFLICT DO NOTHING", []any{k, base + 5}}
-	case 6:
-		return call{"UPDATE things SET n = n + $2, x = $3 WHERE k BETWEEN $1 AND $1 + 2", []any{k, g.IntN(20), g.Float64()}}
-	case 7:
-		return call{"UPDATE things SET x = 1 / (k * 0 + $2::float8 - 3), b = $3 WHERE k = $1", []any{k, g.IntN(6), []byte{0, byte(k)}}}
-	case 8:
-		return call{"DELETE FROM things WHERE k = $1", []any{k}}
-	case 9:
-		return call{"UPDATE things SET j = $2, a = $3 WHERE k = $1", []any{k, []any{`{"a": [1]}`, `{"a`, nil, map[string]int{"a": 1}}[g.IntN(4)], []any{[]int32{1, 2}, "{3}", "3", nil}[g.IntN(4)]}}
-	case 10, 11:
-		return call{"INSERT INTO children (k, later) VALUES ($1, $2)", []any{g.IntN(6), g.IntN(6)}}
-	case 12:
-		return call{"WITH gone AS (DELETE FROM things WHERE k = $1 RETURNING k) INSERT INTO noted SELECT k, 'gone' FROM gone", []any{k}}
+	answers = make([][]string, len(p.callers))
+	if len(p.callers) == 1 || db == r.plain {
+		for i, ops := range p.callers {
+			answers[i] = (&diffRunner{db: db}).all(ops)
+		}
+	} else {
+		r.programTogether(p, answers)
 	}
-	return []call{
-		{"INSERT INTO nothing (k) VALUES ($1)", []any{k}},
-		{"INSERT INTO things (k, nothing) VALUES ($1, $2)", []any{k, n}},
-		{"UPDATE things SET n = $1 WHERE k = $2 AND", []any{k, n}},
-		{"INSERT INTO things (k, n) VALUES ($1, $2)", []any{k}},
-		{"DELETE FROM things WHERE k = 'k'", nil},
-		{"INSERT INTO noted (k, what) VALUES ($1, 'a') -- ; more", []any{base}},
-	}[g.IntN(6)]
+	final, err = dump(r.plain)
+	return answers, final, err
 }
 
-// diffRunner runs a program on one driver.
+// programTogether runs the callers at the same time. No group begins before all of them are there, so that one forms.
+func (r *rig) programTogether(p diffProgram, answers [][]string) {
+	release := r.hold()
+	var done sync.WaitGroup
+	var elsewhere atomic.Int64 // callers whose first step is not in the queue, or is over
+	for i, ops := range p.callers {
+		first := ops[0]
+		joins := (first.what == "exec" || first.what == "go") && sqltext.Classify(sqltext.Postgres, first.query).Class == sqltext.Batch
+		if !joins {
+			elsewhere.Add(1)
+		}
+		done.Go(func() {
+			d := diffRunner{db: r.db}
+			answers[i] = append(answers[i], d.do(first))
+			if joins {
+				elsewhere.Add(1)
+			}
+			answers[i] = append(answers[i], d.all(ops[1:])...)
+		})
+	}
+	r.eventually("the callers are queued", func() bool { return r.stats().Queued+int(elsewhere.Load()) >= len(p.callers) })
+	release()
+	done.Wait()
+}
+
+// dump is all that is in the program's tables.
+func dump(db *sql.DB) (string, error) {
+	tables, err := texts(db, "SELECT relname FROM pg_class WHERE relnamespace = 'program'::regnamespace AND relkind = 'r' ORDER BY 1")
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	for _, t := range tables {
+		rows, err := texts(db, "SELECT r::text FROM "+t+" r ORDER BY 1")
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintf(&b, "%s:\n    %s\n", t, strings.Join(rows, "\n    "))
+	}
+	return b.String(), nil
+}
+
+// diffRunner is a caller on one driver.
 type diffRunner struct {
 	db     *sql.DB
-	hold   func() func() // nil on the plain driver
-	queued func(int)
 	tx     *sql.Tx
 	failed bool // something in tx
+}
+
+// all are the answers to a caller's steps.
+func (r *diffRunner) all(ops []diffOp) (answers []string) {
+	for _, op := range ops {
+		answers = append(answers, r.do(op))
+	}
+	return append(answers, r.do(diffOp{what: "rollback"}))
 }
 
 // do returns the answer to op. What fails in a transaction that has failed already does so at the first of several
@@ -182,13 +206,11 @@ func (r *diffRunner) answer(op diffOp) string {
 	}
 	ctx := background
 	switch c := op.call; op.what {
-	case "burst":
-		return r.burst(op.burst)
 	case "go":
-		if r.hold == nil || r.tx != nil {
-			return resultText(on.ExecContext(ctx, c.query, c.args...))
+		if _, err := groupcommit.StatsOf(r.db); err == nil && r.tx == nil {
+			return resultText(groupcommit.Go(ctx, r.db, c.query, c.args...).Await(ctx))
 		}
-		return resultText(groupcommit.Go(ctx, r.db, c.query, c.args...).Await(ctx))
+		return resultText(on.ExecContext(ctx, c.query, c.args...))
 	case "exec", "nobatch":
 		if op.what == "nobatch" {
 			ctx = groupcommit.NoBatch(ctx)
@@ -218,30 +240,6 @@ func (r *diffRunner) answer(op diffOp) string {
 		r.tx = nil
 		return errorText(end())
 	}
-}
-
-// burst makes the calls one after the other, or as one group. In the middle of a transaction they would wait for it.
-func (r *diffRunner) burst(calls []call) string {
-	if r.tx != nil {
-		return ""
-	}
-	var answers []string
-	if r.hold == nil {
-		for _, c := range calls {
-			answers = append(answers, resultText(r.db.Exec(c.query, c.args...)))
-		}
-		return strings.Join(answers, "\n")
-	}
-	release := r.hold()
-	var promises []*groupcommit.Promise
-	for _, c := range calls {
-		promises = append(promises, groupcommit.Go(background, r.db, c.query, c.args...))
-	}
-	release()
-	for _, p := range promises {
-		answers = append(answers, resultText(p.Await(background)))
-	}
-	return strings.Join(answers, "\n")
 }
 
 func resultText(res sql.Result, err error) string {
@@ -280,15 +278,18 @@ func rowsText(rows *sql.Rows, err error) string {
 }
 
 // texts are the first column's values.
-func texts(t *testing.T, db *sql.DB, query string) (got []string) {
+func texts(db *sql.DB, query string) (got []string, err error) {
 	rows, err := db.Query(query)
-	require.NoError(t, err)
+	if err != nil {
+		return nil, err
+	}
 	defer rows.Close()
 	for rows.Next() {
 		var s string
-		require.NoError(t, rows.Scan(&s))
+		if err := rows.Scan(&s); err != nil {
+			return nil, err
+		}
 		got = append(got, s)
 	}
-	require.NoError(t, rows.Err())
-	return got
+	return got, rows.Err()
 }

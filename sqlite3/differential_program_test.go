@@ -4,49 +4,25 @@ import (
 	"database/sql"
 	"fmt"
 	"math/rand/v2"
-	"regexp"
-	"strconv"
+	"slices"
 	"strings"
 	"time"
+
+	"github.com/groupcommit/groupcommit/internal/difftest"
 )
 
-// diffSchema has something of everything that can make a statement fail, or do something on the side. Every table has a
-// tag, which every statement sets, and log tells in which order they were applied.
-var diffSchema = []string{
-	`CREATE TABLE log (seq INTEGER PRIMARY KEY AUTOINCREMENT, tab TEXT, tag)`,
-	`CREATE TABLE t (id INTEGER PRIMARY KEY, tag, a INT UNIQUE, b TEXT NOT NULL DEFAULT 'd', c REAL CHECK (c IS NULL OR c < 100), d BLOB)`,
-	`CREATE TABLE auto (id INTEGER PRIMARY KEY AUTOINCREMENT, tag, a UNIQUE)`,
-	`CREATE TABLE wr (a TEXT PRIMARY KEY, tag, b) WITHOUT ROWID`,
-	`CREATE TABLE onrollback (tag, a UNIQUE ON CONFLICT ROLLBACK)`,
-	`CREATE TABLE onfail (tag, a UNIQUE ON CONFLICT FAIL)`,
-	`CREATE TABLE onignore (tag, a UNIQUE ON CONFLICT IGNORE)`,
-	`CREATE TABLE onreplace (tag, a UNIQUE ON CONFLICT REPLACE)`,
-	`CREATE TABLE parent (a INTEGER PRIMARY KEY, tag)`,
-	`CREATE TABLE child (tag, a REFERENCES parent)`,
-	`CREATE TABLE cascaded (tag, a REFERENCES parent ON DELETE CASCADE)`,
-	`CREATE TABLE deferred (tag, a REFERENCES parent DEFERRABLE INITIALLY DEFERRED)`,
-	`CREATE TABLE raising (tag, a)`,
-	`CREATE TRIGGER raise1 BEFORE INSERT ON raising WHEN NEW.a = 1 BEGIN SELECT RAISE(ABORT, 'raised abort'); END`,
-	`CREATE TRIGGER raise2 AFTER INSERT ON raising WHEN NEW.a = 2 BEGIN SELECT RAISE(FAIL, 'raised fail'); END`,
-	`CREATE TRIGGER raise3 BEFORE INSERT ON raising WHEN NEW.a = 3 BEGIN SELECT RAISE(IGNORE); END`,
-	`CREATE TRIGGER raise4 AFTER INSERT ON raising WHEN NEW.a = 4 BEGIN SELECT RAISE(ROLLBACK, 'raised rollback'); END`,
-	`CREATE TRIGGER raise5 AFTER UPDATE ON raising WHEN NEW.a = 4 BEGIN SELECT RAISE(ROLLBACK, 'raised by update'); END`,
-	`INSERT INTO parent (a, tag) VALUES (1, 0), (2, 0), (3, 0)`,
-	`INSERT INTO t (tag, a) VALUES (0, 1), (0, 2)`,
+// diffProgram is what callers do with a database at the same time, each on rows of its own: so it does not matter to any
+// of them what the others have done already.
+type diffProgram struct {
+	memory  bool   // instead of a file
+	params  string // of the data source name
+	hooked  bool   // the driver is the program's, with a function of its own
+	pinned  bool   // on one sql.Conn
+	schema  []string
+	callers [][]diffOp
 }
 
-var diffTables = []string{"t", "auto", "wr", "onrollback", "onfail", "onignore", "onreplace", "parent", "child", "cascaded", "deferred", "raising"}
-
-func init() {
-	for _, tab := range diffTables {
-		for _, event := range []string{"INSERT", "UPDATE"} {
-			diffSchema = append(diffSchema, fmt.Sprintf(
-				"CREATE TRIGGER log_%s_%s AFTER %[2]s ON %[1]s BEGIN INSERT INTO log (tab, tag) VALUES ('%[1]s', NEW.tag); END", tab, event))
-		}
-	}
-}
-
-// diffOp is one step of a program.
+// diffOp is one step of a caller.
 type diffOp struct {
 	what string // exec, query, first (row), go, begin, commit, rollback, prepare, stmt exec, stmt query, stmt close
 	slot int    // of a prepared statement
@@ -59,243 +35,297 @@ type diffOp struct {
 	inserts   bool // LastInsertId is defined if rows were affected
 }
 
-func (o diffOp) String() string {
-	var args []string
-	for _, a := range o.args {
-		args = append(args, diffValue(a))
+// ownRows is the number of callers of a concurrent program.
+const ownRows = 24
+
+func newProgram(r *rand.Rand, callers int) diffProgram {
+	g := &diffGen{Rand: r, tag: firstTag, several: callers > 1}
+	p := diffProgram{hooked: g.chance(30), params: "_sync=OFF&_busy_timeout=60000"}
+	g.hooked = p.hooked
+	p.params += g.one("&_fk=1", "&_fk=1", "&_fk=0") + "&_journal=" + g.one("WAL", "WAL", "DELETE", "TRUNCATE", "PERSIST", "MEMORY") + g.one("", "", "&_recursive_triggers=1")
+	var owners []int
+	if callers == 1 {
+		p.memory, p.pinned = g.chance(15), g.chance(40)
+		owners = []int{0}
+	} else {
+		for i := range callers {
+			owners = append(owners, i+1)
+		}
 	}
-	s := fmt.Sprintf("%-10s %d  %q  %s", o.what, o.slot, o.sql, strings.Join(args, ", "))
-	if o.cancelled {
-		s += "  cancelled"
+	p.schema = g.schema(owners, false)
+	for _, g.owner = range owners {
+		if callers == 1 {
+			p.callers = append(p.callers, g.alone(p.pinned))
+		} else {
+			p.callers = append(p.callers, g.caller())
+		}
 	}
-	return s
+	return p
 }
 
-func diffValue(v any) string {
-	if b, ok := v.([]byte); ok {
-		return fmt.Sprintf("[]byte(%q)", b)
+// caller is one of several. It begins with a statement that joins a group.
+func (g *diffGen) caller() (ops []diffOp) {
+	var prepared string
+	for n := 2 + g.IntN(4); len(ops) < n; {
+		g.tag++
+		op := diffOp{what: g.one("exec", "exec", "go"), tag: g.tag}
+		switch n := g.IntN(50); {
+		case n < 30 || len(ops) == 0:
+			op.sql = g.dml(&op)
+			if len(ops) > 0 {
+				op.sql = g.decorated(op.sql)
+			}
+			op.args = g.args
+		case n < 34:
+			op.sql = g.dml(&op) + " RETURNING k, tag, a, b"
+			op.args, op.counted, op.what = g.args, false, g.one("query", "query", "first", "exec")
+		case n < 36:
+			op.what, g.style, g.args = "query", g.IntN(4), nil
+			op.sql = g.selects()
+			op.args = g.args
+		case n < 39:
+			ops = append(ops, g.transaction()...)
+			continue
+		case n < 43:
+			op.what, op.sql = "prepare", g.prepared()
+			prepared = op.sql
+		case n < 45 && prepared != "":
+			op.what = "stmt exec"
+			if strings.Contains(prepared, "SELECT") || strings.Contains(prepared, "RETURNING") {
+				op.what = "stmt query"
+			}
+			op.args, op.counted = []any{g.tag, int64(g.key())}, true
+		case n < 48:
+			op.sql = g.ownTable(&op)
+		case n < 49:
+			op.sql, op.args = g.mistake()
+		default:
+			op.what, op.sql = "exec", g.texts()
+		}
+		ops = append(ops, op)
+	}
+	return ops
+}
+
+// transaction is one of BeginTx, which writes first: so it need not fail for what others have written meanwhile.
+func (g *diffGen) transaction() []diffOp {
+	ops := []diffOp{{what: "begin"}, {what: "exec", sql: fmt.Sprintf("INSERT INTO log VALUES (%d, %d, 'tx')", g.owner, g.tag)}}
+	for range 1 + g.IntN(3) {
+		g.tag++
+		op := diffOp{what: "exec", tag: g.tag}
+		op.sql = g.dml(&op)
+		op.args = g.args
+		ops = append(ops, op)
+	}
+	return append(ops, diffOp{what: g.one("commit", "commit", "rollback")})
+}
+
+// alone is what a caller does who has the database to itself. Programs with promises have no session of their own,
+// because Go knows no connection.
+func (g *diffGen) alone(pinned bool) (ops []diffOp) {
+	promises := !pinned && g.chance(50)
+	open := false // a transaction of BeginTx, where nothing went wrong
+	var prepared [3]string
+	for range 8 + g.IntN(22) {
+		g.tag++
+		op := diffOp{what: "exec", tag: g.tag, slot: g.IntN(3), cancelled: !pinned && !open && g.chance(3)}
+		switch n := g.IntN(100); {
+		case n < 40:
+			op.sql = g.decorated(g.dml(&op))
+			op.args = g.args
+			if promises && g.chance(40) {
+				op.what = "go"
+			}
+		case n < 50:
+			op.sql = g.dml(&op) + " RETURNING *"
+			op.args, op.counted = g.args, false // a count that the driver takes before the statement is done
+			op.what = g.one("query", "query", "first", "exec")
+		case n < 58:
+			op.what, g.style, g.args = "query", g.IntN(4), nil
+			op.sql = g.selects()
+			op.args = g.args
+		case n < 64 && !open:
+			op.what, open = "begin", true
+		case n < 70 && open:
+			op.what, open = g.one("commit", "commit", "rollback"), false
+		case n < 76:
+			op.what, op.sql = "prepare", g.prepared()
+			prepared[op.slot] = op.sql
+		case n < 84:
+			op.what = g.one("stmt exec", "stmt exec", "stmt query")
+			if text := prepared[op.slot]; strings.Contains(text, "SELECT") || strings.Contains(text, "RETURNING") {
+				op.what = "stmt query" // after Exec, the driver's statement stays in the middle of its rows
+			}
+			op.args, op.counted = []any{g.tag, int64(g.key())}, true
+			if g.chance(20) {
+				op.args = append(op.args, g.any())[:g.IntN(4)]
+			}
+		case n < 85:
+			op.what = "stmt close"
+		case n < 89:
+			op.sql = g.ownTable(&op)
+		case n < 91:
+			op.sql = g.ddl()
+		case n < 93:
+			op.sql, op.args = g.mistake()
+			op.what = g.one("exec", "query", "exec")
+		case n < 95:
+			op.sql, op.what = g.texts(), g.one("exec", "exec", "query")
+		case !promises && n < 98:
+			op.sql = g.control()
+		case !promises:
+			op.sql, op.what = g.session(), g.one("exec", "query")
+		default:
+			continue
+		}
+		ops = append(ops, op)
+	}
+	return ops
+}
+
+// prepared has two placeholders: the tag, and a key.
+func (g *diffGen) prepared() string {
+	t := g.tables[g.IntN(len(g.tables))].name
+	own := fmt.Sprint(g.owner)
+	return g.one(
+		"INSERT INTO "+t+" (own, tag, k) VALUES ("+own+", ?, ?)",
+		"INSERT OR "+g.one("FAIL", "IGNORE", "REPLACE", "ROLLBACK")+" INTO "+t+" (own, tag, k) VALUES ("+own+", ?, ?)",
+		"INSERT INTO "+t+" (own, tag, k) VALUES ("+own+", ?1, ?2), ("+own+", ?1, ?2 + 1)",
+		"INSERT INTO "+t+" (own, tag, k) VALUES ("+own+", ?, ?) RETURNING k",
+		"UPDATE "+t+" SET tag = ?, a = "+g.sometimes("a", 2)+" WHERE k <= ? AND own = "+own,
+		"INSERT INTO t0 (own, tag, k) VALUES ("+own+", ?, ?); DELETE FROM t0",
+		"DELETE FROM "+t+" WHERE tag <> ? AND k = ?",
+		"SELECT k, a, ? FROM "+t+" WHERE own = "+own+" AND k > ? ORDER BY k",
+		"INSERT INTO o"+own+" (k, a) VALUES (? % 5, ? % 5)",
+		"DELETE FROM o"+own+" WHERE a <> ? AND k = ?",
+		"SELECT *, ? FROM o"+own+" WHERE k > ?",
+		"SELECT nothing FROM t0",
+		"INSERT INTO nothing (tag, a) VALUES (?, ?)",
+		"no sense",
+	)
+}
+
+// ddl changes tables that others use as well.
+func (g *diffGen) ddl() string {
+	t := g.tables[g.IntN(len(g.tables))].name
+	return g.one(
+		"ALTER TABLE "+t+" ADD COLUMN d"+g.one("1", "2")+g.one("", " NOT NULL DEFAULT 3", " REFERENCES t0"),
+		"ALTER TABLE "+t+" RENAME COLUMN b TO "+g.one("bb", "b"),
+		"ALTER TABLE "+t+" DROP COLUMN b",
+		"CREATE UNIQUE INDEX u ON "+t+" (a)",
+		"DROP INDEX u",
+		"DROP TRIGGER "+t+"_0",
+		"DROP INDEX "+t+"_i0",
+		"DROP VIEW v",
+		"DROP TABLE "+t,
+		"ANALYZE",
+		"VACUUM",
+		"REINDEX",
+	)
+}
+
+func (g *diffGen) control() string {
+	return g.one("BEGIN", "BEGIN IMMEDIATE", "COMMIT", "END", "ROLLBACK", "SAVEPOINT s", "SAVEPOINT s", "RELEASE s", "ROLLBACK TO s",
+		"BEGIN; INSERT INTO t0 (a) VALUES (11)", "INSERT INTO t0 (a) VALUES (12); COMMIT")
+}
+
+func (g *diffGen) session() string {
+	return g.one("PRAGMA foreign_keys = OFF", "PRAGMA foreign_keys", "PRAGMA recursive_triggers = 1", "PRAGMA user_version = 5",
+		"PRAGMA user_version", "CREATE TEMP TABLE o0 (k, a)", "CREATE TEMP TABLE IF NOT EXISTS mine (tag, a)", "INSERT INTO mine VALUES (1, 2)",
+		"DROP TABLE temp.o0", "SELECT * FROM mine", "ATTACH ':memory:' AS m", "DETACH m", "CREATE TABLE m.o0 (a)", "PRAGMA query_only = 1",
+		"PRAGMA query_only = 0", "PRAGMA case_sensitive_like = 1", "PRAGMA wal_checkpoint", "PRAGMA defer_foreign_keys = 1",
+		"PRAGMA foreign_key_check", "PRAGMA table_info(t0)", "PRAGMA ignore_check_constraints = 1", "EXPLAIN QUERY PLAN DELETE FROM t0", "SELECT 1; SELECT 2")
+}
+
+// less yields smaller programs: without some callers, some steps, or some of the schema.
+func (p diffProgram) less(yield func(diffProgram) bool) {
+	if len(p.callers) > 1 && difftest.Without(p.callers, func(callers [][]diffOp) bool {
+		less := p
+		less.callers = callers
+		return len(callers) > 0 && yield(less)
+	}) {
+		return
+	}
+	for i, ops := range p.callers {
+		if difftest.Without(ops, func(ops []diffOp) bool {
+			less := p
+			less.callers = slices.Clone(p.callers)
+			less.callers[i] = ops
+			return len(ops) > 0 && yield(less)
+		}) {
+			return
+		}
+	}
+	difftest.Without(p.schema, func(schema []string) bool {
+		less := p
+		less.schema = schema
+		return yield(less)
+	})
+}
+
+// String is the program as a test of it would have it.
+func (p diffProgram) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "sameAnswers(t, diffProgram{memory: %v, params: %q, hooked: %v, pinned: %v, schema: []string{\n", p.memory, p.params, p.hooked, p.pinned)
+	for _, q := range p.schema {
+		fmt.Fprintf(&b, "\t%s,\n", quoted(q))
+	}
+	b.WriteString("}, callers: [][]diffOp{\n")
+	for _, ops := range p.callers {
+		b.WriteString("\t{\n")
+		for _, op := range ops {
+			fmt.Fprintf(&b, "\t\t%s,\n", op)
+		}
+		b.WriteString("\t},\n")
+	}
+	b.WriteString("}})")
+	return b.String()
+}
+
+func (o diffOp) String() string {
+	s := fmt.Sprintf("{what: %q", o.what)
+	if strings.Contains(o.what, "stmt") || o.what == "prepare" {
+		s += fmt.Sprintf(", slot: %d", o.slot)
+	}
+	if o.sql != "" {
+		s += ", sql: " + quoted(o.sql)
+	}
+	if o.args != nil {
+		var args []string
+		for _, a := range o.args {
+			args = append(args, literal(a))
+		}
+		s += ", args: []any{" + strings.Join(args, ", ") + "}"
+	}
+	for name, set := range map[string]bool{"cancelled": o.cancelled, "counted": o.counted, "inserts": o.inserts} {
+		if set {
+			s += ", " + name + ": true"
+		}
+	}
+	return s + "}"
+}
+
+func quoted(s string) string {
+	if strings.ContainsAny(s, "`\x00\uFEFF") {
+		return fmt.Sprintf("%q", s)
+	}
+	return "`" + s + "`"
+}
+
+func literal(v any) string {
+	switch v := v.(type) {
+	case nil:
+		return "nil"
+	case sql.NamedArg:
+		return fmt.Sprintf("sql.Named(%q, %s)", v.Name, literal(v.Value))
+	case []byte:
+		return fmt.Sprintf("[]byte(%q)", v)
+	case time.Time:
+		return fmt.Sprintf("time.Unix(%d, %d).UTC()", v.Unix(), v.Nanosecond())
+	case string:
+		return quoted(v)
+	case struct{}:
+		return "struct{}{}"
 	}
 	return fmt.Sprintf("%T(%v)", v, v)
-}
-
-// firstTag: a number as large as this is a tag and nothing else.
-const firstTag = 1_000_000
-
-var tagText = regexp.MustCompile(`\b1\d{6}\b`)
-
-// tagOf finds the tag in a statement.
-func tagOf(query string, args []any) int64 {
-	for _, a := range args {
-		if named, ok := a.(sql.NamedArg); ok {
-			a = named.Value
-		}
-		if n, ok := a.(int64); ok && n >= firstTag {
-			return n
-		}
-	}
-	n, _ := strconv.ParseInt(tagText.FindString(query), 10, 64)
-	return n
-}
-
-// diffGen makes statements.
-type diffGen struct {
-	*rand.Rand
-	tag        int64
-	concurrent bool // without what depends on a neighbour of the same group (traps.md G7)
-	style      int  // of placeholders in the statement being made
-	args       []any
-}
-
-func (g *diffGen) one(choices ...string) string { return choices[g.IntN(len(choices))] }
-func (g *diffGen) chance(percent int) bool      { return g.IntN(100) < percent }
-
-// p writes v into the statement: as text, or as an argument.
-func (g *diffGen) p(v any) string {
-	switch g.style {
-	case 0:
-		switch v := v.(type) {
-		case nil:
-			return "NULL"
-		case int64:
-			return strconv.FormatInt(v, 10)
-		case string:
-			return "'" + strings.ReplaceAll(v, "'", "''") + "'"
-		case []byte:
-			return fmt.Sprintf("x'%x'", v)
-		case float64:
-			return fmt.Sprintf("%.3f", v)
-		default:
-			return "1"
-		}
-	case 1:
-		g.args = append(g.args, v)
-		return "?"
-	case 2:
-		g.args = append(g.args, v)
-		return "?" + strconv.Itoa(len(g.args))
-	default:
-		name := "p" + strconv.Itoa(len(g.args))
-		g.args = append(g.args, sql.Named(name, v))
-		return g.one(":", "@", "$") + name
-	}
-}
-
-func (g *diffGen) key() any { return int64(g.IntN(8)) }
-
-func (g *diffGen) any() any {
-	switch g.IntN(9) {
-	case 0:
-		return nil
-	case 1:
-		return g.one("", "text", "it's", "日本", "; DROP TABLE t; --")
-	case 2:
-		return []byte(g.one("", "blob", "\x00\xff"))
-	case 3:
-		return g.Float64() * 150
-	case 4:
-		return g.chance(50)
-	case 5:
-		return time.Unix(int64(g.IntN(1<<30)), 123000).UTC()
-	default:
-		return g.key()
-	}
-}
-
-// columns of a table, but for the tag, and a row for them.
-func (g *diffGen) row(tab string) (cols, vals []string) {
-	add := func(col string, v any) { cols, vals = append(cols, col), append(vals, g.p(v)) }
-	add("tag", g.tag)
-	switch tab {
-	case "t":
-		if g.chance(30) {
-			add("id", g.key())
-		}
-		add("a", g.key())
-		if g.chance(60) {
-			add("b", g.any())
-		}
-		if g.chance(40) {
-			add("c", g.Float64()*130)
-		}
-		if g.chance(40) {
-			add("d", g.any())
-		}
-	case "wr":
-		add("a", g.any())
-		add("b", g.any())
-	case "raising":
-		add("a", int64(g.IntN(7)))
-	case "parent":
-		add("a", int64(1+g.IntN(12)))
-	case "deferred":
-		if g.concurrent { // a violation must not be healed by a neighbour
-			add("a", []any{int64(1), int64(2), int64(99), nil}[g.IntN(4)])
-		} else {
-			add("a", int64(1+g.IntN(12)))
-		}
-	default:
-		add("a", g.key())
-	}
-	return cols, vals
-}
-
-func (g *diffGen) where(tab string) string {
-	col := "a"
-	if tab == "deferred" && g.concurrent {
-		return fmt.Sprintf("tag <> %s AND a = 1", g.p(g.tag))
-	}
-	cond := fmt.Sprintf("%s %s %s", col, g.one("=", "=", "=", "<", ">="), g.p(g.key()))
-	if tab == "parent" { // 1 to 3 stay
-		cond += " AND a > 3"
-	}
-	return fmt.Sprintf("%s AND tag <> %s", cond, g.p(g.tag))
-}
-
-func (g *diffGen) insert(op *diffOp, tab string) string {
-	op.inserts = tab != "wr"
-	verb := "INSERT"
-	if g.chance(50) {
-		verb += " OR " + g.one("ABORT", "FAIL", "IGNORE", "REPLACE", "ROLLBACK")
-	} else if g.chance(15) {
-		verb = "REPLACE"
-	}
-	cols, vals := g.row(tab)
-	into := fmt.Sprintf("%s INTO %s (%s)", verb, tab, strings.Join(cols, ", "))
-	rows := "(" + strings.Join(vals, ", ") + ")"
-	for g.chance(30) {
-		more := []string{g.p(g.tag)}
-		for _, c := range cols[1:] {
-			if c == "b" || c == "d" {
-				more = append(more, g.p(g.any()))
-			} else if tab == "deferred" {
-				more = append(more, g.p(int64(1)))
-			} else {
-				more = append(more, g.p(g.key()))
-			}
-		}
-		rows += ", (" + strings.Join(more, ", ") + ")"
-	}
-	switch {
-	case g.chance(10) && tab != "deferred":
-		g.args = nil
-		with := g.one("", "WITH w (n) AS (VALUES (1), (2)) ")
-		return fmt.Sprintf("%s%s INTO %s (tag, a) SELECT %s, a FROM t WHERE a > %s", with, verb, tab, g.p(g.tag), g.p(g.key()))
-	case g.chance(20) && verb == "INSERT" && (tab == "t" || tab == "auto"):
-		op.inserts = false // an update leaves the id of an earlier INSERT
-		return into + " VALUES " + rows + " ON CONFLICT (a) DO " +
-			g.one("NOTHING", "UPDATE SET tag = excluded.tag", "UPDATE SET a = excluded.a + 1, tag = excluded.tag")
-	}
-	return into + " VALUES " + rows
-}
-
-func (g *diffGen) update(tab string) string {
-	verb := "UPDATE "
-	if g.chance(30) {
-		verb += "OR " + g.one("ABORT", "FAIL", "IGNORE", "REPLACE", "ROLLBACK") + " "
-	}
-	set := "tag = " + g.p(g.tag)
-	if tab != "deferred" || !g.concurrent {
-		if tab == "parent" {
-			set += ", a = a + 1"
-		} else {
-			set += ", a = " + g.one("a + 1", g.one("a", "a - 1"), "NULL")
-		}
-	}
-	return verb + tab + " SET " + set + " WHERE " + g.where(tab)
-}
-
-// dml is one INSERT, UPDATE, DELETE or REPLACE.
-func (g *diffGen) dml(op *diffOp) string {
-	g.style, g.args = g.IntN(4), nil
-	tab := diffTables[g.IntN(len(diffTables))]
-	op.counted, op.inserts = true, false
-	var query string
-	switch n := g.IntN(10); {
-	case n < 6:
-		query = g.insert(op, tab)
-	case n < 8:
-		query = g.update(tab)
-	default:
-		query = "DELETE FROM " + tab + " WHERE " + g.where(tab)
-	}
-	return query
-}
-
-// decorated has something around it that changes nothing.
-func (g *diffGen) decorated(query string) string {
-	switch g.IntN(12) {
-	case 0:
-		return "-- a comment; BEGIN;\n" + query
-	case 1:
-		return "/* ; COMMIT */ " + query + ";"
-	case 2:
-		return "\t" + query + " ;\n"
-	case 3:
-		return query + " -- the end"
-	case 4:
-		return query + "; -- the end"
-	case 5:
-		return ";" + query
-	}
-	return query
 }

@@ -5,25 +5,15 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strings"
-	"testing"
 
 	"github.com/groupcommit/groupcommit"
 	mattn "github.com/mattn/go-sqlite3"
-	"github.com/stretchr/testify/require"
 )
 
 var background = context.Background()
 
-// diffProgram is what one goroutine does with a database.
-type diffProgram struct {
-	memory bool // instead of a file
-	pinned bool // on one sql.Conn
-	ops    []diffOp
-}
-
-// diffRunner runs a program on one driver.
+// diffRunner is a caller on one driver.
 type diffRunner struct {
 	db *sql.DB
 	on interface { // a sql.Conn or a sql.DB
@@ -38,43 +28,6 @@ type diffTarget interface {
 	ExecContext(context.Context, string, ...any) (sql.Result, error)
 	QueryContext(context.Context, string, ...any) (*sql.Rows, error)
 	PrepareContext(context.Context, string) (*sql.Stmt, error)
-}
-
-// runProgram returns the answer to each op, and in the end the database.
-func runProgram(t testing.TB, driverName string, p diffProgram) (answers []string, final string) {
-	dsn := ":memory:?_fk=1"
-	if !p.memory {
-		dsn = "file:" + filepath.Join(t.TempDir(), "diff.db") + "?_fk=1&_journal=WAL&_sync=OFF"
-	}
-	db, err := sql.Open(driverName, dsn)
-	require.NoError(t, err)
-	defer db.Close()
-	db.SetMaxOpenConns(1)
-	for _, q := range diffSchema {
-		_, err := db.Exec(q)
-		require.NoError(t, err, q)
-	}
-	r := diffRunner{db: db, on: db}
-	if p.pinned {
-		conn, err := db.Conn(background)
-		require.NoError(t, err)
-		defer conn.Close()
-		r.on = conn
-	}
-	for _, op := range p.ops {
-		answers = append(answers, r.do(op))
-	}
-	for _, st := range r.stmts {
-		if st != nil {
-			st.Close()
-		}
-	}
-	if r.tx != nil {
-		answers = append(answers, errorText(r.tx.Commit()))
-	}
-	_, err = r.on.ExecContext(background, "ROLLBACK") // of what text began
-	answers = append(answers, errorText(err))
-	return answers, dump(r.on)
 }
 
 func (r *diffRunner) do(op diffOp) string {
@@ -222,15 +175,24 @@ func rowsText(first bool) func(*sql.Rows, error) string {
 }
 
 // dump is all that is in a database, or the errors that keep it from view.
-func dump(db diffTarget) string {
+func dump(db diffTarget) string { return dumped(db, false) }
+
+// dumped can put everything in order, where it is nobody's which call came first.
+func dumped(db diffTarget, ordered bool) string {
 	var b strings.Builder
-	schema := texts(db, "SELECT type || ' ' || name || ' ' || tbl_name || ' ' || coalesce(sql, '') FROM sqlite_schema ORDER BY rowid")
+	by := func(order string) string {
+		if ordered {
+			return "1"
+		}
+		return order
+	}
+	schema := texts(db, "SELECT type || ' ' || name || ' ' || tbl_name || ' ' || coalesce(sql, '') FROM sqlite_schema ORDER BY "+by("rowid"))
 	b.WriteString(strings.Join(schema, "\n"))
 	for _, name := range texts(db, "SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name") {
-		quoted := texts(db, fmt.Sprintf(`SELECT group_concat('typeof("' || name || '") || quote("' || name || '")', ' || '' '' || ')
-			FROM pragma_table_info('%s')`, name))
+		columns := texts(db, fmt.Sprintf(`SELECT group_concat('typeof("' || name || '") || quote("' || name || '")', ' || '' '' || ')
+			FROM pragma_table_xinfo('%s')`, name))
 		fmt.Fprintf(&b, "\n%s:", name)
-		for _, row := range texts(db, "SELECT "+strings.Join(quoted, "")+" FROM main."+name) {
+		for _, row := range texts(db, "SELECT "+strings.Join(columns, "")+" FROM main."+name+strings.TrimSuffix(" ORDER BY "+by(""), " ORDER BY ")) {
 			b.WriteString("\n    " + row)
 		}
 	}
@@ -255,4 +217,11 @@ func texts(db diffTarget, query string) (got []string) {
 		got = append(got, errorText(err))
 	}
 	return got
+}
+
+func diffValue(v any) string {
+	if b, ok := v.([]byte); ok {
+		return fmt.Sprintf("[]byte(%q)", b)
+	}
+	return fmt.Sprintf("%T(%v)", v, v)
 }

@@ -1,71 +1,84 @@
 package sqlite3_test
 
 import (
+	"database/sql"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"slices"
-	"strconv"
+	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
+	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/internal/difftest"
+	"github.com/groupcommit/groupcommit/internal/sqltext"
 	"github.com/groupcommit/groupcommit/sqlite3"
+	mattn "github.com/mattn/go-sqlite3"
 	"github.com/stretchr/testify/require"
 )
 
-// The differential tests run random programs on the plain driver and on ours and compare everything that a program
-// can see. A program is made from a seed, which is in the name of its test:
-//
-//	go test ./sqlite3 -run 'TestDifferential/17$' -v     one seed again
-//	DIFFERENTIAL=5000 go test ./sqlite3 -run Differential  so many seeds instead of the usual ones
-//	DIFFERENTIAL_FROM=9000                                 from there on
-func diffSeeds(t *testing.T, usual int, run func(t *testing.T, seed uint64)) {
-	number := func(name string, otherwise int) int {
-		if v := os.Getenv(name); v != "" {
-			n, err := strconv.Atoi(v)
-			require.NoError(t, err, name)
-			return n
-		}
-		return otherwise
-	}
-	from := number("DIFFERENTIAL_FROM", 0)
-	for seed := from; seed < from+number("DIFFERENTIAL", usual); seed++ {
-		t.Run(strconv.Itoa(seed), func(t *testing.T) { run(t, uint64(seed)) })
-	}
-}
+// The differential tests run random programs on random schemas with the plain driver and with ours, and compare everything
+// that a program can see: each answer, each error with its codes, and the database in the end. What the README says to be
+// different does not come up. Package difftest says how to run more of them.
 
 func TestDifferentialAProgramCannotTell(t *testing.T) {
-	diffSeeds(t, 150, func(t *testing.T, seed uint64) {
-		p := newProgram(seed)
-		if difference(t, p) == "" {
-			return
-		}
-		p = shrink(p, func(p diffProgram) bool { return difference(t, p) != "" })
-		var ops []string
-		for _, op := range p.ops {
-			ops = append(ops, op.String())
-		}
-		t.Fatalf("seed %d, memory %v, pinned %v:\n%s\n\n%s", seed, p.memory, p.pinned, strings.Join(ops, "\n"), difference(t, p))
-	})
+	diffTest(t, 120, 1, 1)
+}
+
+func TestDifferentialConcurrentCallersCannotTell(t *testing.T) {
+	diffTest(t, 40, ownRows, 5)
+}
+
+func diffTest(t *testing.T, usual, callers, tries int) {
+	dir := t.TempDir()
+	difftest.Test[diffProgram]{
+		Usual: usual,
+		Tries: tries,
+		New:   func(r *rand.Rand) diffProgram { return newProgram(r, callers) },
+		Run:   func(p diffProgram) (string, error) { return difference(dir, p) },
+		Less:  diffProgram.less,
+		Show:  diffProgram.String,
+	}.All(t)
+}
+
+// sameAnswers is for a program that a differential test has found.
+func sameAnswers(t *testing.T, p diffProgram) {
+	t.Helper()
+	differs, err := difference(t.TempDir(), p)
+	require.NoError(t, err)
+	if differs != "" {
+		t.Errorf("%s\n\n%s", differs, p)
+	}
 }
 
 // difference says how ours differs from the plain driver; "" if it does not.
-func difference(t testing.TB, p diffProgram) string {
-	plain, plainFinal := runProgram(t, "sqlite3", p)
-	ours, oursFinal := runProgram(t, sqlite3.DriverName, p)
-	for i := range plain {
-		if plain[i] != ours[i] {
-			what := "the end"
-			if i < len(p.ops) {
-				what = p.ops[i].String()
+func difference(dir string, p diffProgram) (string, error) {
+	plain, err := runProgram(dir, p, false)
+	if err != nil {
+		return "", err
+	}
+	ours, err := runProgram(dir, p, true)
+	if err != nil {
+		return "", err
+	}
+	for i, answers := range plain.answers {
+		for j := range answers {
+			if answers[j] != ours.answers[i][j] {
+				what := "the end"
+				if j < len(p.callers[i]) {
+					what = p.callers[i][j].String()
+				}
+				return fmt.Sprintf("caller %d, step %d: %s\nplain: %s\nours:  %s", i, j, what, answers[j], ours.answers[i][j]), nil
 			}
-			return fmt.Sprintf("%s\nplain: %s\nours:  %s", what, plain[i], ours[i])
 		}
 	}
-	if plainFinal != oursFinal {
-		return diffLines(plainFinal, oursFinal)
+	if plain.final != ours.final {
+		return diffLines(plain.final, ours.final), nil
 	}
-	return ""
+	return "", nil
 }
 
 func diffLines(plain, ours string) string {
@@ -78,197 +91,130 @@ func diffLines(plain, ours string) string {
 	return fmt.Sprintf("the final database\nplain: %s\nours:  %s", plain, ours)
 }
 
-// shrink leaves out ops as long as the program still fails.
-func shrink(p diffProgram, fails func(diffProgram) bool) diffProgram {
-	for size := len(p.ops) / 2; size > 0; size /= 2 {
-		for from := 0; from+size <= len(p.ops); {
-			less := p
-			less.ops = slices.Delete(slices.Clone(p.ops), from, from+size)
-			if fails(less) {
-				p = less
-			} else {
-				from += size
+// outcome is what a program has come to on one driver.
+type outcome struct {
+	answers [][]string // of each caller
+	final   string
+}
+
+// hookedOnce registers the drivers with a function.
+var hookedOnce = sync.OnceValues(func() (plain, grouped string) {
+	return hookedDrivers(func(c *mattn.SQLiteConn) error {
+		return c.RegisterFunc("failing", func(x int64) (int64, error) {
+			if x == 7 {
+				return 0, errors.New("a function's own error")
 			}
+			return x, nil
+		}, true)
+	})
+})
+
+var databases atomic.Int64
+
+func runProgram(dir string, p diffProgram, ours bool) (o outcome, err error) {
+	driverName, grouped := "sqlite3", sqlite3.DriverName
+	if p.hooked {
+		driverName, grouped = hookedOnce()
+	}
+	if ours {
+		driverName = grouped
+	}
+	dsn := ":memory:?" + p.params
+	if !p.memory {
+		own := filepath.Join(dir, fmt.Sprint(databases.Add(1)))
+		if err := os.Mkdir(own, 0o700); err != nil {
+			return o, err
+		}
+		defer os.RemoveAll(own)
+		dsn = "file:" + filepath.Join(own, "d") + "?" + p.params
+	}
+	db, err := sql.Open(driverName, dsn)
+	if err != nil {
+		return o, err
+	}
+	defer db.Close()
+	if len(p.callers) == 1 || !ours {
+		db.SetMaxOpenConns(1)
+	}
+	db.SetMaxIdleConns(len(p.callers))
+	if _, err := db.Exec("BEGIN; " + strings.Join(p.schema, "; ") + "; COMMIT"); err != nil {
+		return o, err
+	}
+	callers := make([]*diffRunner, len(p.callers))
+	for i := range callers {
+		callers[i] = &diffRunner{db: db, on: db}
+		if p.pinned {
+			conn, err := db.Conn(background)
+			if err != nil {
+				return o, err
+			}
+			defer conn.Close()
+			callers[i].on = conn
 		}
 	}
-	return p
-}
-
-// newProgram makes a program. Programs with promises have no session of their own, because Go knows no connection.
-func newProgram(seed uint64) diffProgram {
-	g := &diffGen{Rand: rand.New(rand.NewPCG(seed, 1)), tag: firstTag}
-	p := diffProgram{memory: g.chance(25), pinned: g.chance(40)}
-	promises := !p.pinned && g.chance(50)
-	open := false // a transaction of BeginTx, where nothing went wrong
-	var prepared [3]string
-	for range 20 + g.IntN(40) {
-		g.tag++
-		op := diffOp{what: "exec", tag: g.tag, slot: g.IntN(3), cancelled: !p.pinned && !open && g.chance(3)}
-		switch n := g.IntN(100); {
-		case n < 40:
-			op.sql = g.decorated(g.dml(&op))
-			op.args = g.args
-			if promises && g.chance(40) {
-				op.what = "go"
-			}
-		case n < 50:
-			op.sql = g.dml(&op) + " RETURNING *"
-			op.args, op.counted = g.args, false // a count that the driver takes before the statement is done
-			op.what = g.one("query", "query", "first", "exec")
-		case n < 58:
-			op.what = "query"
-			g.style, g.args = g.IntN(4), nil
-			op.sql = g.selects()
-			op.args = g.args
-		case n < 64 && !open:
-			op.what, open = "begin", true
-		case n < 70 && open:
-			op.what, open = g.one("commit", "commit", "rollback"), false
-		case n < 76:
-			op.what = "prepare"
-			op.sql = g.prepared()
-			prepared[op.slot] = op.sql
-		case n < 84:
-			op.what = g.one("stmt exec", "stmt exec", "stmt query")
-			if text := prepared[op.slot]; strings.Contains(text, "SELECT") || strings.Contains(text, "RETURNING") {
-				op.what = "stmt query" // after Exec, the driver's statement stays in the middle of its rows
-			}
-			op.args = []any{g.tag, g.key()}
-			op.counted = true
-			if g.chance(20) {
-				op.args = append(op.args, g.any())[:g.IntN(4)]
-			}
-		case n < 85:
-			op.what = "stmt close"
-		case n < 91:
-			op.sql = g.ddl()
-		case n < 93:
-			op.sql, op.args = g.mistake()
-			op.what = g.one("exec", "query", "exec")
-		case n < 95:
-			op.sql = g.several()
-			op.what = g.one("exec", "exec", "query")
-		case !promises && n < 98:
-			op.sql = g.control()
-		case !promises:
-			op.sql = g.session()
-			op.what = g.one("exec", "query")
-		default:
-			continue
+	o.answers = make([][]string, len(callers))
+	if len(callers) == 1 || !ours {
+		for i, r := range callers {
+			o.answers[i] = r.all(p.callers[i])
 		}
-		p.ops = append(p.ops, op)
+	} else if err := p.together(db, callers, o.answers); err != nil {
+		return o, err
 	}
-	return p
-}
-
-func (g *diffGen) selects() string {
-	return g.one(
-		"SELECT * FROM t ORDER BY id",
-		"SELECT a, b, c AS x, d, count(*) FROM t GROUP BY a HAVING a > "+g.p(g.key()),
-		"SELECT * FROM log WHERE seq > "+g.p(g.key())+" LIMIT 3",
-		"SELECT a, tag FROM onfail UNION ALL SELECT a, tag FROM onreplace",
-		"SELECT * FROM wr",
-		"SELECT * FROM x",
-		"SELECT * FROM made",
-		"SELECT 1/0, abs(-9223372036854775808)",
-		"VALUES (1, 'a'), (2, NULL)",
-		"EXPLAIN QUERY PLAN DELETE FROM child",
-		"PRAGMA foreign_key_check",
-		"PRAGMA table_info(x)",
-		"SELECT 1; SELECT 2",
-	)
-}
-
-// prepared has two placeholders: the tag, and a key.
-func (g *diffGen) prepared() string {
-	tab := diffTables[g.IntN(len(diffTables)-2)]
-	return g.one(
-		"INSERT INTO "+tab+" (tag, a) VALUES (?, ?)",
-		"INSERT OR "+g.one("FAIL", "IGNORE", "REPLACE", "ROLLBACK")+" INTO "+tab+" (tag, a) VALUES (?, ?)",
-		"INSERT INTO "+tab+" (tag, a) VALUES (?1, ?2), (?1, ?2 + 1)",
-		"INSERT INTO "+tab+" (tag, a) VALUES (?, ?) RETURNING *",
-		"INSERT INTO raising (tag, a) VALUES (?, ?)",
-		"UPDATE t SET tag = ?, b = b || '.' WHERE a <= ?",
-		"INSERT INTO x (tag, a) VALUES (?, ?)",
-		"INSERT INTO t (tag, a) VALUES (?, ?); DELETE FROM t",
-		"DELETE FROM "+tab+" WHERE tag <> ? AND a = ?",
-		"SELECT *, ? FROM t WHERE a > ?",
-		"SELECT *, ? FROM x WHERE a > ?",
-		"SELECT *, ? FROM x WHERE a > ?",
-		"DELETE FROM x WHERE tag <> ? AND a = ?",
-		"SELECT nothing FROM t",
-		"INSERT INTO nothing (tag, a) VALUES (?, ?)",
-		"no sense",
-	)
-}
-
-func (g *diffGen) ddl() string {
-	return g.one(
-		"CREATE TABLE x (tag, a INTEGER PRIMARY KEY)",
-		"CREATE TABLE x (tag, a INTEGER PRIMARY KEY)",
-		"CREATE TABLE x (tag, b)",
-		"DROP TABLE x",
-		"CREATE TABLE IF NOT EXISTS x (tag, a UNIQUE, more DEFAULT 7)",
-		"CREATE TABLE made AS SELECT a, b FROM t",
-		"DROP TABLE x",
-		"DROP TABLE IF EXISTS made",
-		"ALTER TABLE x ADD COLUMN c"+strconv.Itoa(g.IntN(3)),
-		"ALTER TABLE x RENAME COLUMN more TO less",
-		"CREATE INDEX IF NOT EXISTS i ON t (b)",
-		"CREATE UNIQUE INDEX u ON raising (a)",
-		"DROP INDEX u",
-		"CREATE TRIGGER IF NOT EXISTS xt AFTER INSERT ON x WHEN NEW.a = 1 BEGIN SELECT RAISE(FAIL, 'x'); INSERT INTO log (tab) VALUES ('x'); END",
-		"CREATE VIEW IF NOT EXISTS v AS SELECT a FROM x",
-		"VACUUM",
-		"REINDEX",
-	)
-}
-
-func (g *diffGen) mistake() (string, []any) {
-	var op diffOp
-	query := g.dml(&op)
-	args := g.args
-	switch g.IntN(6) {
-	case 0:
-		return query[:len(query)*2/3], args
-	case 1:
-		return query, append(args, g.any()) // one too many
-	case 2:
-		return query, append([]any{}, args...)[:len(args)/2]
-	case 3:
-		return query + " nonsense", args
-	case 4:
-		return "INSERT INTO t (tag, a) VALUES (?, ?)", []any{g.tag, struct{}{}}
-	default:
-		return g.one("INSERT INTO t (nothing) VALUES (1)", "INSERT INTO nothing VALUES (1)", "BEGN", "'", "/*", ";", "",
-			"INSERT INTO t (b) VALUES (NULL)", "UPDATE t SET a = abs(-9223372036854775808)", "DELETE FROM parent WHERE a < 3",
-			"INSERT INTO t (tag) VALUES (1, 2)", "DELETE FROM sqlite_schema", "INSERT INTO t (a) VALUES (RAISE(ROLLBACK, 'x'))"), nil
+	on := callers[0].on
+	if len(callers) == 1 {
+		_, err := on.ExecContext(background, "ROLLBACK") // of what text began
+		o.answers[0] = append(o.answers[0], errorText(err))
 	}
+	o.final = dumped(on, len(callers) > 1) + strings.Join(texts(on, "PRAGMA integrity_check"), "\n")
+	return o, nil
 }
 
-// several statements in one text, where the second may fail.
-func (g *diffGen) several() string {
-	var op diffOp
-	var parts []string
-	for range 2 + g.IntN(2) {
-		for {
-			if q := g.dml(&op); g.style == 0 {
-				parts = append(parts, q)
-				break
-			}
+// together runs the callers at the same time. A transaction keeps all of them waiting, so that a group forms.
+func (p diffProgram) together(db *sql.DB, callers []*diffRunner, answers [][]string) error {
+	hold, err := db.Begin()
+	if err != nil {
+		return err
+	}
+	defer hold.Rollback()
+	if _, err := hold.Exec("CREATE TABLE held (a)"); err != nil {
+		return err
+	}
+	var done sync.WaitGroup
+	queued := 0
+	var over atomic.Int64
+	for i, r := range callers {
+		first := p.callers[i][0]
+		if first.sql != "" && (first.what == "exec" || first.what == "go") && sqltext.Classify(sqltext.SQLite, first.sql).Class == sqltext.Batch {
+			queued++
+		}
+		done.Go(func() { answers[i] = r.all(p.callers[i]); over.Add(1) })
+	}
+	if err := awaitQueue(db, queued, &over); err != nil {
+		return err
+	}
+	if err := hold.Rollback(); err != nil {
+		return err
+	}
+	done.Wait()
+	st, err := groupcommit.StatsOf(db)
+	if err == nil && st.MaxGroup < 2 && queued > 1 {
+		return fmt.Errorf("no group of %d calls", queued)
+	}
+	return err
+}
+
+// all are the answers to a caller's steps, and to what ends them.
+func (r *diffRunner) all(ops []diffOp) (answers []string) {
+	for _, op := range ops {
+		answers = append(answers, r.do(op))
+	}
+	for _, st := range r.stmts {
+		if st != nil {
+			st.Close()
 		}
 	}
-	return strings.Join(parts, g.one("; ", ";\n-- and\n", ";;"))
-}
-
-func (g *diffGen) control() string {
-	return g.one("BEGIN", "BEGIN IMMEDIATE", "COMMIT", "END", "ROLLBACK", "SAVEPOINT s", "SAVEPOINT s", "RELEASE s", "ROLLBACK TO s",
-		"BEGIN; INSERT INTO t (a) VALUES (11)", "INSERT INTO t (a) VALUES (12); COMMIT")
-}
-
-func (g *diffGen) session() string {
-	return g.one("PRAGMA foreign_keys = OFF", "PRAGMA foreign_keys", "PRAGMA recursive_triggers = 1", "PRAGMA user_version = 5",
-		"PRAGMA user_version", "CREATE TEMP TABLE x (tag, a)", "CREATE TEMP TABLE IF NOT EXISTS mine (tag, a)", "INSERT INTO mine VALUES (1, 2)",
-		"DROP TABLE temp.x", "SELECT * FROM mine", "ATTACH ':memory:' AS m", "DETACH m", "CREATE TABLE m.x (a)", "PRAGMA query_only = 1",
-		"PRAGMA query_only = 0", "PRAGMA case_sensitive_like = 1", "PRAGMA wal_checkpoint", "PRAGMA defer_foreign_keys = 1")
+	if r.tx != nil {
+		answers = append(answers, errorText(r.tx.Commit()))
+	}
+	return answers
 }
