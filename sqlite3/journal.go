@@ -16,21 +16,29 @@ import (
 // unprotected reports that a database of the connection has no journal. A program can change that at any time, so each
 // group asks.
 func (s *session) unprotected() bool {
-	if s.own.journals == nil {
-		for _, name := range s.files {
-			var st *sqlite3.SQLiteStmt
-			if _, err := s.statement(&st, "PRAGMA "+quoted(name)+".journal_mode"); err != nil {
-				return false // whatever it is, BEGIN will meet it
-			}
-			s.own.journals = append(s.own.journals, st)
+	for _, name := range s.files[len(s.own.journals):] {
+		var st *sqlite3.SQLiteStmt
+		if _, err := s.statement(&st, "PRAGMA "+quoted(name)+".journal_mode"); err != nil {
+			return false // whatever it is, BEGIN will meet it
 		}
+		s.own.journals = append(s.own.journals, st)
 	}
 	for _, st := range s.own.journals {
-		if modes, err := first(st.Query(nil)); err == nil && len(modes) == 1 && strings.EqualFold(modes[0], "off") {
+		if s.isOff(st) {
 			return true
 		}
 	}
 	return false
+}
+
+func (s *session) isOff(journal *sqlite3.SQLiteStmt) bool {
+	rows, err := journal.Query(nil)
+	if err != nil {
+		return false
+	}
+	defer rows.Close()
+	mode := s.own.row[:]
+	return rows.Next(mode) == nil && strings.EqualFold(text(mode[0]), "off")
 }
 
 func errUnprotected(what string) error {

@@ -18,6 +18,7 @@ type ownStatements struct {
 	rollbackTo *sqlite3.SQLiteStmt
 	schema     *sqlite3.SQLiteStmt
 	journals   []*sqlite3.SQLiteStmt // of each database
+	row        [1]driver.Value       // for their answers
 }
 
 // The texts of what is kept.
