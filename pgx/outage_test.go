@@ -13,13 +13,23 @@ import (
 )
 
 // silence has the connections that there are now, and so many that come next, go silent in both directions, from the next COMMIT
-// on. Newer ones work. heard says whether that COMMIT reaches the server.
-func silence(p *proxy.Proxy, heard bool, more int64) {
-	var newest, silent atomic.Int64
+// after arm on. Newer ones work. heard says whether that COMMIT reaches the server.
+//
+// asked counts what the other idle connections are asked afterwards.
+func silence(p *proxy.Proxy, heard bool, more int64) (arm func(), asked *atomic.Int64) {
+	var newest, silent, group atomic.Int64
+	var armed atomic.Bool
+	asked = new(atomic.Int64)
 	p.OnClient(func(m proxy.Message) proxy.Action {
 		newest.Store(max(newest.Load(), int64(m.Conn)))
-		if m.Commit && silent.CompareAndSwap(0, newest.Load()+more) && heard {
-			return proxy.Pass
+		if armed.Load() && m.Commit && silent.CompareAndSwap(0, newest.Load()+more) {
+			group.Store(int64(m.Conn))
+			if heard {
+				return proxy.Pass
+			}
+		}
+		if old := int64(m.Conn); old <= silent.Load()-more && old != group.Load() && (m.Type == 'Q' || m.Type == 'P') {
+			asked.Add(1)
 		}
 		if int64(m.Conn) <= silent.Load() {
 			return proxy.Drop
@@ -32,6 +42,7 @@ func silence(p *proxy.Proxy, heard bool, more int64) {
 		}
 		return proxy.Pass
 	})
+	return func() { armed.Store(true) }, asked
 }
 
 // A firewall forgets the connections, or a host is gone without a word. MaxTime is an hour: it must not take that long.
@@ -39,10 +50,11 @@ func TestASilentNetworkCostsCallersTheirOwnTimeAndThenTheyGetTheTruth(t *testing
 	for name, c := range map[string]struct {
 		heard bool
 		more  int64
-	}{"COMMIT was heard": {true, 0}, "COMMIT was not heard": {false, 0}, "and the next connection is silent": {true, 1}} {
+	}{"COMMIT was heard": {true, 0}, "COMMIT was not heard": {false, 0}, "and the next connections are silent": {true, 2}} {
 		heard := c.heard
 		t.Run(name, func(t *testing.T) {
 			r, p := proxied(t, groupcommit.Mode(groupcommit.Transaction), groupcommit.MaxTime(time.Hour))
+			arm, asked := silence(p, heard, c.more)
 			var idle []*sql.Tx // of connections that will be silent
 			for range 3 {
 				tx, err := r.db.Begin()
@@ -59,7 +71,7 @@ func TestASilentNetworkCostsCallersTheirOwnTimeAndThenTheyGetTheTruth(t *testing
 			for k := range 10 {
 				promises = append(promises, groupcommit.Go(ctx, r.db, logged(k).query, k))
 			}
-			silence(p, heard, c.more)
+			arm()
 			go release()
 			for _, promise := range promises {
 				returned := make(chan error, 1)
@@ -76,6 +88,7 @@ func TestASilentNetworkCostsCallersTheirOwnTimeAndThenTheyGetTheTruth(t *testing
 			} else {
 				require.Equal(t, "0", r.value("SELECT count(*) FROM log"), "they were told that nothing was executed")
 			}
+			require.Zero(t, asked.Load(), "a connection that may be as silent was asked")
 			again := make(chan error, 1)
 			go func() { _, err := r.db.Exec("INSERT INTO log (k) VALUES ($1)", 99); again <- err }()
 			require.NoError(t, returns(t, p, again))
