@@ -22,14 +22,14 @@ func TestBehindAPoolerAnswersAreThePlainDriversAndStrangersKeepTheirSessions(t *
 		for _, exec := range execModes {
 			t.Run(pool+"/"+exec, func(t *testing.T) {
 				param := pgtest.Param("default_query_exec_mode", exec)
-				plain := pooled(t, "pgx", via, param)
+				plain := behindPooler(t, "pgx", via, param)
 				if plain.unfit != "" {
 					t.Logf("the plain driver does not survive it: %s", plain.unfit)
 					return
 				}
 				for _, mode := range []string{"transaction", "autocommit"} {
 					t.Run(mode, func(t *testing.T) {
-						ours := pooled(t, "pgx-groupcommit", via, param, pgtest.Param("groupcommit_mode", mode))
+						ours := behindPooler(t, "pgx-groupcommit", via, param, pgtest.Param("groupcommit_mode", mode))
 						require.Empty(t, ours.unfit)
 						require.Equal(t, plain.answers, ours.answers)
 						require.Equal(t, plain.rows, ours.rows)
@@ -53,7 +53,7 @@ type findings struct {
 	statements []string // named ones, on the pool's sessions afterwards
 }
 
-func pooled(t *testing.T, driver string, opts ...pgtest.DSNOption) (f findings) {
+func behindPooler(t *testing.T, driver string, opts ...pgtest.DSNOption) (f findings) {
 	direct := pgtest.DSN(t)
 	r := &rig{T: t}
 	r.plain = r.open("pgx", direct)
