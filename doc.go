@@ -42,6 +42,13 @@
 // The calls of one goroutine happen in order. Calls of several goroutines are executed in the order in which they were
 // queued.
 //
+// # Sessions that are the caller's
+//
+// A hook may prepare each connection from the context of whoever uses it, for a tenant, say. Queries, transactions and calls
+// that run alone show it their own caller's context. A group is of many callers: [Partition] says which of them may share one,
+// and the hook sees the values of one of these. A program with such a hook needs it; where the hook can be seen, as pgx's can,
+// there are no groups without. What the library does for itself (deleting old promises, say) has the values of nobody.
+//
 // # Sizing the pool
 //
 // What sql.DB pools are cheap connections without I/O; a goroutine needs one for as long as its Exec takes. So

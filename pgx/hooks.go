@@ -70,7 +70,7 @@ func ofPool(field reflect.Value) (h hooks) {
 	switch config := (*pgxpool.Pool)(field.UnsafePointer()).Config(); {
 	case config.PrepareConn != nil:
 		h.name = "PrepareConn"
-	case config.BeforeAcquire != nil:
+	case config.BeforeAcquire != nil: //lint:ignore SA1019 programs have it
 		h.name = "BeforeAcquire"
 	}
 	return h

@@ -29,8 +29,8 @@ type session struct {
 	failed bool  // the last transaction failed and is still to be rolled back
 	ended  bool  // the connection is of no more use
 
-	stuck   *groupcommit.Call // what the server was at when the group was lost
-	bounded bool              // lock_timeout is the groups' while texts are being prepared
+	stuck *groupcommit.Call // what the server was at when the group was lost
+	watch watch             // over the waiting for answers
 
 	dropped []*pgconn.StatementDescription // no longer known; the server is still to forget them
 }
@@ -40,6 +40,7 @@ func newSession(conn driver.Conn, pg *pgx.Conn, s groupcommit.Settings, e *engin
 	ses := &session{conn: conn, pg: pg, settings: s, memory: e.memory, engine: e}
 	ses.simple = config.DefaultQueryExecMode == pgx.QueryExecModeSimpleProtocol
 	ses.known = lru.New(max(1, config.StatementCacheCapacity), ses.forget)
+	ses.watch.session, ses.watch.limit = ses, s.LockTimeout
 	return ses
 }
 
@@ -69,6 +70,7 @@ func (s *session) Group(ctx context.Context, calls []*groupcommit.Call) groupcom
 			return s.refused(ctx, err)
 		}
 	}
+	defer s.watch.close()
 	apiece, err := s.apiece(ctx)
 	if err != nil {
 		return s.refused(ctx, err)

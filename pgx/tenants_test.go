@@ -68,6 +68,7 @@ func tenants(t *testing.T, dsn string) map[string]driver.Connector {
 		}
 	})
 	acquire := pool(func(c *pgxpool.Config) {
+		//lint:ignore SA1019 programs have it
 		c.BeforeAcquire = func(ctx context.Context, conn *pgx.Conn) bool { return become(ctx, conn) == nil }
 	})
 	none := pool(func(*pgxpool.Config) {})
