@@ -170,11 +170,13 @@ func TestFailingSyncs(t *testing.T) {
 // turn takes the writer's turn without writing anything.
 func turn(t *testing.T, db *sql.DB) (release func()) {
 	t.Helper()
-	tx, err := db.Begin()
+	c, err := db.Conn(background)
 	require.NoError(t, err)
+	exec(t, c, "BEGIN IMMEDIATE")
 	return func() {
 		t.Helper()
-		require.NoError(t, tx.Rollback())
+		exec(t, c, "ROLLBACK")
+		require.NoError(t, c.Close())
 	}
 }
 
