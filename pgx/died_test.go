@@ -24,12 +24,15 @@ func TestACallThatEndsItsOwnConnectionIsNotItsNeighboursEnd(t *testing.T) {
 
 func TestACallThatEndsItsOwnConnectionIsNotTheEndOfThoseWithIDs(t *testing.T) {
 	r := ledgerRig(t, groupcommit.Retry(groupcommit.Never))
+	r.exec(r.plain, "CREATE SEQUENCE times")
+	suicide := call{"INSERT INTO log (k) SELECT k FROM (SELECT nextval('times') AS k OFFSET 0) one WHERE pg_terminate_backend(pg_backend_pid())", nil}
 	got := r.named(named{"a", logged(1)}, named{"", suicide}, named{"b", logged(2)}, named{"", logged(3)})
 	for i, o := range got {
 		if i != 1 {
 			require.Equal(t, done, o)
 		}
 	}
+	require.Equal(t, "2", r.value("SELECT last_value FROM times"), "how often it was executed: with the others, and alone")
 	r.sameError(suicide, got[1].err)
 	r.once(3)
 }
