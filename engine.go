@@ -63,7 +63,7 @@ type Outcome struct {
 	Err     error // for Refused and Unknown: why
 	Again   bool  // for Refused: the group may run again, though Err is not transient by itself
 	Broken  bool  // the connection must not be used again
-	Apart   bool  // for RolledBack: the culprit ends the goroutine that runs it, so that its own caller has to
+	Apart   bool  // for RolledBack: the culprit has called runtime.Goexit, so that only its own caller may run it
 
 	// Commit is how long the part took that a group pays once, however many calls it has: COMMIT, a round trip. It is
 	// what waiting for one more caller can save. 0 says that it is not known: then nobody is waited for.

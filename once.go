@@ -104,7 +104,9 @@ func (c *conn) flyHere(ctx context.Context, f *flight, t *text, traits *Traits, 
 		return out
 	}
 	call := &Call{Query: query, Args: args, Prepared: prepared, ctx: ctx, id: f.id, print: f.print, bytes: size(query, args)}
-	call.Try(c.session.Alone)
+	if !call.Try(c.session.Alone) {
+		c.discard() // nobody knows what the panic left open
+	}
 	c.after(t)
 	c.met(call.out.err)
 	if unknown := (*OutcomeUnknownError)(nil); errors.As(call.out.err, &unknown) {

@@ -15,20 +15,20 @@ import (
 //
 //	journal_mode  the point of no return                   errors that may come at it or behind it
 //	WAL           the frames are entered in the wal-index  none but those of unlocking
-//	DELETE        the journal is deleted                   IOERR_DELETE, IOERR_DELETE_NOENT; of the directory's sync (EXTRA) IOERR_DIR_FSYNC
+//	DELETE        the journal is deleted                   IOERR_DELETE(_NOENT); of the directory's sync (EXTRA) IOERR_DIR_FSYNC
 //	TRUNCATE      the journal is truncated                 IOERR_TRUNCATE; of the journal's sync (FULL, EXTRA) IOERR_FSYNC
 //	PERSIST       the journal's header is zeroed           FULL, IOERR_WRITE, IOERR_TRUNCATE, IOERR_FSYNC, IOERR_FSTAT
 //	MEMORY        (the journal is freed)                   IOERR, FULL, NOMEM: where rolling back fails, too, the journal is lost
 //	OFF           each page that is written                all
-//	any           the locks are given back                 IOERR_UNLOCK, IOERR_RDLOCK; before that, if the file becomes smaller, IOERR_TRUNCATE
+//	any           the locks are given back                 IOERR_UNLOCK, IOERR_RDLOCK; if the file becomes smaller IOERR_TRUNCATE
 //
 // locking_mode=EXCLUSIVE makes DELETE do what PERSIST does. What comes earlier, in whatever mode, has a journal that is still
 // valid: IOERR_FSYNC of the file itself in DELETE, IOERR_WRITE of its pages in DELETE and TRUNCATE, FULL, NOMEM, CANTOPEN; a
 // commit hook that says no, a virtual table, a file that is corrupt. If SQLite cannot play the journal back at
 // once, it does before anybody reads the file again.
 //
-// With several files the commit is the deletion of a super-journal, or, with WAL or MEMORY among them, each file's own, one after the
-// other: any error but a constraint's may come when some are done.
+// With several files the commit is the deletion of a super-journal, or, with WAL or MEMORY among them, each file's own,
+// one after the other: any error but a constraint's may come when some are done.
 func (s *session) undone(err error) bool {
 	var e sqlite3.Error
 	if !errors.As(err, &e) {

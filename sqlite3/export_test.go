@@ -7,3 +7,9 @@ var Engine groupcommit.Engine = engine{}
 
 // Environment is the trait.
 var Environment = environment
+
+// IsForeign is what is said of a virtual table's text.
+var IsForeign = isForeign
+
+// UndoneIn is what is said of a COMMIT's error in a journal mode.
+var UndoneIn = undoneIn

@@ -14,22 +14,23 @@ import (
 // remains says what a failed statement has left in the transaction, beside what it leaves in autocommit.
 //
 // In autocommit SQLite rolls back everything, unless the error was raised with FAIL; in a transaction it undoes the
-// statement only if that was compiled with a statement journal, which it is where the compiler saw that the statement writes
-// more than once and may abort (sqlite3MultiWrite and sqlite3MayAbort). Of an error that comes from elsewhere (a function, a STRICT column's
-// type, a sum that overflows) the compiler does not know.
+// statement only if that was compiled with a statement journal, which it is where the compiler saw that the statement
+// writes more than once and may abort (sqlite3MultiWrite and sqlite3MayAbort). Of an error that comes from elsewhere (a
+// function, a STRICT column's type, a sum that overflows) the compiler does not know.
 type remains uint8
 
 const (
 	same    remains = iota // what autocommit leaves
-	rows                   // autocommit leaves nothing; here there may be rows of it
+	more                   // autocommit leaves nothing; here there may be rows of it
 	unclear                // nobody knows
 )
 
 // remains is asked after an error that has left the transaction open.
 //
-//   - The codes of raised are given to sqlite3HaltConstraint, which makes the compiler see that the statement may abort. With FAIL
-//     instead of ABORT the rows are kept, and are so in autocommit: SQLite looks first whether an immediate foreign key is violated, and if
-//     so the code is FOREIGNKEY. A deferred one fails the COMMIT of the group, as it fails the statement in autocommit.
+//   - The codes of raised are given to sqlite3HaltConstraint, which makes the compiler see that the statement may abort.
+//     With FAIL instead of ABORT the rows are kept, and are so in autocommit: SQLite looks first whether an immediate
+//     foreign key is violated, and if so the code is FOREIGNKEY. A deferred one fails the COMMIT of the group, as it
+//     fails the statement in autocommit.
 //   - A violated foreign key is ABORT, whatever the statement says. The compiler sees that it may come, except
 //     from a parent's ON DELETE or ON UPDATE CASCADE or SET NULL: it relies on the action to mend what the parent's change has
 //     broken. RAISE(IGNORE), RAISE(FAIL) and conflict clauses can keep the action from it.
@@ -63,7 +64,7 @@ func (s *session) remains(c *groupcommit.Call, err error) remains {
 	case words.foreign, isPlainConstraint(e) && (words.fail || failWord.MatchString(c.Query)):
 		return unclear
 	}
-	return rows
+	return more
 }
 
 var raised = []sqlite3.ErrNoExtended{

@@ -10,29 +10,32 @@ import (
 
 // Group runs calls in one transaction.
 //
-// A call whose failure has left what autocommit leaves keeps its error, and the others go on (see remains). If there may be rows of
-// a failed statement, nothing of the transaction may be committed: it is rolled back and runs once more, this time with savepoints around
-// what has failed and around everything behind it, so that no other failure costs one more run. A savepoint undoes what
-// autocommit would undo. Its text is guarded from then on, in other groups too.
+// A call whose failure leaves what autocommit leaves keeps its error, and the others go on (see remains). If there may be
+// rows of it, the transaction is rolled back and runs once more, this time with savepoints around what has failed and around
+// everything behind it, so that no other failure costs another run. What a savepoint undoes is what autocommit
+// undoes. The text is guarded from then on, also in other groups.
 //
-// Rejected: savepoints around every call. Two calls in three would pay for them with a third of their time. Rejected too: leaving it
-// to the batcher, which runs the culprit alone; with one failing call in 20 each would end in a transaction of its own.
+// Rejected: a savepoint around every call, which costs as much as a small INSERT. Rejected too: to leave it to the batcher,
+// which runs the culprit alone; with one failing call in 20, a thousand calls would end in a thousand transactions.
 func (s *session) Group(_ context.Context, calls []*groupcommit.Call) (out groupcommit.Outcome) {
 	if s.unprotected() {
 		warnUnprotected(s.lite.GetFilename("main"))
 		return groupcommit.Outcome{Verdict: groupcommit.RolledBack, Culprit: -1}
 	}
-	if s.hasGuests() {
-		ended := make(chan groupcommit.Outcome)
-		go func() {
-			g := group{session: s, calls: calls}
-			defer func() { ended <- g.out }() // also of runtime.Goexit, which must end no caller but its own
-			g.run()
-		}()
-		return <-ended
-	}
 	g := group{session: s, calls: calls}
-	g.run()
+	if !s.hasGuests() {
+		g.run()
+		return g.out
+	}
+	// runtime.Goexit in a function must end no caller but its own.
+	ended := make(chan bool)
+	go func() {
+		defer close(ended)
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		g.run()
+	}()
+	<-ended
 	return g.out
 }
 
@@ -40,16 +43,14 @@ func (s *session) Group(_ context.Context, calls []*groupcommit.Call) (out group
 type group struct {
 	*session
 	calls []*groupcommit.Call
-	at    int // the call that is executed
-	guard int // from this one on, each has a savepoint
-	again bool
+	at    int  // the call that is executed
+	guard int  // from this one on, each has a savepoint
+	again bool // it is to run once more
 	out   groupcommit.Outcome
 }
 
-// run runs the group until it is known what it came to. It does not panic.
+// run runs the group until it is known what it came to. Nothing panics through it.
 func (g *group) run() {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
 	returned := false
 	defer func() {
 		if !returned {
@@ -78,6 +79,8 @@ func (g *group) once() {
 		g.undo(-1)
 		return
 	}
+	g.fresh = len(g.files) == 1 // nobody else can change it before the transaction ends
+	defer func() { g.fresh = false }()
 	found, err := g.claim(g.calls)
 	if err != nil {
 		g.undo(-1) // each to its own error, and none for who has no id
@@ -125,9 +128,9 @@ func (g *group) execute(c *groupcommit.Call) (on bool) {
 	switch {
 	case left == unclear:
 		return g.undo(g.at)
-	case left == rows && !guard:
+	case left == more && !guard:
 		return g.retry(c)
-	case left == rows:
+	case left == more:
 		if g.do(&g.own.rollbackTo, rollbackToText) != nil {
 			return g.undo(g.at)
 		}
@@ -148,7 +151,7 @@ func (g *group) retry(c *groupcommit.Call) (on bool) {
 	if g.out.Broken {
 		return false
 	}
-	if g.guard < len(g.calls) { // something has become of what went well before
+	if g.guard < len(g.calls) { // it has failed before what has failed last time
 		g.at = 0
 	}
 	g.guard, g.again = g.at, true

@@ -284,7 +284,7 @@ func (s *session) attempt(c *groupcommit.Call, run func() (driver.Result, error)
 		}
 		// An error is recorded beside what autocommit would have left of the statement, and beside nothing else. What SQLite does
 		// not tell of is left as it is.
-		if s.lite.AutoCommit() || s.remains(c, err) == rows {
+		if s.lite.AutoCommit() || s.remains(c, err) == more {
 			return nil, err, false
 		}
 	}

@@ -18,6 +18,7 @@ type ownStatements struct {
 	rollbackTo *sqlite3.SQLiteStmt
 	schema     *sqlite3.SQLiteStmt
 	journals   []*sqlite3.SQLiteStmt // of each database
+	row        [1]driver.Value       // for their answers
 }
 
 // The texts of what is kept.
@@ -116,5 +117,5 @@ func (s *session) refresh() bool {
 	return true
 }
 
-// isOutdated reports an error that may be of a schema that is no longer.
-func isOutdated(err error) bool { return codeOf(err) == sqlite3.ErrError }
+// mayBeOutdated reports an error that may be of a schema that is no longer.
+func (s *session) mayBeOutdated(err error) bool { return !s.fresh && codeOf(err) == sqlite3.ErrError }

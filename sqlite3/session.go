@@ -20,7 +20,8 @@ import (
 // cases: a count of arguments that the statement does not have, which is the driver's to refuse, and a statement with
 // rows (RETURNING, PRAGMA count_changes), which would stay in the middle of them and fail the COMMIT.
 //
-// What runs on the connection stays on one thread until the call or the group is over, see abandon.
+// Where statements may call the program's functions, a call or a group stays on one thread until it is over, see abandon.
+// Elsewhere that would cost a tenth.
 type session struct {
 	conn   driver.Conn         // what statements go through
 	lite   *sqlite3.SQLiteConn // the same or inside it, for its state
@@ -33,8 +34,9 @@ type session struct {
 	ledger ledger
 
 	untouched bool      // the latest statement has failed before anything of it was executed
+	fresh     bool      // the connection knows the schema for certain
 	current   statement // is executed, and neither kept nor anybody else's
-	guests    knowledge // of the program's own code on the connection
+	guests    knowledge // of functions that are the program's own
 	words     schemaWords
 	files     []string // the databases that were there when the connection was opened
 }
@@ -79,7 +81,7 @@ func (s *session) Close() {
 }
 
 func (s *session) Alone(c *groupcommit.Call) (driver.Result, error) {
-	if c.Context().Done() == nil { // or else the driver takes another goroutine, whose panic ends the program
+	if s.hasGuests() && c.Context().Done() == nil { // or else the driver takes another goroutine, whose panic ends the program
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 	}
@@ -141,11 +143,9 @@ func (s *session) once(ctx context.Context, c *groupcommit.Call, counts func(dri
 	s.current = st
 	res, err := st.ExecContext(ctx, c.Args)
 	s.current = nil
-	closed := st.Close()
+	st.Close() // an error, of a deferred foreign key, the driver's Exec keeps to itself, too
 	if err == nil && counts != nil {
-		if err = closed; err == nil {
-			return counts(res)
-		}
+		return counts(res)
 	}
 	return res, err
 }
@@ -184,7 +184,7 @@ func (s *session) direct(ctx context.Context, c *groupcommit.Call) (driver.Resul
 		return res, nil
 	}
 	prepared, inputs := s.prepares(c.Query)
-	if !prepared && isOutdated(err) && s.refresh() {
+	if !prepared && s.mayBeOutdated(err) && s.refresh() {
 		if prepared, inputs = s.prepares(c.Query); prepared {
 			if res, err = groupcommit.ExecOn(ctx, s.conn, c); err == nil {
 				return res, nil
@@ -212,7 +212,7 @@ func (s *session) prepare(ctx context.Context, query string) (statement, error) 
 		return nil, nil
 	}
 	prepared, err := p.PrepareContext(ctx, query)
-	if isOutdated(err) && s.refresh() {
+	if s.mayBeOutdated(err) && s.refresh() {
 		prepared, err = p.PrepareContext(ctx, query)
 	}
 	if err != nil {

@@ -8,10 +8,23 @@
 //
 // # What a group is
 //
-// BEGIN IMMEDIATE, the calls, COMMIT. A call that fails leaves the transaction open, with what the statement's conflict
-// clause says of its rows, just as it would have been by itself; its caller gets the error and the others go on. Where an
+// BEGIN IMMEDIATE, the calls, COMMIT. A call that fails leaves of its rows what it would have left by itself: nothing, or with
+// OR FAIL those before the error. Its caller gets the error and the others go on. Where SQLite does not undo a
+// failed statement of a transaction by itself (a STRICT column's type, an overflow, an error of a function), the group runs
+// again with savepoints, and the statement has one for a while in later groups. Where an
 // error ends the transaction (RAISE(ROLLBACK), ON CONFLICT ROLLBACK, a full disk), nothing of the group is left, and it runs
 // again around the culprit, in the same order. Where COMMIT fails (a deferred foreign key), each call runs alone.
+//
+// An I/O error of COMMIT may come when the transaction is committed already: with the journal modes TRUNCATE, PERSIST
+// and MEMORY, with DELETE and synchronous=EXTRA, and where files are attached. The callers then get a
+// [groupcommit.OutcomeUnknownError]; calls with ids find out for themselves. With WAL, and with DELETE below EXTRA, such
+// an error says that nothing was committed.
+//
+// With journal_mode=OFF nothing can be rolled back. There is no group then, which is logged once, and no call can have an id.
+//
+// A function of the program's that panics, or calls runtime.Goexit, in a group or in an Exec by itself does so in its
+// caller's goroutine. The connection is closed, because the panic has left it locked. A database in memory is gone with
+// it.
 //
 // # Who writes
 //
