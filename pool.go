@@ -106,6 +106,11 @@ type lease struct {
 // turns out to be stale is replaced.
 func (p *pool) borrow(ctx context.Context, writing bool) (l lease, err error) {
 	p.busy.Add(1)
+	defer func() { // also of a panic, in a hook of the program's
+		if l.physical == nil {
+			p.left()
+		}
+	}()
 	if p.kept.Load() > 0 && (writing || p.Stats().Idle == 0) {
 		if l, ok := p.takeWarm(ctx); ok {
 			return l, nil
@@ -126,7 +131,6 @@ func (p *pool) borrow(ctx context.Context, writing bool) (l lease, err error) {
 		}
 	}
 	if err != nil {
-		p.left()
 		return lease{}, err
 	}
 	return l, nil
@@ -220,9 +224,14 @@ func (l lease) drop() {
 }
 
 // handOver ends the lease of who has opened the database for a caller, and keeps the connection for that caller's own
-// use, which comes next. It is nobody else's: hooks have seen the caller's context.
+// use, which comes next. It is nobody else's: hooks have seen the caller's context. Where the number of connections is
+// bounded it is given back: the caller's use may never come, or wait for somebody who waits for this very connection.
 func (l lease) handOver(ctx context.Context) {
 	p := l.pool
+	if p.lent || p.Stats().MaxOpenConnections > 0 {
+		l.giveBack(false)
+		return
+	}
 	l.ctx = ctx
 	p.mu.Lock()
 	p.warm = append(p.warm, l)
