@@ -179,12 +179,15 @@ func (c *conn) use(ctx context.Context, traits *Traits, t *text) error {
 }
 
 func (c *conn) borrow(ctx context.Context) (err error) {
-	if c.physical == nil {
-		if c.lease, err = c.db.pool.borrow(ctx, c.hasTurn); err != nil {
-			c.lease = lease{}
+	if c.physical != nil {
+		return nil
+	}
+	defer func() { // also of a panic, in a hook of the program's
+		if c.physical == nil {
 			c.after(nil)
 		}
-	}
+	}()
+	c.lease, err = c.db.pool.borrow(ctx, c.hasTurn)
 	return err
 }
 
