@@ -169,12 +169,10 @@ func (c *conn) use(ctx context.Context, traits *Traits, t *text) error {
 	switch {
 	case t.Class == sqltext.Control || t.Class == sqltext.Session && traits.OneConn:
 		c.control = true
-	case t.Class == sqltext.Session:
-		if t.settings != nil && c.uses == 1 {
-			c.set, c.onlyBy = t.settings, !c.bound
-		}
-		c.bound = true
+	case t.settings != nil && c.uses == 1 && c.session.Idle(): // one in a transaction is its connection's
+		c.set, c.onlyBy = t.settings, !c.bound
 	}
+	c.bound = c.bound || t.Class == sqltext.Session && !traits.OneConn
 	return nil
 }
 
