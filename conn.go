@@ -216,12 +216,13 @@ func (c *conn) mayWrite(ctx context.Context, traits *Traits, t *text) error {
 		return nil
 	case traits.OneConn:
 		return c.takeTurn(ctx)
-	case t.tentative || t.query == "":
-		return nil
 	}
 	inTx := c.transacting()
-	if !inTx {
+	if !inTx { // the one before may have ended by text
 		c.forgetTx()
+	}
+	if t.tentative || t.query == "" {
+		return nil
 	}
 	defer func() { c.began = inTx }()
 	if t.Write {
