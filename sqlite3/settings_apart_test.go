@@ -1,9 +1,12 @@
 package sqlite3_test
 
 import (
+	"database/sql/driver"
+	"slices"
 	"testing"
 	"time"
 
+	"github.com/groupcommit/groupcommit"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -71,4 +74,17 @@ func TestTheLatestBusyTimeoutIsHowLongACallWaits(t *testing.T) {
 	release()
 	<-done
 	require.NoError(t, call.err)
+}
+
+func TestASettingOnAConnThatIsUsedByRawIsThatConnsOwn(t *testing.T) {
+	db := ours(t, dsnOf(t, "&_fk=1"))
+	c, err := db.Conn(background)
+	require.NoError(t, err)
+	_, err = c.ExecContext(background, "PRAGMA foreign_keys = OFF")
+	require.NoError(t, err)
+	require.NoError(t, groupcommit.Raw(background, c, func(driver.Conn) error { return nil }))
+	require.NoError(t, c.Close())
+	values := everywhere(t, db, "PRAGMA foreign_keys")
+	slices.Sort(values)
+	assert.Equal(t, append([]string{"0"}, times(4, "1")...), values)
 }
