@@ -31,9 +31,10 @@ type pool struct {
 	lent       bool // connections are another pool's; written once, with openWrites
 	openWrites bool // a connection is opened in the writer's turn, which those have who borrow for writing; written once
 
-	mu    sync.Mutex // guards the rest
-	spare int        // connections that may be kept warm
-	warm  []lease
+	mu      sync.Mutex // guards the rest
+	spare   int        // connections that may be kept warm
+	warm    []lease
+	watched bool // somebody will look for those that are kept for too long
 }
 
 // warmFor bounds how long a connection is kept from the inner pool, which looks after lifetimes.
@@ -178,6 +179,37 @@ func (p *pool) cool() {
 	}
 }
 
+// watch has what is kept go back after warmFor also where somebody is busy for ever, with a connection of his own, and
+// nobody else. The mutex is the caller's.
+func (p *pool) watch() {
+	if !p.watched {
+		p.watched = true
+		time.AfterFunc(warmFor, p.coolOld)
+	}
+}
+
+func (p *pool) coolOld() {
+	p.mu.Lock()
+	var old, young []lease
+	for _, l := range p.warm {
+		if time.Since(l.since) < warmFor {
+			young = append(young, l)
+		} else {
+			old = append(old, l)
+		}
+	}
+	p.warm = young
+	p.kept.Add(-int64(len(old)))
+	p.watched = false
+	if len(young) > 0 {
+		p.watch()
+	}
+	p.mu.Unlock()
+	for _, l := range old {
+		l.pooled.Close()
+	}
+}
+
 // Close closes the idle connections. Those in use are closed when they come back.
 func (p *pool) Close() error {
 	p.cool()
@@ -204,6 +236,7 @@ func (p *pool) keep(l lease) lease {
 		return l
 	}
 	p.warm = append(p.warm, l)
+	p.watch()
 	if len(p.warm) <= p.spare {
 		p.kept.Add(1)
 		return lease{}
@@ -235,6 +268,7 @@ func (l lease) handOver(ctx context.Context) {
 	l.ctx = ctx
 	p.mu.Lock()
 	p.warm = append(p.warm, l)
+	p.watch()
 	p.kept.Add(1)
 	p.mu.Unlock()
 	p.busy.Add(-1)
