@@ -169,22 +169,23 @@ func (c *conn) use(ctx context.Context, traits *Traits, t *text) error {
 	switch {
 	case t.Class == sqltext.Control || t.Class == sqltext.Session && traits.OneConn:
 		c.control = true
-	case t.Class == sqltext.Session:
-		if t.settings != nil && c.uses == 1 {
-			c.set, c.onlyBy = t.settings, !c.bound
-		}
-		c.bound = true
+	case t.settings != nil && c.uses == 1 && c.session.Idle(): // one in a transaction is its connection's
+		c.set, c.onlyBy = t.settings, !c.bound
 	}
+	c.bound = c.bound || t.Class == sqltext.Session && !traits.OneConn
 	return nil
 }
 
 func (c *conn) borrow(ctx context.Context) (err error) {
-	if c.physical == nil {
-		if c.lease, err = c.db.pool.borrow(ctx, c.hasTurn); err != nil {
-			c.lease = lease{}
+	if c.physical != nil {
+		return nil
+	}
+	defer func() { // also of a panic, in a hook of the program's
+		if c.physical == nil {
 			c.after(nil)
 		}
-	}
+	}()
+	c.lease, err = c.db.pool.borrow(ctx, c.hasTurn)
 	return err
 }
 
@@ -215,12 +216,13 @@ func (c *conn) mayWrite(ctx context.Context, traits *Traits, t *text) error {
 		return nil
 	case traits.OneConn:
 		return c.takeTurn(ctx)
-	case t.tentative || t.query == "":
-		return nil
 	}
 	inTx := c.transacting()
-	if !inTx {
+	if !inTx { // the one before may have ended by text
 		c.forgetTx()
+	}
+	if t.tentative || t.query == "" {
+		return nil
 	}
 	defer func() { c.began = inTx }()
 	if t.Write {

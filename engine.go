@@ -130,9 +130,9 @@ type Resolver interface {
 
 // A Refresher is a [Session] whose traits a setting can change.
 type Refresher interface {
-	// Refresh returns the database's traits as they are after the program has made a setting on the session's connection.
+	// Refresh returns the database's traits as they are after the program has made a setting, of that name in lower case, on the session's connection.
 	// Nothing but Busy and BusyWait may differ from those that it is given.
-	Refresh(Traits) Traits
+	Refresh(t Traits, setting string) Traits
 }
 
 // A Moder is an [Engine] that chooses how groups are committed. One that is none has the mode Transaction.

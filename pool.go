@@ -31,9 +31,10 @@ type pool struct {
 	lent       bool // connections are another pool's; written once, with openWrites
 	openWrites bool // a connection is opened in the writer's turn, which those have who borrow for writing; written once
 
-	mu    sync.Mutex // guards the rest
-	spare int        // connections that may be kept warm
-	warm  []lease
+	mu      sync.Mutex // guards the rest
+	spare   int        // connections that may be kept warm
+	warm    []lease
+	watched bool // somebody will look for those that are kept for too long
 }
 
 // warmFor bounds how long a connection is kept from the inner pool, which looks after lifetimes.
@@ -106,6 +107,11 @@ type lease struct {
 // turns out to be stale is replaced.
 func (p *pool) borrow(ctx context.Context, writing bool) (l lease, err error) {
 	p.busy.Add(1)
+	defer func() { // also of a panic, in a hook of the program's
+		if l.physical == nil {
+			p.left()
+		}
+	}()
 	if p.kept.Load() > 0 && (writing || p.Stats().Idle == 0) {
 		if l, ok := p.takeWarm(ctx); ok {
 			return l, nil
@@ -126,7 +132,6 @@ func (p *pool) borrow(ctx context.Context, writing bool) (l lease, err error) {
 		}
 	}
 	if err != nil {
-		p.left()
 		return lease{}, err
 	}
 	return l, nil
@@ -174,6 +179,37 @@ func (p *pool) cool() {
 	}
 }
 
+// watch has what is kept go back after warmFor also where somebody is busy for ever, with a connection of his own, and
+// nobody else. The mutex is the caller's.
+func (p *pool) watch() {
+	if !p.watched {
+		p.watched = true
+		time.AfterFunc(warmFor, p.coolOld)
+	}
+}
+
+func (p *pool) coolOld() {
+	p.mu.Lock()
+	var old, young []lease
+	for _, l := range p.warm {
+		if time.Since(l.since) < warmFor {
+			young = append(young, l)
+		} else {
+			old = append(old, l)
+		}
+	}
+	p.warm = young
+	p.kept.Add(-int64(len(old)))
+	p.watched = false
+	if len(young) > 0 {
+		p.watch()
+	}
+	p.mu.Unlock()
+	for _, l := range old {
+		l.pooled.Close()
+	}
+}
+
 // Close closes the idle connections. Those in use are closed when they come back.
 func (p *pool) Close() error {
 	p.cool()
@@ -200,6 +236,7 @@ func (p *pool) keep(l lease) lease {
 		return l
 	}
 	p.warm = append(p.warm, l)
+	p.watch()
 	if len(p.warm) <= p.spare {
 		p.kept.Add(1)
 		return lease{}
@@ -220,12 +257,18 @@ func (l lease) drop() {
 }
 
 // handOver ends the lease of who has opened the database for a caller, and keeps the connection for that caller's own
-// use, which comes next. It is nobody else's: hooks have seen the caller's context.
+// use, which comes next. It is nobody else's: hooks have seen the caller's context. Where the number of connections is
+// bounded it is given back: the caller's use may never come, or wait for somebody who waits for this very connection.
 func (l lease) handOver(ctx context.Context) {
 	p := l.pool
+	if p.lent || p.Stats().MaxOpenConnections > 0 {
+		l.giveBack(false)
+		return
+	}
 	l.ctx = ctx
 	p.mu.Lock()
 	p.warm = append(p.warm, l)
+	p.watch()
 	p.kept.Add(1)
 	p.mu.Unlock()
 	p.busy.Add(-1)

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -188,4 +189,22 @@ func TestAProgramOfPromisesAloneKeepsItsConnection(t *testing.T) {
 		require.NoError(t, err)
 	}
 	assert.Equal(t, 1, f.count("open"))
+}
+
+// A LISTEN, say, keeps its connection for as long as the program runs.
+func TestWhoIsBusyForEverKeepsNoIdleConnectionFromThePool(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		d, err := databaseOf(f.usedDB(t))
+		require.NoError(t, err)
+		p := d.pool
+		forever, writer := take(t, p, false), take(t, p, true)
+		writer.giveBack(true)
+		require.Equal(t, int64(1), p.kept.Load())
+		time.Sleep(2 * warmFor)
+		synctest.Wait()
+		assert.Zero(t, p.kept.Load())
+		assert.Equal(t, 1, p.Stats().Idle, "lifetimes hold for it")
+		forever.giveBack(false)
+	})
 }

@@ -52,6 +52,7 @@ func (c *conn) raws(ctx context.Context) (driver.Conn, error) {
 	if err := c.use(ctx, traits, &text{}); err != nil {
 		return nil, err
 	}
+	c.count() // a setting is not all that c is used for
 	if !traits.OneConn {
 		c.bound = true
 	}

@@ -3,6 +3,7 @@ package groupcommit
 import (
 	"context"
 	"database/sql/driver"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -31,20 +32,21 @@ func (s *settings) add(new []sqltext.Setting, p *physical) {
 	before := s.version.Load()
 	v := before
 	for _, n := range new {
-		v++
-		for i := range s.made {
-			if s.made[i].Name == n.Name {
-				s.made = append(s.made[:i], s.made[i+1:]...)
-				break
-			}
+		i := slices.IndexFunc(s.made, func(m madeSetting) bool { return m.Name == n.Name })
+		if i < 0 && n.InFile {
+			continue // nobody has been told anything else
 		}
+		if i >= 0 {
+			s.made = slices.Delete(s.made, i, i+1)
+		}
+		v++
 		s.made = append(s.made, madeSetting{n, v})
+		p.db.refresh(p, n.Name)
 	}
 	s.version.Store(v)
 	if p.settings == before { // or else it is to catch up with all of them, in their order
 		p.settings = v
 	}
-	p.db.refresh(p)
 }
 
 // since returns the settings that are newer than a version.
@@ -62,7 +64,7 @@ func (s *settings) since(version int64) (texts []string, now int64) {
 // catchUp makes the settings that a physical connection does not have yet.
 func (p *physical) catchUp(ctx context.Context) {
 	p.unset = nil
-	if p.settings == p.db.shared.version.Load() {
+	if p.settings == p.db.shared.version.Load() || !p.session.Idle() { // some have no effect in a transaction
 		return
 	}
 	texts, version := p.db.shared.since(p.settings)
@@ -80,12 +82,12 @@ func setOn(ctx context.Context, c driver.Conn, text string) error {
 	return err
 }
 
-// refresh learns from a physical connection what the settings have changed of the database's traits.
-func (d *database) refresh(p *physical) {
+// refresh learns from a physical connection what a setting has changed of the database's traits.
+func (d *database) refresh(p *physical, setting string) {
 	r, ok := p.session.(Refresher)
 	if !ok {
 		return
 	}
-	t := r.Refresh(*d.traits.Load())
+	t := r.Refresh(*d.traits.Load(), setting)
 	d.traits.Store(&t)
 }

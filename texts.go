@@ -22,7 +22,7 @@ type texts struct {
 type text struct {
 	sqltext.Statement
 	query     string
-	settings  []sqltext.Setting // that are all it does to the session
+	settings  []sqltext.Setting // if they are all that it does to the session
 	tentative bool              // it begins or ends a transaction, and writes nothing by itself
 	savepoint bool              // it does no more than make a savepoint, or go back to one
 	pragma    bool              // it is one PRAGMA
@@ -43,10 +43,10 @@ func (ts *texts) get(dialect sqltext.Dialect, query string) *text {
 	if t == nil {
 		s := sqltext.Classify(dialect, query)
 		t = &text{Statement: s, query: query, inputs: unprepared}
-		switch s.Class {
-		case sqltext.Control:
+		if s.Class == sqltext.Control {
 			t.tentative, t.savepoint = tentative(query), savepoint(query)
-		case sqltext.Session:
+		}
+		if s.Sets {
 			if made, only := sqltext.Settings(dialect, query); only {
 				t.settings = made
 			}

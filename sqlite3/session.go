@@ -6,7 +6,6 @@ import (
 	"errors"
 	"runtime"
 	"strings"
-	"time"
 
 	"github.com/groupcommit/groupcommit"
 	"github.com/groupcommit/groupcommit/internal/lru"
@@ -30,7 +29,6 @@ type session struct {
 	rows   bool                  // every statement may have rows
 	counts bool                  // every statement that writes has one
 	kept   *lru.Cache[statement] // nil for a text that the driver's Exec must run
-	busy   time.Duration         // the busy timeout, as it was last seen
 	inTurn func(*groupcommit.Call) (driver.Result, error)
 	own    ownStatements
 	ledger ledger

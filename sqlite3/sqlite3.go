@@ -47,7 +47,7 @@
 // A PRAGMA that sets something for its connection, such as foreign_keys or synchronous, holds for every physical
 // connection of the sql.DB from then on if it is executed by the sql.DB's own methods: those that are idle get it before
 // they are used again. One that is executed on a sql.Conn is that sql.Conn's, unless it was all that the sql.Conn was used for;
-// one in a transaction is the connection's that the transaction is on.
+// one in a transaction, or of a database that is attached by ATTACH, is the connection's that it is executed on.
 //
 // Databases in memory, temporary ones and those with cache=shared have exactly one physical connection, which
 // everything shares.
@@ -123,7 +123,6 @@ func (engine) Open(ctx context.Context, conn driver.Conn, s groupcommit.Settings
 	}
 	t := traits(lite.GetFilename("main"), s.DSN, time.Duration(busy)*time.Millisecond)
 	session := newSession(conn, lite, t, counts != 0, files)
-	session.busy = time.Duration(busy) * time.Millisecond
 	if s.Promises && session.unprotected() {
 		return nil, errUnprotected("option promises")
 	}
@@ -166,12 +165,11 @@ func busyWait(busy time.Duration, chosen bool) time.Duration {
 }
 
 // Refresh makes a session a groupcommit.Refresher: PRAGMA busy_timeout.
-func (s *session) Refresh(t groupcommit.Traits) groupcommit.Traits {
-	ms, err := number(s.lite, "PRAGMA busy_timeout")
-	busy := time.Duration(ms) * time.Millisecond
-	if err == nil && busy != s.busy {
-		s.busy = busy
-		t.BusyWait = busyWait(busy, true)
+func (s *session) Refresh(t groupcommit.Traits, setting string) groupcommit.Traits {
+	if strings.TrimPrefix(setting, "main.") == "busy_timeout" {
+		if ms, err := number(s.lite, "PRAGMA busy_timeout"); err == nil {
+			t.BusyWait = time.Duration(ms) * time.Millisecond
+		}
 	}
 	return t
 }

@@ -13,6 +13,7 @@ func Classify(d Dialect, query string) Statement {
 		class   Class
 		effects effect
 		session bool
+		sets    bool
 		control int  // how many of the statements are Control
 		tail    = -1 // behind the first semicolon
 		opaque  bool
@@ -30,6 +31,7 @@ func Classify(d Dialect, query string) Statement {
 		count++
 		effects |= s.effects
 		session = session || class == Session
+		sets = sets || s.setting != ""
 		opaque = opaque || s.mute
 		if class == Control {
 			control++
@@ -58,6 +60,7 @@ func Classify(d Dialect, query string) Statement {
 		Write:     class != Read || effects&writes != 0,
 		Returning: s.returning,
 		Empty:     count == 0,
+		Sets:      sets,
 		Schema:    !(class == Batch || class == Read || class == Control && control == count && !s.odd),
 	}
 }

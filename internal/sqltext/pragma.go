@@ -75,8 +75,14 @@ func (s *scanner) pragma() Class {
 		return Session
 	case kind == persistent, kind == action:
 		return Unknown
-	case name == "journal_mode" && (strings.EqualFold(value, "wal") || strings.EqualFold(value, "delete")):
-		return Unknown
+	case schema != "" && schema != "main":
+		return Session // of a database that is attached to this connection
+	case name == "journal_mode":
+		s.setting = name
+		if strings.EqualFold(value, "wal") || strings.EqualFold(value, "delete") {
+			s.inFile = true
+			return Unknown
+		}
 	case kind == setting:
 		s.setting = name
 		if schema != "" {
@@ -90,10 +96,13 @@ func (s *scanner) pragma() Class {
 type Setting struct {
 	Name string // in lower case, behind its schema if that is given
 	Text string // the whole statement
+	// InFile says that the file tells every session, except those that have been told something else. Its statement need
+	// not be one of class Session.
+	InFile bool
 }
 
-// Settings returns the settings that a text of class Session makes, in their order. only says that they are all that makes
-// it one: nothing else in it is of the session, and no transaction is begun or ended.
+// Settings returns the settings that a text makes, in their order. only says that nothing else in it is of the session, and
+// no transaction is begun or ended.
 func Settings(d Dialect, query string) (made []Setting, only bool) {
 	if d != SQLite {
 		return nil, false
@@ -108,13 +117,10 @@ func Settings(d Dialect, query string) (made []Setting, only bool) {
 		s.begin()
 		start := s.tok.start
 		switch class := s.statement(); {
-		case class == Control:
+		case s.setting != "":
+			made = append(made, Setting{s.setting, query[start:s.tok.start], s.inFile})
+		case class == Control, class == Session:
 			only = false
-		case class != Session:
-		case s.setting == "":
-			only = false
-		default:
-			made = append(made, Setting{s.setting, query[start:s.tok.start]})
 		}
 	}
 	return made, only && !s.torn && len(made) > 0

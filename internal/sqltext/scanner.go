@@ -22,6 +22,7 @@ type scanner struct {
 	mute       bool    // the body of a routine: it is not executed now
 	target     bool    // tok belongs to the name of a table, after INTO or in WITH
 	naming     bool    // the next token does
+	inFile     bool    // the setting is in the file
 	setting    string  // the name of the setting that it makes for the session; "" if it makes none
 }
 

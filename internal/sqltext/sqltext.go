@@ -77,6 +77,8 @@ type Statement struct {
 	// Schema says that the text may change what a prepared statement means. It is true for all that is not Batch, not
 	// Read and not purely transaction control.
 	Schema bool
+	// Sets says that [Settings] may find some in the text.
+	Sets bool
 	// Empty says that there is no statement in the text.
 	Empty bool
 }
