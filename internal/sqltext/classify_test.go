@@ -314,7 +314,9 @@ func TestWhatElseAStatementSays(t *testing.T) {
 		{SQLite, "BEGIN; CREATE TABLE t (a); COMMIT", Statement{Class: Control, Write: true, Schema: true}},
 		{SQLite, "\uFEFFBEGIN", Statement{Class: Control, Write: true, Schema: true}},
 		{SQLite, "CREATE TABLE t (a)", Statement{Class: Unknown, Write: true, Schema: true}},
-		{SQLite, "PRAGMA foreign_keys = 1", Statement{Class: Session, Write: true, Schema: true}},
+		{SQLite, "PRAGMA foreign_keys = 1", Statement{Class: Session, Write: true, Schema: true, Sets: true}},
+		{SQLite, "PRAGMA y.foreign_keys = 1", Statement{Class: Session, Write: true, Schema: true}},
+		{SQLite, "PRAGMA journal_mode = WAL", Statement{Class: Unknown, Write: true, Schema: true, Sets: true}},
 		{SQLite, "PRAGMA foreign_keys", Statement{Class: Read}},
 		{SQLite, "", Statement{Class: Unknown, Write: true, Schema: true, Empty: true}},
 	} {
