@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql/driver"
 	"errors"
-	"time"
 
 	"github.com/groupcommit/groupcommit/internal/sqltext"
 )
@@ -110,7 +109,7 @@ func (c *conn) QueryContext(ctx context.Context, query string, args []driver.Nam
 			return nil, err
 		}
 	}
-	defer c.abandon(c.physical == nil)()
+	defer c.abandon(!c.holds())()
 	if err := c.use(ctx, traits, t); err != nil {
 		return nil, err
 	}
@@ -161,6 +160,10 @@ func (c *conn) use(ctx context.Context, traits *Traits, t *text) error {
 	if err := c.borrow(ctx); err != nil {
 		return err
 	}
+	if c.unset != nil { // of one that is bound: nothing runs without the program's settings
+		c.after(nil)
+		return c.unset
+	}
 	if t.query != "" {
 		c.count()
 	}
@@ -174,149 +177,6 @@ func (c *conn) use(ctx context.Context, traits *Traits, t *text) error {
 	}
 	c.bound = c.bound || t.Class == sqltext.Session && !traits.OneConn
 	return nil
-}
-
-func (c *conn) borrow(ctx context.Context) (err error) {
-	if c.physical != nil {
-		return nil
-	}
-	defer func() { // also of a panic, in a hook of the program's
-		if c.physical == nil {
-			c.after(nil)
-		}
-	}()
-	c.lease, err = c.db.pool.borrow(ctx, c.hasTurn)
-	return err
-}
-
-// manyUses is for how many statements in a row a conn has to be used for the program's pool to be taken for one that keeps
-// conns, where a wrapper above us does not show what that pool does.
-const manyUses = 16
-
-// count counts a statement.
-func (c *conn) count() {
-	if c.uses++; c.back || c.uses == manyUses {
-		c.used()
-	}
-}
-
-// used is called when the program's pool has kept c.
-func (c *conn) used() {
-	c.back = false
-	if c.programs {
-		c.db.pool.mayKeep()
-	}
-}
-
-// mayWrite takes the writer's turn for a statement, if it writes or if that is to be expected of its transaction. One that
-// begins a transaction by text does not need it yet.
-func (c *conn) mayWrite(ctx context.Context, traits *Traits, t *text) error {
-	switch {
-	case c.db.writer == nil:
-		return nil
-	case traits.OneConn:
-		return c.takeTurn(ctx)
-	}
-	inTx := c.transacting()
-	if !inTx { // the one before may have ended by text
-		c.forgetTx()
-	}
-	if t.tentative || t.query == "" {
-		return nil
-	}
-	defer func() { c.began = inTx }()
-	if t.Write {
-		if c.first != "" {
-			c.db.readers.ended(c.first, true)
-			c.first = ""
-		}
-		return c.takeTurn(ctx)
-	}
-	if !inTx || c.began || c.hasTurn || c.readOnly {
-		return nil
-	}
-	c.first = t.query
-	yes, enough := c.db.readers.likely(t.query)
-	if yes {
-		return nil
-	}
-	return c.expectTurn(ctx, enough)
-}
-
-// transacting reports that a transaction is open.
-func (c *conn) transacting() bool { return c.inTx || c.control && !c.session.Idle() }
-
-// forgetTx is called when no transaction is open any more.
-func (c *conn) forgetTx() {
-	if c.first != "" {
-		c.db.readers.ended(c.first, false)
-	}
-	c.began, c.readOnly, c.first = false, false, ""
-}
-
-// takeTurn takes the writer's turn, or makes sure of the one that c has. A transaction that has executed something without
-// a turn, or has lost it, does not wait for one: it may hold a lock or a snapshot that the writer needs to be rid of, so the
-// database is to say what the plain driver would have heard.
-func (c *conn) takeTurn(ctx context.Context) error {
-	w := c.db.writer
-	if w == nil || c.hasTurn && w.firm(c.turn) {
-		return nil
-	}
-	if c.turn == nil {
-		c.turn = newTurn()
-	}
-	if c.began && c.transacting() {
-		c.hasTurn = w.takeFree(c.turn)
-		return nil
-	}
-	err := c.db.takeTurn(ctx, c.turn, nil, time.Now())
-	c.hasTurn = err == nil
-	return err
-}
-
-// expectTurn takes the writer's turn for a transaction that may write later, until enough is closed.
-func (c *conn) expectTurn(ctx context.Context, enough <-chan struct{}) error {
-	if c.turn == nil {
-		c.turn = newTurn()
-	}
-	err := c.db.takeTurn(ctx, c.turn, enough, time.Now())
-	c.hasTurn = err == nil // perhaps in vain; it is then one that was overtaken
-	return err
-}
-
-// after a statement, the turn ends if nothing that was begun is still open.
-func (c *conn) after(t *text) {
-	if t != nil && (t.Schema || t.Class == sqltext.Control) {
-		c.altered = c.altered || t.Schema // and a rollback may take it back
-		c.alteredNow()
-		c.db.texts.forget()
-	}
-	if !c.hasTurn || c.inTx || c.rows > 0 {
-		return
-	}
-	switch {
-	case c.physical == nil:
-		c.leaveTurn()
-	case !c.session.Idle():
-	case c.db.traits.Load().OneConn:
-		c.giveBack() // everybody else needs it
-	default:
-		c.leaveTurn()
-	}
-}
-
-// alteredNow counts a change of the schema, or the end of a transaction that has made one.
-func (c *conn) alteredNow() {
-	if c.altered {
-		c.db.altered.Add(1)
-	}
-}
-
-func (c *conn) leaveTurn() {
-	if c.hasTurn {
-		c.db.writer.leave(c.turn)
-		c.hasTurn = false
-	}
 }
 
 // queried ends a query that gave rows or err. Rows that have begun under the turn keep it while there may be more to come,
@@ -390,109 +250,8 @@ func (c *conn) ResetSession(ctx context.Context) error {
 		return err
 	}
 	c.catchUp(ctx)
-	return c.unset
+	return nil
 }
-
-// release gives the physical connection back, unless something ties it to c.
-func (c *conn) release() {
-	if c.physical == nil {
-		c.uses = 0
-		return
-	}
-	c.makeKnown()
-	c.uses = 0
-	idle := c.session.Idle()
-	c.inTx, c.rows = false, 0
-	switch {
-	case c.bound || c.control && !idle:
-		c.after(nil)
-		return
-	case !idle && (c.suspect || c.db.writer != nil):
-		c.discard()
-		return
-	case c.retains():
-		for _, s := range c.stmts {
-			s.detach(true)
-		}
-		l := c.forgetLease()
-		l.conn.leaveTurn()
-		c.retain(l.lease)
-		return
-	}
-	c.giveBack()
-}
-
-// retains reports that it is not known whether the program's pool keeps c.
-func (c *conn) retains() bool { return c.programs && !c.db.pool.keeps.Load() }
-
-func (c *conn) retain(l lease) { c.lease, c.retained = l, true }
-
-// takeRetained returns the lease that has been retained, if there is one.
-func (c *conn) takeRetained() (l lease, ok bool) {
-	if !c.retained {
-		return lease{}, false
-	}
-	l, c.lease, c.retained = c.lease, lease{}, false
-	return l, true
-}
-
-// makeKnown has a setting hold for every physical connection, if it was all that c was taken for: then it was made by
-// db.Exec. On a sql.Conn, or in a transaction, it is that one's.
-func (c *conn) makeKnown() {
-	if c.set == nil {
-		return
-	}
-	if c.uses == 1 && !c.bad {
-		c.db.shared.add(c.set, c.physical)
-		if c.onlyBy {
-			c.bound = false
-		}
-	}
-	c.set, c.onlyBy = nil, false
-}
-
-func (c *conn) giveBack() {
-	for _, s := range c.stmts {
-		s.detach(true)
-	}
-	c.forgetLease().giveBack()
-}
-
-// discard closes the physical connection with whatever is open on it. The only one of a database that lives in it is
-// rolled back instead, and kept if that helps.
-func (c *conn) discard() {
-	if t := c.db.traits.Load(); t.OneConn {
-		if !c.session.Idle() {
-			execOn(context.Background(), c.raw, "ROLLBACK", nil)
-		}
-		if c.session.Idle() {
-			c.giveBack()
-			return
-		}
-	}
-	for _, s := range c.stmts {
-		s.detach(false)
-	}
-	c.forgetLease().discard()
-}
-
-// forgetLease ends the lease and the turn. The connection must be given back first where the turn guards it.
-func (c *conn) forgetLease() endedLease {
-	c.forgetTx()
-	l := endedLease{c, c.lease, c.wrote}
-	c.stmts, c.lease, c.retained, c.set = nil, lease{}, false, nil
-	c.control, c.suspect, c.inTx, c.altered, c.rows, c.wrote = false, false, false, false, 0, false
-	return l
-}
-
-type endedLease struct {
-	conn *conn
-	lease
-	wrote bool
-}
-
-func (l endedLease) giveBack() { l.lease.giveBack(l.wrote); l.conn.leaveTurn() }
-func (l endedLease) discard()  { l.lease.discard(); l.conn.leaveTurn() }
 
 // Close is called when database/sql gives the conn up. If it still holds a physical connection, that one was bound,
 // retained or bad. Where one was bad, all that are older are taken for bad: database/sql tries two and then wants a new one.

@@ -107,7 +107,7 @@ func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driv
 			return nil, err
 		}
 	}
-	defer c.abandon(c.physical == nil)()
+	defer c.abandon(!c.holds())()
 	if err := s.use(ctx, traits); err != nil {
 		return nil, err
 	}
