@@ -88,8 +88,10 @@ func Writers(n int) Option {
 }
 
 // LockTimeout bounds how long a call may keep its group waiting for a lock that somebody else holds. A call that would
-// wait longer is taken out and waits alone, on a connection of its own, while the others commit. 0 means no bound but
-// the session's own; the default is 200 ms. Only PostgreSQL makes use of it.
+// wait longer is taken out and waits alone, on a connection of its own, while the others commit. Nothing is set on the
+// server for it: another connection, opened when a group has not been answered for so long, asks the server to cancel what
+// waits. 0 means no bound but the session's own, and no such connection; the default is 200 ms. Only PostgreSQL makes use
+// of it.
 func LockTimeout(d time.Duration) Option {
 	return forDatabase("locktimeout", func(l *limits) error {
 		if d < 0 || d > 24*time.Hour {

@@ -7,19 +7,24 @@ import (
 	"time"
 
 	"github.com/groupcommit/groupcommit"
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // each sends the requests by the autocommit pipeline, in two pieces:
 //
-//	loosen Sync
-//	(request Sync)... tighten Sync flush Sync
+//	Sync
+//	(loosen request Sync)... flush Sync
 //
 // The second waits for the answer to the first: what was sent into a connection that had died would be of unknown outcome.
 //
 // Each request is a transaction of its own and may fail by itself. They do not wait for the disk, because
-// synchronous_commit is off; the last transaction does, and with its record in the log all before it is on the disk. It
-// must write something, or it would have nothing to flush; and it comes whatever became of the requests.
+// synchronous_commit is off in each of them, and only there; the last transaction does, and with its record in the log all
+// before it is on the disk. It must write something, or it would have nothing to flush; and it comes whatever became of the
+// requests.
+//
+// Rejected: synchronous_commit for the session, and back again. Behind a pooler these are two sessions, of which the first is
+// left to strangers, whose commits do not wait for the disk.
 //
 // Every request is answered, or put off. An error says that the connection was lost before any of them was sent.
 func (s *session) each(ctx context.Context, requests []request) error {
@@ -30,18 +35,23 @@ func (s *session) each(ctx context.Context, requests []request) error {
 		return err
 	}
 	ready, err := s.prepare(ctx, requests)
+	if err != nil || s.ended {
+		s.ended = true
+		putOff(requests)
+		return err
+	}
+	loosen, tell, err := s.loosening(ctx)
 	if err != nil {
 		s.ended = true
 		return err
 	}
 	p := s.pg.PgConn().StartPipeline(ctx)
-	a := answers{session: s, p: p}
-	sendText(p, s.server.loosen(s.settings))
+	a := answers{session: s, p: p, tell: tell}
 	lost := p.Sync()
 	if lost == nil {
-		_, err, lost = a.one()
+		lost = a.sync()
 	}
-	if err != nil || lost != nil {
+	if lost != nil {
 		s.ended = true
 		p.Close()
 		putOff(requests)
@@ -49,17 +59,17 @@ func (s *session) each(ctx context.Context, requests []request) error {
 	}
 	sent := ready[:0]
 	for _, r := range ready {
-		if s.try(p, r) {
+		if s.try(p, r, func() { loosen(p) }) {
 			p.SendPipelineSync()
 			sent = append(sent, r)
 		}
 	}
-	sendText(p, s.server.tighten())
-	p.SendPipelineSync()
+	s.watch.begin(s.itself())
 	sendText(p, flush)
 	if err := p.Sync(); err != nil {
 		s.ended = true
 		p.Close()
+		s.watch.end(ctx)
 		if pgconn.SafeToRetry(err) {
 			return err
 		}
@@ -68,10 +78,14 @@ func (s *session) each(ctx context.Context, requests []request) error {
 	}
 	answered, flushed, lost := a.each(sent)
 	closeErr := p.Close()
+	hit := s.watch.end(ctx)
 	if lost != nil || closeErr != nil {
 		s.ended = true
 	}
-	unknown(sent[answered:], lost) // what was sent may still be executed
+	if hit && flushed { // it may have been what was cancelled
+		flushed = s.confirm(ctx) == nil
+	}
+	s.unanswered(sent[answered:], lost)
 	if open := succeeded(sent[:answered]); !flushed && len(open) > 0 && s.server.syncCommit != "off" {
 		if err := s.flushElsewhere(); err != nil {
 			unknown(open, errors.Join(lost, err))
@@ -125,18 +139,31 @@ func (v *server) flush(ctx context.Context, way *pgconn.Config) (same bool, err 
 	return string(res[0].Rows[0][2]) == "t", nil
 }
 
-// loosen and tighten are the statements before and after the requests.
-func (v *server) loosen(s groupcommit.Settings) string {
-	set := "SELECT set_config('synchronous_commit', 'off', false)"
-	if s.LockTimeout > 0 {
-		set += ", set_config('lock_timeout', " + quote(lockTimeout(s)) + ", false)"
-	}
-	return set
-}
+// loosen is the statement before each request, for its transaction only. As SET LOCAL it would be warned of in the server's log.
+const loosen = "SELECT set_config('synchronous_commit', 'off', true)"
 
-func (v *server) tighten() string {
-	return "SELECT set_config('synchronous_commit', " + quote(v.syncCommit) + ", false), set_config('lock_timeout', " +
-		quote(v.lockTimeout) + ", false)"
+// loosening returns what sends loosen. Behind a pooler it tells, too, who executes the transaction, and before that is over:
+// there is no other way to know what to watch.
+func (s *session) loosening(ctx context.Context) (send func(*pgconn.Pipeline), tell bool, err error) {
+	if s.watch.limit > 0 && !s.direct() {
+		return func(p *pgconn.Pipeline) {
+			sendText(p, loosen+", "+thisTransaction)
+			p.SendFlushRequest()
+		}, true, nil
+	}
+	var sd *pgconn.StatementDescription
+	if s.pg.Config().DefaultQueryExecMode == pgx.QueryExecModeCacheStatement {
+		if sd, err = s.describe(ctx, loosen, false); err != nil {
+			return nil, false, err
+		}
+	}
+	return func(p *pgconn.Pipeline) {
+		if sd == nil {
+			sendText(p, loosen)
+		} else {
+			p.SendQueryStatement(sd, nil, nil, nil)
+		}
+	}, false, nil
 }
 
 func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
@@ -147,12 +174,19 @@ func (a *answers) each(sent []request) (answered int, flushed bool, lost error) 
 	s := a.session
 	last := time.Now()
 	for _, r := range sent {
-		n, err, lost := a.one()
+		var n int64
+		err, lost := a.loosened()
+		loose := err == nil
+		if loose && lost == nil {
+			n, err, lost = a.one()
+		}
 		if err == nil && lost != nil {
 			return answered, false, lost
 		}
 		switch {
-		case blocked(err), transient(err):
+		case !loose: // it was not executed
+			r.call.Apart()
+		case s.watch.mayHaveHit(err), transient(err):
 			r.call.Apart() // it waits, or is tried again, by itself
 		case err != nil && len(r.call.Args) == 0:
 			r.call.Apart() // the plain driver sends it by the simple protocol, and some errors are different there
@@ -164,6 +198,7 @@ func (a *answers) each(sent []request) (answered int, flushed bool, lost error) 
 			r.call.Answer(result(n), nil)
 		}
 		now := time.Now()
+		s.watch.hear(now)
 		if r.sample {
 			s.memory.took(r.query, now.Sub(last), now)
 		}
@@ -178,15 +213,26 @@ func (a *answers) each(sent []request) (answered int, flushed bool, lost error) 
 			return answered, false, lost
 		}
 	}
+	s.watch.executed()
 	_, err, lost := a.one()
-	if err != nil {
-		s.ended = true // its settings are still ours
+	return answered, err == nil && lost == nil, lost
+}
+
+// loosened reads the answer to loosen. With an error of the server's own the transaction is over.
+func (a *answers) loosened() (err, lost error) {
+	if a.tell {
+		_, err = a.named()
+	} else {
+		_, _, err = a.next(false)
 	}
-	if lost == nil {
-		_, err, lost = a.one()
-		flushed = err == nil && lost == nil
+	switch {
+	case err == nil:
+		return nil, nil
+	case endsConnection(err):
+		return nil, err
 	}
-	return answered, flushed, lost
+	a.session.drop(loosen) // the server may have been told to forget it
+	return err, a.sync()
 }
 
 // one reads one transaction's answer, and the sync after it: before that, it has not been committed. err is the server's
@@ -211,6 +257,18 @@ func (a *answers) one() (n int64, err, lost error) {
 	}
 }
 
+// sync reads up to the end of a transaction.
+func (a *answers) sync() (lost error) {
+	for {
+		switch _, _, err := a.next(false); {
+		case errors.Is(err, errSynced):
+			return nil
+		case err != nil && endsConnection(err):
+			return err
+		}
+	}
+}
+
 // succeeded are the requests that have been committed. One that failed left nothing.
 func succeeded(answered []request) []request {
 	var ok []request
@@ -228,6 +286,24 @@ func putOff(requests []request) {
 	}
 }
 
+// unanswered answers the requests that the server has not answered. Where its process has said that it ends, it has executed
+// nothing of what was behind what it was at, which others may do. What it was at gets the server's word for it, as on the
+// plain driver. A pooler's word, or none, says nothing about what is still executed.
+func (s *session) unanswered(requests []request, lost error) {
+	switch {
+	case len(requests) == 0:
+	case ended(lost) && s.direct():
+		if asPg(lost).SeverityUnlocalized == "FATAL" {
+			requests[0].call.Answer(nil, lost)
+		} else { // it may have crashed after the commit
+			unknown(requests[:1], lost)
+		}
+		putOff(requests[1:])
+	default:
+		unknown(requests, lost)
+	}
+}
+
 func unknown(requests []request, err error) {
 	for _, r := range requests {
 		r.call.Answer(nil, &groupcommit.OutcomeUnknownError{Cause: err})
@@ -242,10 +318,4 @@ func (s *session) rollback(ctx context.Context) error {
 	_, err := s.pg.PgConn().Exec(ctx, "ROLLBACK").ReadAll()
 	s.failed, s.ended = false, err != nil
 	return err
-}
-
-// blocked reports that a call waited for a lock longer than its group allows.
-func blocked(err error) bool {
-	pg := asPg(err)
-	return pg != nil && pg.Code == "55P03"
 }

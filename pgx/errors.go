@@ -54,6 +54,9 @@ func endsConnection(err error) bool {
 	return !errors.As(err, &pg) || pg.SeverityUnlocalized != "ERROR" && pg.Severity != "ERROR"
 }
 
+// ended reports an error that the server's process sent last: it had not done what it was at, and does nothing more.
+func ended(err error) bool { return asPg(err) != nil && endsConnection(err) }
+
 var errLostResult = errors.New("groupcommit/pgx: the call was committed, but its result was lost with the connection")
 
 // lostResult is the result of a call that was committed for certain.

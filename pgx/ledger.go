@@ -1,6 +1,7 @@
 package pgx
 
 import (
+	"cmp"
 	"context"
 	"database/sql/driver"
 	"encoding/hex"
@@ -17,7 +18,7 @@ import (
 
 // ledgered is transaction for requests of which some have ids. It is sent in three pieces:
 //
-//	[ROLLBACK] BEGIN SET CONSTRAINTS head claim Flush
+//	[ROLLBACK] BEGIN SET CONSTRAINTS head Flush claim Flush
 //	[replays] request... Flush
 //	[correction] COMMIT Sync
 //
@@ -36,9 +37,7 @@ func (s *session) ledgered(ctx context.Context, requests []request) (out groupco
 	}
 	claim, err := s.describe(ctx, claimText, false)
 	if err != nil && asPg(err) != nil && !s.pg.IsClosed() {
-		if _, err := s.prepare(ctx, nil); err != nil { // the lock_timeout is the session's again
-			return s.refused(ctx, err), nil, -1
-		}
+		undone.Broken = s.ended
 		return undone, requests, -1
 	}
 	ready := requests
@@ -50,7 +49,9 @@ func (s *session) ledgered(ctx context.Context, requests []request) (out groupco
 	}
 	ready, c := claimsOf(ready)
 	p := s.pg.PgConn().StartPipeline(ctx)
+	s.watch.begin("")
 	head := s.begin(p)
+	p.SendFlushRequest() // the claim may wait for a lock, and what to watch must be known before
 	sendPrepared(p, claim, claimText, c.params())
 	claimed := time.Now()
 	a := answers{session: s, p: p, sent: ready, token: token{server: s.server}, failed: -1}
@@ -70,24 +71,29 @@ func (s *session) ledgered(ctx context.Context, requests []request) (out groupco
 		}
 	}
 	closeErr := p.Close()
+	hit := s.watch.end(ctx)
 	sent = a.sent
 	switch {
 	case err == nil && closeErr == nil:
-		return groupcommit.Outcome{Commit: a.commit}, sent, -1
+		return s.committed(ctx, a.commit, hit), sent, -1
 	case a.synced:
 		s.failed = s.pg.PgConn().TxStatus() != 'I'
+		undone.Broken = s.ended
 		if a.failed < 0 {
 			s.invalidate(claimText, err)
 			return undone, sent, -1
 		}
 		s.invalidate(sent[a.failed].query, err)
+		if s.ended {
+			s.stuck = sent[a.failed].call
+		}
 		return undone, sent, a.failed
 	}
 	s.ended = true
 	switch {
 	case a.failed >= 0:
 		return groupcommit.Outcome{Verdict: groupcommit.Refused, Err: driver.ErrBadConn, Broken: true}, sent, -1
-	case !committing && ctx.Err() != nil: // one call took all the time, or the claim did
+	case !committing && (ctx.Err() != nil || ended(err)): // one call took all the time, or ended the connection, or the claim did
 		if a.executing && a.answered < len(sent) {
 			s.stuck = sent[a.answered].call
 		}
@@ -98,7 +104,7 @@ func (s *session) ledgered(ctx context.Context, requests []request) (out groupco
 		out.Broken = true
 		return out, sent, -1
 	}
-	out = groupcommit.Outcome{Verdict: groupcommit.Unknown, Culprit: -1, Err: errors.Join(err, closeErr), Broken: true}
+	out = groupcommit.Outcome{Verdict: groupcommit.Unknown, Culprit: -1, Err: cmp.Or(err, closeErr), Broken: true}
 	if a.token.xid != "" {
 		out.Token = a.token
 	}
@@ -213,6 +219,7 @@ func (a *answers) execute(ready []request, c *claims) error {
 		return errNotSent
 	}
 	a.executing, a.began = true, time.Now()
+	a.watch.hear(a.began)
 	return a.results()
 }
 

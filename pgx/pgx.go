@@ -14,16 +14,19 @@
 //
 // An error undoes a transaction in PostgreSQL. The call that caused it is run alone by its own caller once the others
 // have been committed, as a group again. Where a second one fails, the rest goes by the autocommit pipeline: each call
-// has a transaction of its own, still in one round trip, with synchronous_commit off, and at the end one that is
-// flushed, and the others with it. That is slower than one transaction, and otherwise as the plain
-// driver, but for a lost connection. A text that keeps failing goes that way from the start; with groupcommit_mode=autocommit everything does, and it
-// does where default_transaction_isolation is not read committed.
+// has a transaction of its own, still in two round trips for all, with synchronous_commit off in that transaction, and at the
+// end one that is flushed, and the others with it. That is slower than one transaction, and otherwise as the plain driver,
+// but for a lost connection. A text that keeps failing goes that way from the start; with groupcommit_mode=autocommit
+// everything does, and it does where default_transaction_isolation is not read committed.
 //
 // # Waiting and slow calls
 //
-// A call that waits for a lock longer than [groupcommit.LockTimeout] leaves its group and waits by itself. A lone call
-// keeps the calls behind it waiting for a tenth of a second at most, whatever it waits for. A text
-// that takes far longer than the others of its groups is learned, and runs by itself for a while.
+// A call that waits for a lock longer than [groupcommit.LockTimeout] leaves its group and waits by itself: where a group is not
+// answered for so long, another connection asks the server to cancel the call, if it is a lock that it waits for. What is
+// cancelled is undone. Nothing is set for that, and the error is not one that a function handles by WHEN OTHERS. Of many calls
+// that wait for the same lock the later ones are given less time.
+//
+// A lone call keeps the calls behind it waiting for a tenth of a second at most, whatever it waits for. A text that takes far longer than the others of its groups is learned, and runs by itself for a while.
 //
 // # Lost connections
 //
@@ -36,7 +39,8 @@
 //
 // In the autocommit pipeline the calls that had been answered are flushed by a new connection of the same
 // configuration, and get their results; the others are of unknown outcome, and all that had not failed are where the same
-// server cannot be asked to flush any more.
+// server cannot be asked to flush any more. Where the server says that it ends the connection, as it does to a call that ends
+// its own, the call that it was at gets what it says, and those behind it run again.
 //
 // # What is tried again
 //
@@ -70,14 +74,18 @@
 //
 // # Known limits
 //
-// A pooler that gives each transaction another connection, as pgbouncer's transaction mode does, needs
-// default_query_exec_mode=simple_protocol: the autocommit pipeline changes settings of its session and changes them back.
+// A pooler that gives each transaction another connection, as pgbouncer's transaction mode does, needs a
+// default_query_exec_mode that prepares nothing, as it does with the plain driver: exec, cache_describe or simple_protocol.
+//
+// A function that handles query_canceled by that name, or all errors in a language whose handlers know no exception to that
+// (PL/Perl's eval, PL/Python's except), can be told of a cancel that the program did not ask for. With LockTimeout(0) there is
+// none.
 //
 // Calls that were put off share 64 connections. Where so many of them wait for locks, the next one waits for one of these; on
 // the plain driver it would wait for the pool.
 //
-// A call that ends its own connection, or takes a whole group's time, leaves those that were sent behind it in the autocommit
-// pipeline with an unknown outcome.
+// A call that takes a whole group's time leaves those that were sent behind it in the autocommit pipeline with an unknown
+// outcome; behind a pooler, one that ends its own connection does, too.
 //
 // A server that was replaced is believed about what it does not have. Where the old one goes on taking writes, too, there are
 // two truths, and nobody can tell which one a call belongs to.

@@ -5,8 +5,6 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
-	"math"
-	"strconv"
 	"strings"
 
 	"github.com/groupcommit/groupcommit"
@@ -16,9 +14,9 @@ import (
 type server struct {
 	version       int    // as server_version_num has it
 	readCommitted bool   // default_transaction_isolation
-	lockTimeout   string // the session's own
 	syncCommit    string // the session's own
-	head          string // the statement that begins a transaction: names it, and bounds the waiting for locks
+	pid, born     string // the server's process, and when it was started; "" if it is not told
+	head          string // the statement that begins a transaction: names it
 	status        string // the statement that asks what became of it; "" if there is none
 	flushes       bool   // it may be told to flush its log
 	life          life
@@ -48,14 +46,16 @@ func (s *session) learnServer(ctx context.Context) error {
 	var v server
 	var isolation string
 	err := s.pg.QueryRow(ctx, `SELECT current_setting('server_version_num')::int, current_setting('default_transaction_isolation'),
-		current_setting('lock_timeout'), current_setting('synchronous_commit'),
+		current_setting('synchronous_commit'), pg_backend_pid()::text,
 		coalesce((SELECT bool_and(has_function_privilege(oid, 'EXECUTE')) FROM pg_proc WHERE proname = 'pg_logical' || '_emit_message'), false)`).
-		Scan(&v.version, &isolation, &v.lockTimeout, &v.syncCommit, &v.flushes)
+		Scan(&v.version, &isolation, &v.syncCommit, &v.pid, &v.flushes)
 	if err != nil {
 		return err
 	}
 	err = s.pg.QueryRow(ctx, `SELECT extract(epoch FROM pg_postmaster_start_time())::text,
-		(SELECT coalesce(array_agg(pid)::text, '{}') FROM pg_stat_activity WHERE `+ownProcess+`)`).Scan(&v.life.started, &v.life.processes)
+		(SELECT coalesce(array_agg(pid)::text, '{}') FROM pg_stat_activity WHERE `+ownProcess+`),
+		(SELECT coalesce(max(`+micros("backend_start")+`)::text, '') FROM pg_stat_activity WHERE pid = pg_backend_pid())`).
+		Scan(&v.life.started, &v.life.processes, &v.born)
 	if err != nil && asPg(err) == nil { // the role may not be allowed to
 		return err
 	}
@@ -72,10 +72,7 @@ func (s *session) learnServer(ctx context.Context) error {
 		xid = "txid_current()::text"
 		v.status = "SELECT txid_status($1::text::bigint)"
 	}
-	v.head = "SELECT " + xid
-	if s.settings.LockTimeout > 0 {
-		v.head += ", set_config('lock_timeout', " + quote(lockTimeout(s.settings)) + ", true)" // of the transaction
-	}
+	v.head = "SELECT " + xid + ", " + thisTransaction
 	if v.status != "" {
 		err := s.pg.QueryRow(ctx, "SELECT system_identifier::text FROM pg_control_system()").Scan(&v.cluster)
 		if err != nil && asPg(err) == nil { // the role may not be allowed to
@@ -84,11 +81,6 @@ func (s *session) learnServer(ctx context.Context) error {
 	}
 	s.server = &v
 	return nil
-}
-
-// lockTimeout is the option in the setting's unit, which is a millisecond.
-func lockTimeout(s groupcommit.Settings) string {
-	return strconv.FormatInt(min(max(1, s.LockTimeout.Milliseconds()), math.MaxInt32), 10)
 }
 
 // token is what a group leaves behind to ask about.

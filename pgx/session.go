@@ -28,8 +28,8 @@ type session struct {
 	failed bool  // the last transaction failed and is still to be rolled back
 	ended  bool  // the connection is of no more use
 
-	stuck   *groupcommit.Call // what the server was at when the group was lost
-	bounded bool              // lock_timeout is the groups' while texts are being prepared
+	stuck *groupcommit.Call // what the server was at when the group was lost
+	watch watch             // over the waiting for answers
 
 	dropped []*pgconn.StatementDescription // no longer known; the server is still to forget them
 }
@@ -39,6 +39,7 @@ func newSession(conn driver.Conn, pg *pgx.Conn, s groupcommit.Settings, m *memor
 	ses := &session{conn: conn, pg: pg, settings: s, memory: m}
 	ses.simple = config.DefaultQueryExecMode == pgx.QueryExecModeSimpleProtocol
 	ses.known = lru.New(max(1, config.StatementCacheCapacity), ses.forget)
+	ses.watch.session, ses.watch.limit = ses, s.LockTimeout
 	return ses
 }
 
@@ -68,6 +69,7 @@ func (s *session) Group(ctx context.Context, calls []*groupcommit.Call) groupcom
 			return s.refused(ctx, err)
 		}
 	}
+	defer s.watch.close()
 	together, single := s.sort(calls)
 	s.stuck = nil
 	out := s.share(ctx, together, &single)

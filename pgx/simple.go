@@ -3,6 +3,7 @@ package pgx
 import (
 	"context"
 	"database/sql/driver"
+	"slices"
 	"time"
 
 	"github.com/groupcommit/groupcommit"
@@ -13,41 +14,72 @@ func (s *session) oneByOne(ctx context.Context, requests []request) (out groupco
 	if err := s.rollback(ctx); err != nil {
 		return s.refused(ctx, err), nil, -1
 	}
+	sent = slices.DeleteFunc(requests, func(r request) bool {
+		if sendable(r) {
+			return false
+		}
+		r.call.Apart()
+		return true
+	})
+	if len(sent) == 0 {
+		return groupcommit.Outcome{}, nil, -1
+	}
+	s.watch.begin("")
+	out, culprit = s.execute(ctx, sent)
+	hit := s.watch.end(ctx)
+	if out.Verdict == groupcommit.Committed {
+		return s.committed(ctx, out.Commit, hit), sent, -1
+	}
+	if s.ended && !out.Broken {
+		out.Broken = true
+		if culprit >= 0 {
+			s.stuck = sent[culprit].call
+		}
+	}
+	return out, sent, culprit
+}
+
+// execute has the requests executed and commits them.
+func (s *session) execute(ctx context.Context, requests []request) (out groupcommit.Outcome, culprit int) {
 	conn := s.pg.PgConn()
 	begun, err := conn.Exec(ctx, "BEGIN; SET CONSTRAINTS ALL IMMEDIATE; "+s.server.head).ReadAll()
 	if err != nil {
-		return s.undone(ctx, err), requests, -1
+		return s.undone(ctx, err), -1
 	}
+	head := begun[2].Rows[0]
+	start := time.Now()
+	s.watch.aim(at(string(head[1]), string(head[2])), start)
 	for i, r := range requests {
-		start := time.Now()
 		returned := r.call.Try(func(c *groupcommit.Call) (driver.Result, error) { return groupcommit.ExecOn(ctx, s.conn, c) })
+		now := time.Now()
+		s.watch.hear(now)
 		if r.sample {
-			now := time.Now()
 			s.memory.took(r.query, now.Sub(start), now)
 		}
+		start = now
 		switch err := r.call.Err(); {
 		case returned && err == nil:
 		case conn.IsClosed(): // it took all the time, or ended the connection
 			s.stuck = r.call
-			return groupcommit.Outcome{Verdict: groupcommit.RolledBack, Broken: true}, requests, -1
+			return groupcommit.Outcome{Verdict: groupcommit.RolledBack, Broken: true}, -1
 		default:
-			return s.undone(ctx, err), requests, i
+			return s.undone(ctx, err), i
 		}
 	}
-	start := time.Now()
+	s.watch.executed()
 	ended, err := conn.Exec(ctx, "COMMIT").ReadAll()
 	switch {
 	case err == nil && ended[0].CommandTag.String() == "COMMIT":
-		return groupcommit.Outcome{Commit: time.Since(start)}, requests, -1
+		return groupcommit.Outcome{Commit: time.Since(start)}, -1
 	case err == nil, !endsConnection(err): // not by pgconn.SafeToRetry: ReadAll says so also of a COMMIT that was sent
-		return s.undone(ctx, err), requests, -1
+		return s.undone(ctx, err), -1
 	}
 	s.ended = true
 	out = groupcommit.Outcome{Verdict: groupcommit.Unknown, Err: err, Broken: true}
-	if xid := string(begun[2].Rows[0][0]); xid != "" {
+	if xid := string(head[0]); xid != "" {
 		out.Token = token{xid: xid, server: s.server}
 	}
-	return out, requests, -1
+	return out, -1
 }
 
 // undone is the outcome of a transaction whose COMMIT was not sent, or has failed.

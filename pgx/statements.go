@@ -32,17 +32,49 @@ func (s *session) describe(ctx context.Context, query string, prepared bool) (*p
 	if err := s.rollback(ctx); err != nil { // nothing can be prepared in a transaction that failed
 		return nil, err
 	}
-	if s.settings.LockTimeout > 0 && !s.bounded { // reading a text takes locks
-		if err := s.setLockTimeout(ctx, lockTimeout(s.settings)); err != nil {
-			return nil, err
-		}
-		s.bounded = true
-	}
-	sd, err := s.pg.Prepare(ctx, name, query)
+	sd, err := s.parse(ctx, name, query)
 	if err != nil {
 		return nil, err
 	}
 	s.known.Put(query, sd)
+	return sd, nil
+}
+
+// parse has the server prepare a text, which takes locks. Behind a pooler it is a transaction of two statements, of which the
+// first tells what to watch.
+func (s *session) parse(ctx context.Context, name, query string) (*pgconn.StatementDescription, error) {
+	target := s.itself()
+	s.watch.begin(target)
+	defer s.watch.end(ctx)
+	if target != "" || s.watch.limit <= 0 {
+		return s.pg.Prepare(ctx, name, query)
+	}
+	p := s.pg.PgConn().StartPipeline(ctx)
+	sendText(p, "SELECT "+thisTransaction)
+	p.SendFlushRequest()
+	p.SendPrepare(name, query, nil)
+	err := p.Sync()
+	a := answers{session: s, p: p}
+	if err == nil {
+		_, err = a.named()
+	}
+	var sd *pgconn.StatementDescription
+	if err == nil {
+		var res any
+		if res, err = p.GetResults(); err == nil {
+			sd, _ = res.(*pgconn.StatementDescription)
+		}
+	}
+	if closeErr := p.Close(); err == nil {
+		err = closeErr
+	}
+	if err == nil && sd == nil {
+		err = errNoAnswer
+	}
+	if err != nil {
+		return nil, err
+	}
+	sd.Name, sd.SQL = name, query
 	return sd, nil
 }
 
@@ -67,8 +99,9 @@ func (s *session) deallocate(ctx context.Context) error {
 	return nil
 }
 
-// prepare describes the texts of the requests before their pipeline, and puts off those whose text is refused: the
-// plain driver has the right words. It returns the others, in the place of requests. An error is the connection's.
+// prepare describes the texts of the requests before their pipeline, and puts off those whose text is refused, or that
+// cannot be sent: the plain driver has the right words. It returns the others, in the place of requests. An error is the
+// connection's.
 func (s *session) prepare(ctx context.Context, requests []request) ([]request, error) {
 	if err := s.deallocate(ctx); err != nil {
 		return nil, err
@@ -78,6 +111,10 @@ func (s *session) prepare(ctx context.Context, requests []request) ([]request, e
 	}
 	kept := requests[:0]
 	for _, r := range requests {
+		if !sendable(r) {
+			r.call.Apart()
+			continue
+		}
 		if len(r.call.Args) > 0 {
 			sd, err := s.describe(ctx, r.query, r.call.Prepared)
 			switch {
@@ -92,23 +129,11 @@ func (s *session) prepare(ctx context.Context, requests []request) ([]request, e
 		}
 		kept = append(kept, r)
 	}
-	if s.bounded {
-		if err := s.setLockTimeout(ctx, s.server.lockTimeout); err != nil {
-			s.pg.Close(ctx) // it must not be used with our setting
-			return nil, err
-		}
-		s.bounded = false
-	}
 	return kept, nil
 }
 
-func (s *session) setLockTimeout(ctx context.Context, v string) error {
-	_, err := s.pg.PgConn().Exec(ctx, "SELECT set_config('lock_timeout', "+quote(v)+", false)").ReadAll()
-	return err
-}
-
-// send puts a request into the pipeline. An error is its own, and nothing of it was sent.
-func (s *session) send(p *pgconn.Pipeline, r request) error {
+// send puts a request into the pipeline, behind what first puts there. An error is its own, and nothing of it was sent.
+func (s *session) send(p *pgconn.Pipeline, r request, first func()) error {
 	args := s.args[:0]
 	for i := range r.call.Args {
 		args = append(args, r.call.Args[i].Value)
@@ -116,14 +141,20 @@ func (s *session) send(p *pgconn.Pipeline, r request) error {
 	s.args = args
 	defer clear(args)
 	sd := r.known
-	if sd == nil && len(args) == 0 {
-		sendText(p, r.query)
-		return nil
+	if len(args) > 0 {
+		if err := s.eqb.Build(s.pg.TypeMap(), sd, args); err != nil {
+			return err
+		}
+		if err := fits(sd, &s.eqb); err != nil {
+			return err
+		}
 	}
-	if err := s.eqb.Build(s.pg.TypeMap(), sd, args); err != nil {
-		return err
+	if first != nil {
+		first()
 	}
 	switch {
+	case len(args) == 0:
+		sendText(p, r.query)
 	case sd == nil: // QueryExecModeExec
 		p.SendQueryParams(r.query, s.eqb.ParamValues, nil, s.eqb.ParamFormats, s.eqb.ResultFormats)
 	case sd.Name == "":
@@ -136,8 +167,8 @@ func (s *session) send(p *pgconn.Pipeline, r request) error {
 
 // try sends a request. One that cannot be sent is put off: what is known of its text may be out of date, and the plain
 // driver has the right words. One whose argument panics is answered.
-func (s *session) try(p *pgconn.Pipeline, r request) (sent bool) {
-	returned := r.call.Try(func(*groupcommit.Call) (driver.Result, error) { return nil, s.send(p, r) })
+func (s *session) try(p *pgconn.Pipeline, r request, first func()) (sent bool) {
+	returned := r.call.Try(func(*groupcommit.Call) (driver.Result, error) { return nil, s.send(p, r, first) })
 	if returned && r.call.Err() != nil {
 		s.drop(r.query)
 		r.call.Apart()

@@ -1,6 +1,7 @@
 package pgx
 
 import (
+	"cmp"
 	"context"
 	"database/sql/driver"
 	"errors"
@@ -33,6 +34,7 @@ func (s *session) transaction(ctx context.Context, requests []request) (out grou
 		return s.refused(ctx, err), nil, -1
 	}
 	p := s.pg.PgConn().StartPipeline(ctx)
+	s.watch.begin("")
 	head := s.begin(p)
 	p.SendFlushRequest()
 	a := answers{session: s, p: p, token: token{server: s.server}, failed: -1}
@@ -45,6 +47,7 @@ func (s *session) transaction(ctx context.Context, requests []request) (out grou
 	if err != nil && endsConnection(err) {
 		s.ended = true
 		p.Close()
+		s.watch.end(ctx)
 		return s.refused(ctx, err), nil, -1
 	}
 	s.failed = false
@@ -59,16 +62,24 @@ func (s *session) transaction(ctx context.Context, requests []request) (out grou
 		err = a.read()
 	}
 	closeErr := p.Close()
+	hit := s.watch.end(ctx)
 	switch {
 	case err == nil && closeErr == nil:
-		return groupcommit.Outcome{Commit: a.commit}, sent, -1
+		return s.committed(ctx, a.commit, hit), sent, -1
 	case a.synced:
 		s.failed = s.pg.PgConn().TxStatus() != 'I'
+		out = groupcommit.Outcome{Verdict: groupcommit.RolledBack, Broken: s.ended}
 		if a.failed < 0 {
-			return groupcommit.Outcome{Verdict: groupcommit.RolledBack, Culprit: -1}, sent, -1
+			return out, sent, -1
 		}
 		s.invalidate(sent[a.failed].query, err)
-		return groupcommit.Outcome{Verdict: groupcommit.RolledBack}, sent, a.failed
+		if s.ended {
+			s.stuck = sent[a.failed].call
+		}
+		return out, sent, a.failed
+	case s.direct() && ended(err) && a.answered < len(sent): // before the server came to COMMIT
+		s.ended, s.stuck = true, sent[a.answered].call
+		return groupcommit.Outcome{Verdict: groupcommit.RolledBack, Broken: true}, sent, -1
 	}
 	if a.failed >= 0 { // undone for certain, whatever came after; its error is nobody else's
 		s.ended = true
@@ -79,7 +90,7 @@ func (s *session) transaction(ctx context.Context, requests []request) (out grou
 	for _, r := range a.sent[a.answered:] {
 		r.call.Answer(lostResult{}, nil)
 	}
-	out = groupcommit.Outcome{Verdict: groupcommit.Unknown, Err: errors.Join(err, closeErr), Broken: true}
+	out = groupcommit.Outcome{Verdict: groupcommit.Unknown, Err: cmp.Or(err, closeErr), Broken: true}
 	if a.token.xid != "" {
 		out.Token = a.token
 	}
@@ -87,6 +98,16 @@ func (s *session) transaction(ctx context.Context, requests []request) (out grou
 		s.stuck = sent[a.answered].call
 	}
 	return out, sent, -1
+}
+
+// committed is the outcome of a transaction that the server has committed, perhaps in spite of a cancel.
+func (s *session) committed(ctx context.Context, took time.Duration, hit bool) groupcommit.Outcome {
+	if hit {
+		if err := s.confirm(ctx); err != nil {
+			return groupcommit.Outcome{Verdict: groupcommit.Unknown, Culprit: -1, Err: err, Broken: true}
+		}
+	}
+	return groupcommit.Outcome{Commit: took}
 }
 
 // begin sends what every transaction begins with, and returns how many statements that is.
@@ -113,6 +134,7 @@ type answers struct {
 	token     token
 	began     time.Time     // when the requests' turn came; from results on, when the last one was here
 	executing bool          // in ledgered: their turn has come
+	tell      bool          // in each: each transaction tells who executes it
 	answered  int           // requests that have their result
 	failed    int           // the request that undid the transaction; -1 if it was another statement
 	synced    bool          // the server has said everything
@@ -129,7 +151,7 @@ func (a *answers) send(ready []request) bool {
 			a.p.SendFlushRequest()
 		}
 		switch {
-		case a.try(a.p, r):
+		case a.try(a.p, r, nil):
 			a.sent = append(a.sent, r)
 		case r.call.ID() != "":
 			a.failed = len(a.sent)
@@ -152,12 +174,21 @@ func (a *answers) head(head int) error {
 			return err
 		}
 	}
-	_, row, err := a.next(true)
+	row, err := a.named()
+	a.began = time.Now()
 	if err == nil {
 		a.token.xid = string(row[0])
 	}
-	a.began = time.Now()
 	return err
+}
+
+// named reads the answer to a statement that ends with thisTransaction.
+func (a *answers) named() (row [][]byte, err error) {
+	_, row, err = a.next(true)
+	if n := len(row); err == nil {
+		a.watch.aim(at(string(row[n-2]), string(row[n-1])), time.Now())
+	}
+	return row, err
 }
 
 // read reads the requests' answers up to the server's last word. nil says that everything was committed.
@@ -187,12 +218,14 @@ func (a *answers) results() error {
 		a.sent[i].rows = n
 		a.answered = i + 1
 		now := time.Now()
+		a.watch.hear(now)
 		if r.sample {
 			a.memory.took(r.query, now.Sub(last), now)
 		}
 		last = now
 	}
 	a.began = last
+	a.watch.executed()
 	return nil
 }
 
@@ -232,8 +265,10 @@ func (a *answers) next(wanted bool) (n int64, row [][]byte, err error) {
 	case *pgconn.PipelineSync:
 		return 0, nil, errSynced
 	}
-	return 0, nil, errors.New("groupcommit/pgx: the server has stopped answering in the middle of a group")
+	return 0, nil, errNoAnswer
 }
+
+var errNoAnswer = errors.New("groupcommit/pgx: the server has stopped answering in the middle of a group")
 
 // drain reads on after an error up to the server's last word, if it comes.
 func (a *answers) drain(first error) error {
