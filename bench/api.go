@@ -25,13 +25,17 @@ type work struct {
 	goroutines int
 	maxLen     int                      // for an api that makes its own transactions; 0: rowsByHand
 	ids        bool                     // each call has an id of its own
-	clash      int                      // every so many calls insert the value that is taken; 0: none does
+	clash      int                      // every so many calls fail; 0: none does
+	failure    *failure                 // what they do; nil: they insert the value that is taken
 	said       func(value int)          // called after each insert, unless nil
 	saidAll    func(n, first, last int) // the same for an api that knows its transactions
 	next       atomic.Int64             // the next call to make; those below have been taken
 	byHand     groups                   // what an api that makes its own transactions has made
 	handler    groupcommit.Stats        // what the batches of commands have come to
 }
+
+// nothing is what a call inserts that does something else.
+const nothing = -1
 
 // taken is the value that a table has before a run in which calls are to clash.
 const taken = 0
@@ -40,10 +44,13 @@ func (w *work) clashes(call int) bool { return w.clash > 0 && call%w.clash == 0 
 
 // value is the one that a call inserts: its own number, unless it is to clash.
 func (w *work) value(call int) int {
-	if w.clashes(call) {
-		return taken
+	switch {
+	case !w.clashes(call):
+		return call
+	case w.failure != nil:
+		return nothing
 	}
-	return call
+	return taken
 }
 
 // rows are those that are inserted.
@@ -62,11 +69,18 @@ func (w *work) named(call int) context.Context {
 	return groupcommit.WithID(context.Background(), w.table+"-"+strconv.Itoa(call))
 }
 
+func (w *work) expected() string {
+	if w.failure != nil {
+		return "that of " + w.failure.name
+	}
+	return "a unique violation"
+}
+
 // verdict is what is wrong with a call's answer.
 func (w *work) verdict(call int, err error) error {
 	if w.clashes(call) {
 		if err == nil {
-			return fmt.Errorf("call %d: no error, but a unique violation expected", call)
+			return fmt.Errorf("call %d: no error, but %s expected", call, w.expected())
 		}
 		if w.violation(err) {
 			return nil
@@ -80,7 +94,15 @@ func (w *work) verdict(call int, err error) error {
 
 // execs is the article's program: concurrent goroutines that know nothing of each other, one Exec a value.
 func execs(ctx context.Context, db *sql.DB, w *work) error {
+	failing := ""
+	if w.failure != nil {
+		failing = w.failure.named(w.failure.exec, w.table)
+	}
 	return w.concurrently(ctx, func(call int) error {
+		if failing != "" && w.clashes(call) {
+			_, err := db.ExecContext(w.named(call), failing, int64(call))
+			return w.verdict(call, err)
+		}
 		v := w.value(call)
 		_, err := db.ExecContext(w.named(call), w.insert, int64(v))
 		if err == nil && w.said != nil {

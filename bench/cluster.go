@@ -102,13 +102,17 @@ func (c *cluster) plain(h home) (*sql.DB, error) { return openPgxPool(h.name, 1)
 // home has a table whose name nobody else has: what the server holds already is not touched.
 func (c *cluster) home(r *run) (home, error) {
 	table := "groupcommit_bench_users_" + strings.ToLower(rand.Text()[:12])
+	violation := isState("23505")
+	if r.failure != nil {
+		violation = r.failure.is
+	}
 	return home{
 		name:        c.dsn,
 		table:       table,
 		insert:      "INSERT INTO " + table + " (value) VALUES ($1)",
 		synchronous: c.synchronous,
 		prepare:     func(ctx context.Context, db *sql.DB) error { return c.prepare(ctx, db, table, r) },
-		violation:   uniqueViolation,
+		violation:   violation,
 		remove:      func() error { return c.drop(table) },
 	}, nil
 }
@@ -116,14 +120,18 @@ func (c *cluster) home(r *run) (home, error) {
 // prepare makes the table, and makes sure that the settings are what the output says.
 func (c *cluster) prepare(ctx context.Context, db *sql.DB, table string, r *run) error {
 	unique := ""
-	if r.clash > 0 {
+	if r.clash > 0 && r.failure == nil {
 		unique = " UNIQUE"
 	}
 	if _, err := db.ExecContext(ctx, "CREATE TABLE "+table+
 		" (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, value bigint"+unique+")"); err != nil {
 		return err
 	}
-	if r.clash > 0 {
+	if r.failure != nil {
+		if _, err := db.ExecContext(ctx, r.failure.named(r.failure.setup, table)); err != nil {
+			return err
+		}
+	} else if r.clash > 0 {
 		if _, err := db.ExecContext(ctx, "INSERT INTO "+table+" (value) VALUES ($1)", int64(taken)); err != nil {
 			return err
 		}
@@ -147,7 +155,7 @@ func (c *cluster) drop(table string) error {
 	defer db.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	if _, err := db.ExecContext(ctx, "DROP TABLE IF EXISTS "+table); err != nil {
+	if _, err := db.ExecContext(ctx, "DROP TABLE IF EXISTS "+table+", "+table+"_f; DROP FUNCTION IF EXISTS "+table+"_raise"); err != nil {
 		return fmt.Errorf("table %s is left on the server: %w", table, err)
 	}
 	return nil

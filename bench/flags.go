@@ -28,6 +28,7 @@ type config struct {
 	verbose     bool
 	json        string
 	table       bool
+	failing     int // of 100 calls; 0: other runs
 	rounds      int
 }
 
@@ -63,10 +64,14 @@ func parseFlags(args []string) (config, error) {
 func (c config) agree(fs *flag.FlagSet) (err error) {
 	fs.Visit(func(f *flag.Flag) {
 		switch {
-		case c.table && !slices.Contains([]string{"table", "rounds", "json", "driver", "dsn"}, f.Name):
+		case c.table && !slices.Contains([]string{"table", "rounds", "json", "driver", "dsn", "failing"}, f.Name):
 			err = fmt.Errorf("--%s does not go with --table, which makes its own runs; only --driver, --dsn, --rounds and --json do", f.Name)
-		case !c.table && f.Name == "rounds":
-			err = fmt.Errorf("--rounds goes only with --table")
+		case c.table && c.failing > 0 && f.Name == "failing":
+			err = fmt.Errorf("--failing %s does not go with --table; one of them is allowed", f.Value)
+		case !c.table && c.failing > 0 && !slices.Contains([]string{"failing", "rounds", "json", "driver", "dsn"}, f.Name):
+			err = fmt.Errorf("--%s does not go with --failing, which makes its own runs; only --driver, --dsn, --rounds and --json do", f.Name)
+		case !c.table && c.failing == 0 && f.Name == "rounds":
+			err = fmt.Errorf("--rounds goes only with --table or --failing")
 		case c.driver != pgxDriver && f.Name == "dsn":
 			err = fmt.Errorf("--dsn goes only with --driver pgx; --driver %s makes a file of its own", c.driver)
 		case c.driver == pgxDriver && f.Name == "synchronous":
@@ -106,7 +111,8 @@ func flagSet(c *config) *flag.FlagSet {
 		return writable(s)
 	})
 	fs.Var(truth{&c.table}, "table", "measure the README's table instead: plain driver and groupcommit in turns, several cases")
-	fs.Var(whole(&c.rounds, 5, 1, 100), "rounds", "`N` rounds of the table, 1 to 100")
+	fs.Var(whole(&c.failing, 0, 1, 50), "failing", "measure what it costs where `N` calls in 100 fail, 1 to 50, by what makes them fail; 64 and 1,024 goroutines")
+	fs.Var(whole(&c.rounds, 5, 1, 100), "rounds", "`N` rounds of the table, or of --failing, 1 to 100")
 	return fs
 }
 

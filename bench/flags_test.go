@@ -87,7 +87,11 @@ func TestABadFlagIsNamedWithItsValueAndWhatIsAllowed(t *testing.T) {
 		{"--driver pgx --synchronous off", `--synchronous off does not go with --driver pgx; a setting of its own is allowed in --dsn: synchronous_commit=off`},
 		{"--driver pgx --maxlen 5 --dsn postgres://db/app?groupcommit_maxlen=9", `--maxlen 5 does not go with a --dsn that holds groupcommit_maxlen; one of them is allowed`},
 		{"--table --driver pgx --batch", `--batch does not go with --table, which makes its own runs; only --driver, --dsn, --rounds and --json do`},
-		{"--rounds 3", `--rounds goes only with --table`},
+		{"--failing 0", `invalid value "0" for flag --failing: a whole number from 1 to 50 is allowed`},
+		{"--failing 51", `invalid value "51" for flag --failing: a whole number from 1 to 50 is allowed`},
+		{"--failing 5 --table", `--failing 5 does not go with --table; one of them is allowed`},
+		{"--failing 5 --users 9", `--users does not go with --failing, which makes its own runs; only --driver, --dsn, --rounds and --json do`},
+		{"--rounds 3", `--rounds goes only with --table or --failing`},
 	} {
 		_, err := parseFlags(strings.Fields(c.args))
 		assert.EqualError(t, err, c.want, c.args)

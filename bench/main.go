@@ -10,6 +10,7 @@
 //	go run ./bench --driver pgx --dsn postgres://localhost/app
 //	go run ./bench --table
 //	go run ./bench --table --driver pgx
+//	go run ./bench --failing 5
 //
 // Exit codes: 0, every value of every run was found in the database exactly once; 1, it was not, or a run failed; 2, a
 // flag or its value is not allowed; 130, interrupted. (go run makes 1 of all but 0.)
@@ -77,9 +78,12 @@ func measure(ctx context.Context, cfg config, out, stderr io.Writer) (results []
 	}
 	defer func() { err = errors.Join(err, p.close()) }()
 	l := &lab{place: p, out: out, bar: bar{to: stderr, on: isTerminal(stderr) && !cfg.verbose}}
-	if cfg.table {
+	switch {
+	case cfg.failing > 0:
+		err = l.failing(ctx, cfg.failing, cfg.rounds)
+	case cfg.table:
 		err = l.table(ctx, cfg.rounds)
-	} else {
+	default:
 		err = l.compare(ctx, cfg)
 	}
 	return l.results, err

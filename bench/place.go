@@ -17,6 +17,9 @@ type place interface {
 	// sides are what is compared here, the plain driver first: groupcommit's Exec, and with --api commands its commands,
 	// without that, where it tells something, the work of hands.
 	sides(api string) []side
+	// failures are what --failing measures here, and failing the runs of it, by the plain driver and by groupcommit.
+	failures() []*failure
+	failing(goroutines int) (plain, ours run)
 	// grid is what --table measures here.
 	grid() grid
 	// settings and where tell people about it.

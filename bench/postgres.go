@@ -11,7 +11,6 @@ import (
 	"github.com/groupcommit/groupcommit"
 	gcpgx "github.com/groupcommit/groupcommit/pgx"
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 )
 
@@ -115,10 +114,4 @@ func batches(ctx context.Context, db *sql.DB, w *work) error {
 		})
 	})
 	return errors.Join(err, conn.Close())
-}
-
-// uniqueViolation reports whether the server says that the value was there before.
-func uniqueViolation(err error) bool {
-	e, ok := errors.AsType[*pgconn.PgError](err)
-	return ok && e.Code == "23505"
 }

@@ -13,12 +13,13 @@ type run struct {
 	users       int
 	goroutines  int
 	maxLen      int
-	synchronous string // SQLite's; PostgreSQL has the server's own
-	clash       int    // one call in so many violates a unique key; 0: none does
-	ids         bool   // each call has an id of its own
-	again       bool   // what is measured is the second time that the same calls are made
-	reopened    bool   // and that after the database was opened anew
-	lines       *lines // for --verbose; nil without
+	synchronous string   // SQLite's; PostgreSQL has the server's own
+	clash       int      // one call in so many fails; 0: none does
+	failure     *failure // what these calls do instead; nil: insert a value that is taken
+	ids         bool     // each call has an id of its own
+	again       bool     // what is measured is the second time that the same calls are made
+	reopened    bool     // and that after the database was opened anew
+	lines       *lines   // for --verbose; nil without
 
 	name  string // in the table
 	round int
@@ -60,7 +61,7 @@ func (l *lab) do(ctx context.Context, r run) (res result, err error) {
 	}
 	defer func() { err = errors.Join(err, h.remove()) }()
 
-	w := &work{home: h, users: r.users, goroutines: r.goroutines, maxLen: r.maxLen, clash: r.clash, ids: r.ids}
+	w := &work{home: h, users: r.users, goroutines: r.goroutines, maxLen: r.maxLen, clash: r.clash, failure: r.failure, ids: r.ids}
 	if r.lines != nil {
 		if !r.batch {
 			w.said = r.lines.value

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -94,6 +93,9 @@ func sqliteDSN(file string, r *run) string {
 	if r.ids {
 		q.Set("groupcommit_promises", "on")
 	}
+	if r.failure != nil {
+		q.Set("_foreign_keys", "on")
+	}
 	return "file:" + (&url.URL{Path: file}).EscapedPath() + "?" + q.Encode()
 }
 
@@ -152,17 +154,18 @@ func (d dir) home(r *run) (home, error) {
 	if err != nil {
 		return home{}, err
 	}
+	violation := isExtended(sqlite3.ErrConstraintUnique)
+	if r.failure != nil {
+		violation = r.failure.is
+	}
 	return home{
 		name:        filepath.Join(own, "users.db"),
 		table:       "users",
 		insert:      "INSERT INTO users (value) VALUES (?)",
 		synchronous: r.synchronous,
 		prepare:     func(_ context.Context, db *sql.DB) error { return prepareSQLite(db, r) },
-		violation: func(err error) bool {
-			e, ok := errors.AsType[sqlite3.Error](err)
-			return ok && e.ExtendedCode == sqlite3.ErrConstraintUnique
-		},
-		remove: func() error { return os.RemoveAll(own) },
+		violation:   violation,
+		remove:      func() error { return os.RemoveAll(own) },
 	}, nil
 }
 
@@ -173,7 +176,10 @@ func (d dir) plain(h home) (*sql.DB, error) {
 // prepareSQLite makes the table, and makes sure that the settings are what the output says.
 func prepareSQLite(db *sql.DB, r *run) error {
 	create := "CREATE TABLE users (id INTEGER PRIMARY KEY, value INTEGER)"
-	if r.clash > 0 {
+	switch {
+	case r.failure != nil:
+		create += "; " + r.failure.named(r.failure.setup, "users")
+	case r.clash > 0:
 		create = fmt.Sprintf("CREATE TABLE users (id INTEGER PRIMARY KEY, value INTEGER UNIQUE); INSERT INTO users (value) VALUES (%d)", taken)
 	}
 	if _, err := db.Exec(create); err != nil {

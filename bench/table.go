@@ -62,9 +62,18 @@ func (l *lab) table(ctx context.Context, rounds int) error {
 	for _, n := range grid.notes {
 		fmt.Fprintf(l.out, "%s\n\n", n)
 	}
-	var all []round
+	all, err := l.rounds(ctx, grid.runs, rounds)
+	if err != nil {
+		return err
+	}
+	grid.markdown(l.out, all)
+	return nil
+}
+
+// rounds makes all runs, so many times.
+func (l *lab) rounds(ctx context.Context, each []run, rounds int) (all []round, err error) {
 	for n := 1; n <= rounds; n++ {
-		runs := slices.Clone(grid.runs)
+		runs := slices.Clone(each)
 		if n%2 == 0 {
 			slices.Reverse(runs)
 		}
@@ -73,14 +82,13 @@ func (l *lab) table(ctx context.Context, rounds int) error {
 			r.round = n
 			res, err := l.do(ctx, r)
 			if err != nil {
-				return fmt.Errorf("round %d: %s: %w", n, r.name, err)
+				return nil, fmt.Errorf("round %d: %s: %w", n, r.name, err)
 			}
 			this[r.name] = res
 		}
 		all = append(all, this)
 	}
-	grid.markdown(l.out, all)
-	return nil
+	return all, nil
 }
 
 func (g grid) markdown(w io.Writer, rounds []round) {

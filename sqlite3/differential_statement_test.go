@@ -349,6 +349,10 @@ func (g *diffGen) texts() string {
 func (g *diffGen) ownTable(op *diffOp) string {
 	o := "o" + strconv.Itoa(g.owner)
 	g.style, g.args, op.counted, op.inserts = 0, nil, false, false
+	if !g.several && g.chance(15) { // a view of what is not there is in the way of everybody's ALTER TABLE
+		return g.one("CREATE VIEW "+o+"v AS SELECT k FROM "+o, "DROP VIEW "+o+"v",
+			"CREATE TRIGGER "+o+"w INSTEAD OF INSERT ON "+o+"v BEGIN INSERT INTO "+o+" (k) VALUES (NEW.k + 1); END")
+	}
 	if g.chance(50) {
 		return g.one(
 			"CREATE TABLE "+o+" (k INTEGER PRIMARY KEY, a)",
@@ -362,9 +366,6 @@ func (g *diffGen) ownTable(op *diffOp) string {
 			"CREATE UNIQUE INDEX "+o+"i ON "+o+" (a)",
 			"DROP INDEX "+o+"i",
 			"CREATE TRIGGER "+o+"t AFTER INSERT ON "+o+" WHEN NEW.k > 3 BEGIN SELECT RAISE("+g.one("FAIL", "ABORT")+", 'own'); END",
-			"CREATE VIEW "+o+"v AS SELECT k FROM "+o,
-			"CREATE TRIGGER "+o+"w INSTEAD OF INSERT ON "+o+"v BEGIN INSERT INTO "+o+" (k) VALUES (NEW.k + 1); END",
-			"DROP VIEW "+o+"v",
 			"DROP TABLE "+o,
 		)
 	}
