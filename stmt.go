@@ -3,6 +3,8 @@ package groupcommit
 import (
 	"context"
 	"database/sql/driver"
+	"errors"
+	"fmt"
 
 	"github.com/groupcommit/groupcommit/internal/sqltext"
 )
@@ -80,7 +82,7 @@ func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (drive
 		}
 		return c.execGrouped(ctx, s.query, args, true)
 	}
-	if err := s.use(ctx, traits); err != nil {
+	if err := s.use(ctx, traits, len(args)); err != nil {
 		return nil, err
 	}
 	if s.text.Empty { // drivers have been seen to crash on a prepared statement that holds none
@@ -108,7 +110,7 @@ func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driv
 		}
 	}
 	defer c.abandon(!c.holds())()
-	if err := s.use(ctx, traits); err != nil {
+	if err := s.use(ctx, traits, len(args)); err != nil {
 		return nil, err
 	}
 	if s.text.Empty {
@@ -119,15 +121,20 @@ func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driv
 	return c.queried(s.text, rows, err)
 }
 
-func (s *stmt) use(ctx context.Context, traits *Traits) error {
+func (s *stmt) use(ctx context.Context, traits *Traits, args int) error {
 	if err := s.conn.use(ctx, traits, s.text); err != nil {
 		return err
 	}
 	err := s.attach(ctx)
-	if err != nil {
-		s.conn.after(nil)
+	if err == nil {
+		return nil
 	}
-	return s.conn.met(err)
+	s.conn.after(nil)
+	if err = s.conn.met(err); !errors.Is(err, driver.ErrBadConn) && ctx.Err() == nil && s.text.inputs >= 0 && args != s.text.inputs {
+		// database/sql counts the arguments of a statement that is prepared before the driver can find fault with it.
+		return fmt.Errorf("sql: expected %d arguments, got %d", s.text.inputs, args)
+	}
+	return err
 }
 
 // attach gives s a statement of the leased connection: one that was prepared before, or a new one.

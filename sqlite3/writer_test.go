@@ -333,3 +333,19 @@ func TestAConnThatIsClosedTakesNoOtherSessionWithIt(t *testing.T) {
 		})
 	}
 }
+
+func TestTheArgumentsOfAPreparedStatementAreCountedBeforeItsTableIsMissed(t *testing.T) {
+	for _, driverName := range []string{"sqlite3", "sqlite3-groupcommit"} {
+		t.Run(driverName, func(t *testing.T) {
+			db := openDB(t, driverName, dsnOf(t, ""), "CREATE TABLE a (n, m)")
+			st, err := db.Prepare("INSERT INTO a VALUES (?, ?)")
+			require.NoError(t, err)
+			defer st.Close()
+			exec(t, db, "DROP TABLE a")
+			_, err = st.Query()
+			require.EqualError(t, err, "sql: expected 2 arguments, got 0")
+			_, err = st.Query(1, 2)
+			require.EqualError(t, err, "no such table: a")
+		})
+	}
+}
