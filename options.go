@@ -192,10 +192,10 @@ func OnGroup(f func(GroupInfo)) Option {
 }
 
 // Physical has f set up the pool of physical connections, with the methods of database/sql: SetMaxIdleConns (8 unless f says
-// otherwise), SetConnMaxLifetime, SetMaxOpenConns (unlimited: it is bounded by the program's own pool). Where f bounds the open
-// connections, groups need one of these, too: a program whose transactions hold all of them and wait for an Exec waits as it would
-// on the plain driver, but for no longer than [MaxTime]. f is called once, when the database is opened. It must not use the
-// pool for anything else.
+// otherwise), SetConnMaxLifetime (kept to within a second), SetMaxOpenConns (unlimited: it is bounded by the program's own
+// pool). Where f bounds the open connections, groups need one of these, too: a program whose transactions hold all of them and
+// wait for an Exec waits as it would on the plain driver, but for no longer than [MaxTime]. f is called once, when the database is
+// opened. It must not use the pool for anything else.
 //
 // Without it nothing is idle in the pool before the program's own pool has kept a connection: so with SetMaxIdleConns(0)
 // there nothing is kept here.
