@@ -25,15 +25,14 @@ type conn struct {
 	lease
 	programs bool // the program's own pool has it
 
-	bound    bool // for life
-	retained bool // the lease is over, and kept until it is known whether the program's pool keeps c: see pool.mayKeep
-	control  bool // until no transaction is open
-	suspect  bool // a transaction may have been left open
-	bad      bool // the driver said that the physical connection is
-	inTx     bool // of BeginTx
-	altered  bool // the schema, perhaps, in a transaction that is still open
-	rows     int  // open ones that keep the turn
-	wrote    bool // the physical connection was the last to write, perhaps
+	bound   bool // for life
+	control bool // until no transaction is open
+	suspect bool // a transaction may have been left open
+	bad     bool // the driver said that the physical connection is
+	inTx    bool // of BeginTx
+	altered bool // the schema, perhaps, in a transaction that is still open
+	rows    int  // open ones that keep the turn
+	wrote   bool // the physical connection was the last to write, perhaps
 
 	uses   int               // statements since database/sql took it from its pool
 	back   bool              // database/sql has put it back since
@@ -141,7 +140,7 @@ func (c *conn) groupable(ctx context.Context, t *text, traits *Traits, args []dr
 }
 
 // holds reports that the conn's next statement must go to the physical connection that it has.
-func (c *conn) holds() bool { return c.physical != nil && !c.retained }
+func (c *conn) holds() bool { return c.physical != nil }
 
 // use makes the physical connection ready for a statement: borrowed, bound if the statement changes the session, with
 // the writer's turn if it may write.
@@ -167,7 +166,6 @@ func (c *conn) use(ctx context.Context, traits *Traits, t *text) error {
 	if t.query != "" {
 		c.count()
 	}
-	c.retained = false
 	c.wrote = c.wrote || t.Write && c.hasTurn
 	switch {
 	case t.Class == sqltext.Control || t.Class == sqltext.Session && traits.OneConn:
@@ -258,6 +256,9 @@ func (c *conn) ResetSession(ctx context.Context) error {
 func (c *conn) Close() error {
 	if c.bad && !c.db.traits.Load().OneConn {
 		c.db.generation.Add(1)
+	}
+	if l, ok := c.db.pool.takeRetained(c); ok {
+		l.discard()
 	}
 	if c.physical != nil {
 		c.discard()

@@ -135,7 +135,7 @@ func (l *lane) solo(c *Call) {
 func (l *lane) runOnce(c *Call) {
 	p, ok, err := lease{}, false, error(nil)
 	if c.home != nil {
-		p, ok = c.home.takeRetained()
+		p, ok = l.pool.takeRetained(c.home)
 	}
 	if !ok {
 		p, err = l.pool.borrow(c.ctx, l.writer != nil)
@@ -153,7 +153,7 @@ func (l *lane) runOnce(c *Call) {
 			c.home.bad = true
 			p.discard()
 		case c.home != nil && c.home.retains():
-			c.home.retain(p)
+			l.pool.retain(c.home, p)
 		default:
 			p.done(c.out.err, l.writer != nil)
 		}

@@ -29,6 +29,10 @@ func (c *conn) borrow(ctx context.Context) (err error) {
 	if c.physical != nil {
 		return nil
 	}
+	if l, ok := c.db.pool.takeRetained(c); ok {
+		c.lease = l
+		return nil
+	}
 	defer func() { // also of a panic, in a hook of the program's
 		if c.physical == nil {
 			c.after(nil)
@@ -61,25 +65,14 @@ func (c *conn) release() {
 		}
 		l := c.forgetLease()
 		l.conn.leaveTurn()
-		c.retain(l.lease)
+		c.db.pool.retain(c, l.lease)
 		return
 	}
 	c.giveBack()
 }
 
-// retains reports that it is not known whether the program's pool keeps c.
+// retains reports that it is not known whether the program's pool keeps c: its lease is then over, and kept for its next use.
 func (c *conn) retains() bool { return c.programs && !c.db.pool.keeps.Load() }
-
-func (c *conn) retain(l lease) { c.lease, c.retained = l, true }
-
-// takeRetained returns the lease that has been retained, if there is one.
-func (c *conn) takeRetained() (l lease, ok bool) {
-	if !c.retained {
-		return lease{}, false
-	}
-	l, c.lease, c.retained = c.lease, lease{}, false
-	return l, true
-}
 
 // makeKnown has a setting hold for every physical connection, if it was all that c was taken for: then it was made by
 // db.Exec. On a sql.Conn, or in a transaction, it is that one's.
@@ -125,7 +118,7 @@ func (c *conn) discard() {
 func (c *conn) forgetLease() endedLease {
 	c.forgetTx()
 	l := endedLease{c, c.lease, c.wrote}
-	c.stmts, c.lease, c.retained, c.set = nil, lease{}, false, nil
+	c.stmts, c.lease, c.set = nil, lease{}, nil
 	c.control, c.suspect, c.inTx, c.altered, c.rows, c.wrote = false, false, false, false, 0, false
 	return l
 }

@@ -31,10 +31,11 @@ type pool struct {
 	lent       bool // connections are another pool's; written once, with openWrites
 	openWrites bool // a connection is opened in the writer's turn, which those have who borrow for writing; written once
 
-	mu      sync.Mutex // guards the rest
-	spare   int        // connections that may be kept warm
-	warm    []lease
-	watched bool // somebody will look for those that are kept for too long
+	mu       sync.Mutex // guards the rest
+	spare    int        // connections that may be kept warm
+	warm     []lease
+	retained map[*conn]lease // of conns of which it is not known whether the program's pool keeps them
+	watched  bool            // somebody will look for those that are kept for too long
 }
 
 // warmFor bounds how long a connection is kept from the inner pool, which looks after lifetimes.
@@ -63,7 +64,42 @@ func newPool(c driver.Connector, set func(*sql.DB)) *pool {
 func (p *pool) mayKeep() {
 	if !p.keeps.Load() && p.keeps.CompareAndSwap(false, true) {
 		p.SetMaxIdleConns(idleConns)
+		p.mu.Lock()
+		retained := p.retained
+		p.retained = nil
+		p.mu.Unlock()
+		for _, l := range retained {
+			l.giveBack(false)
+		}
 	}
+}
+
+// retain keeps a lease that is over for the next use of its conn, as long as it is not known whether the program's pool keeps
+// that: if it does not, the connection is closed with it.
+func (p *pool) retain(c *conn, l lease) {
+	p.mu.Lock()
+	known := p.keeps.Load()
+	if !known {
+		if p.retained == nil {
+			p.retained = make(map[*conn]lease)
+		}
+		p.retained[c] = l
+	}
+	p.mu.Unlock()
+	if known {
+		l.giveBack(false)
+	}
+}
+
+func (p *pool) takeRetained(c *conn) (l lease, ok bool) {
+	if p.keeps.Load() {
+		return lease{}, false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	l, ok = p.retained[c]
+	delete(p.retained, c)
+	return l, ok
 }
 
 // keepNone has the pool keep nothing, whatever the program's own does: each connection is another pool's, whose hooks are to

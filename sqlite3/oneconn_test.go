@@ -50,6 +50,16 @@ func TestAProgramThatDoesOneThingAtATimeHasOneConnection(t *testing.T) {
 	}
 }
 
+func TestAProgramOfPromisesHasTheConnectionThatItBeganWith(t *testing.T) {
+	var opened atomic.Int64
+	_, grouped := hookedDrivers(func(*mattn.SQLiteConn) error { opened.Add(1); return nil })
+	db := openDB(t, grouped, dsnOf(t, ""), "CREATE TABLE a (n UNIQUE)")
+	for _, query := range []string{"INSERT INTO a VALUES (1)", "INSERT INTO a VALUES (1)", "UPDATE b SET n = 1; -- no such table", "ANALYZE"} {
+		groupcommit.Go(background, db, query).Await(background)
+	}
+	assert.Equal(t, int64(1), opened.Load(), "connections")
+}
+
 func TestWhatAHookMakesForItsConnectionIsThere(t *testing.T) {
 	plain, grouped := hookedDrivers(func(c *mattn.SQLiteConn) error {
 		_, err := c.Exec("CREATE TEMP TABLE session (n); ATTACH ':memory:' AS m; CREATE TABLE m.cache (n)", nil)
