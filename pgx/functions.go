@@ -138,7 +138,7 @@ const (
 		`|\mon\s+commit\s+(drop|delete|preserve)\M` +
 		`|\mdiscard\s+(all|temp|temporary|plans|sequences)\M`
 	mayComment = `(--[^\n]*\n|\*/)\s*(set|reset|temp|temporary|on|commit|into|discard|drop)\M|\m(set|reset|temp|temporary|on|commit|into|discard)\s*(--|/\*)`
-	comment    = `--[^\n]*|/\*.*?\*/`
+	comment    = `--[^\n]*|/\*([^*]|\*+[^*/])*\*+/` // an alternative makes a lazy quantifier greedy
 )
 
 // Mode makes an engine a groupcommit.Moder. It is asked after the first connection.

@@ -91,6 +91,7 @@ var functionsOf = []struct {
 	{true, "BEGIN -- who\n SET a.b = 'c'; END"},
 	{true, "BEGIN /* who */ SET a.b = 'c'; END"},
 	{true, "BEGIN SET /* who */ LOCAL a.b = 'c'; END"},
+	{true, "BEGIN /* who */ SET a.b = 'c'; /* done **/ END"},
 	{true, "BEGIN NULL; SET -- who\n a.b = 'c'; END"},
 	{true, "BEGIN SET ROLE nobody; END"},
 	{true, "BEGIN SET SESSION AUTHORIZATION nobody; END"},
