@@ -217,7 +217,7 @@ func TestNothingIsSetOrKeptBeyondATransaction(t *testing.T) {
 			mu.Lock()
 			defer mu.Unlock()
 			set := strings.Contains(m.SQL, "set_config") && !strings.Contains(m.SQL, "'off', true)")
-			set = set || strings.HasPrefix(m.SQL, "SET ") && !strings.HasPrefix(m.SQL, "SET CONSTRAINTS")
+			set = set || strings.HasPrefix(m.SQL, "SET ") && !strings.HasPrefix(m.SQL, "SET CONSTRAINTS") && !strings.HasPrefix(m.SQL, "SET LOCAL")
 			named := m.Type == 'P' && m.Payload[0] != 0 && !strings.Contains(t.Name(), "cache_statement")
 			if set || named || strings.Contains(m.SQL, "lock_timeout") {
 				kept = append(kept, m.SQL)
@@ -242,4 +242,20 @@ func (r *rig) mixed() {
 	r.eventually("the neighbours are done", func() bool { return r.value("SELECT count(*) FROM log") == "2" })
 	unlock()
 	r.good(<-answers, 2, 3)
+}
+
+func TestACallThatWaitsForALockWaitsAloneWhateverRoleItsSessionHas(t *testing.T) {
+	everyWay(t, func(t *testing.T, via ...pgtest.DSNOption) {
+		dsn := pgtest.DSN(t)
+		plain := (&rig{T: t}).open("pgx", dsn)
+		role := fmt.Sprintf("owner_%d_%d", os.Getpid(), drivers.Add(1))
+		for _, q := range []string{"CREATE ROLE " + role, "GRANT ALL ON SCHEMA public TO " + role} {
+			_, err := plain.Exec(q)
+			require.NoError(t, err)
+		}
+		t.Cleanup(func() { plain.Exec("DROP OWNED BY " + role); plain.Exec("DROP ROLE " + role) })
+		r := setUpOn(t, dsn, append(via, pgtest.Param("role", role)), patience)
+		r.exec(r.plain, "GRANT ALL ON rows, log TO "+role)
+		r.oneWaits()
+	})
 }
