@@ -160,7 +160,7 @@ const (
 		// SET or RESET where a statement begins. In a quoted text that is right behind the quote: ' SET x = 1' goes on with an UPDATE,
 		// and so may what follows a quoted name.
 		"|(^|[;$]|\\m(begin|atomic|then|else|loop|do)\\M)\\s*(set|reset)\\s+[a-z_\"%]" +
-		"|['\"`](set|reset)\\s+[a-z_\"%]" +
+		"|['\"`](set|reset)\\s+[a-z_\"%']" + // and the text may end there, with a name to come
 		// Elsewhere, unless it is a column that UPDATE sets.
 		`|\mset\s+(local|session|role|constraints|transaction)\s+[a-z_"'%]` +
 		`|\mreset\s+(all|role|session)\M` +

@@ -101,6 +101,7 @@ var functionsOf = []struct {
 	{true, "BEGIN RESET a.b; END"},
 	{true, "BEGIN EXECUTE 'SET a.b = 1'; END"},
 	{true, "BEGIN EXECUTE 'SET LOCAL a.b = 1'; END"},
+	{true, "BEGIN EXECUTE 'SET ' || quote_ident('a') || ' = 1'; END"},
 	{true, "BEGIN EXECUTE format('set %I = %L', 'a.b', 'c'); END"},
 	{true, "BEGIN EXECUTE $x$ SET a.b = 1 $x$; END"},
 	{true, "BEGIN CREATE TEMP TABLE x (n int) ON COMMIT DROP; END"},
