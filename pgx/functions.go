@@ -26,10 +26,41 @@ import (
 
 // functions is what is known of a database's functions, for all its sessions.
 type functions struct {
-	asking sync.Mutex // held by who asks
+	asking turn // of who asks
 	known  atomic.Pointer[knowledge]
 	warned atomic.Bool
 }
+
+// A turn is a mutex that is not waited for beyond a context: who has it may be asking by a connection that is silent.
+type turn struct {
+	once sync.Once
+	room chan struct{}
+}
+
+func (t *turn) channel() chan struct{} {
+	t.once.Do(func() { t.room = make(chan struct{}, 1) })
+	return t.room
+}
+
+func (t *turn) try() bool {
+	select {
+	case t.channel() <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
+func (t *turn) take(ctx context.Context) error {
+	select {
+	case t.channel() <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (t *turn) leave() { <-t.room }
 
 type knowledge struct {
 	at     time.Time
@@ -47,13 +78,13 @@ func (f *functions) whyApiece(ctx context.Context, s *session) (string, error) {
 	k, now := f.known.Load(), time.Now()
 	schema := s.settings.SchemaChanges()
 	if k != nil && k.schema == schema {
-		if now.Sub(k.at) < askEvery || !f.asking.TryLock() {
+		if now.Sub(k.at) < askEvery || !f.asking.try() {
 			return k.why, nil
 		}
-	} else {
-		f.asking.Lock()
+	} else if err := f.asking.take(ctx); err != nil {
+		return "", err
 	}
-	defer f.asking.Unlock()
+	defer f.asking.leave()
 	if k = f.known.Load(); k != nil && k.schema == schema && now.Sub(k.at) < askEvery {
 		return k.why, nil // somebody has asked meanwhile
 	}
