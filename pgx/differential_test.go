@@ -77,6 +77,8 @@ func newBench(t *testing.T, dsn []pgtest.DSNOption) diffBench {
 }
 
 // sameAnswers is for a program that a differential test has found.
+//
+//lint:ignore U1000 what the differential test prints calls it
 func sameAnswers(t *testing.T, p diffProgram) {
 	t.Helper()
 	diffModes(t, func(t *testing.T, dsn ...pgtest.DSNOption) {

@@ -19,41 +19,74 @@ import (
 // transaction of its own.
 //
 // That is read from their source, on the server: what a function's text does not show (a name put together at run time, a
-// function in C) is not seen, nor is what stands in a column's default or in a policy itself. A function's own SET clause is harmless, because it ends with the function. So are locks
+// function in C) is not seen, nor is what stands in a column's default, a policy, a view, a rule or a constraint itself. A function's own SET clause is harmless, because it ends with the function. So are locks
 // (LOCK TABLE, pg_advisory_xact_lock): they are held for longer, and change no answer.
+//
+// The same is done where a function would see that a group's constraints are checked at once: see functionsThatDefer.
 
 // functions is what is known of a database's functions, for all its sessions.
 type functions struct {
-	asking sync.Mutex // held by who asks
+	asking turn // of who asks
 	known  atomic.Pointer[knowledge]
 	warned atomic.Bool
 }
 
+// A turn is a mutex that is not waited for beyond a context: who has it may be asking by a connection that is silent.
+type turn struct {
+	once sync.Once
+	room chan struct{}
+}
+
+func (t *turn) channel() chan struct{} {
+	t.once.Do(func() { t.room = make(chan struct{}, 1) })
+	return t.room
+}
+
+func (t *turn) try() bool {
+	select {
+	case t.channel() <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
+func (t *turn) take(ctx context.Context) error {
+	select {
+	case t.channel() <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (t *turn) leave() { <-t.room }
+
 type knowledge struct {
-	at      time.Time
-	schema  int64  // the changes of the schema that had gone through us
-	print   string // of what there was
-	setting string // which of them set something; "" if none does
+	at     time.Time
+	schema int64  // the changes of the schema that had gone through us
+	print  string // of what there was
+	why    string // calls must not share a transaction; "" if they may
 }
 
 // askEvery is how old the knowledge may be: somebody else may have made a function.
 const askEvery = 5 * time.Second
 
-// set reports which functions set something for their transaction; "" if none does. Who finds the knowledge old asks, on behalf
+// whyApiece says why calls must not share a transaction; "" if they may. Who finds the knowledge old asks, on behalf
 // of all; the others go on with what is known.
-func (f *functions) set(ctx context.Context, s *session) (string, error) {
+func (f *functions) whyApiece(ctx context.Context, s *session) (string, error) {
 	k, now := f.known.Load(), time.Now()
 	schema := s.settings.SchemaChanges()
 	if k != nil && k.schema == schema {
-		if now.Sub(k.at) < askEvery || !f.asking.TryLock() {
-			return k.setting, nil
+		if now.Sub(k.at) < askEvery || !f.asking.try() {
+			return k.why, nil
 		}
-	} else {
-		f.asking.Lock()
+	} else if err := f.asking.take(ctx); err != nil {
+		return "", err
 	}
-	defer f.asking.Unlock()
+	defer f.asking.leave()
 	if k = f.known.Load(); k != nil && k.schema == schema && now.Sub(k.at) < askEvery {
-		return k.setting, nil // somebody has asked meanwhile
+		return k.why, nil // somebody has asked meanwhile
 	}
 	fresh, err := ask(ctx, s, k)
 	if err != nil {
@@ -61,11 +94,11 @@ func (f *functions) set(ctx context.Context, s *session) (string, error) {
 	}
 	fresh.at, fresh.schema = now, schema
 	f.known.Store(fresh)
-	if fresh.setting != "" && f.warned.CompareAndSwap(false, true) {
-		slog.Warn("groupcommit/pgx: each call has a transaction of its own, because functions of the database set something for theirs; groupcommit_mode=transaction says that it does not matter",
-			"database", s.pg.Config().Database, "functions", fresh.setting)
+	if fresh.why != "" && f.warned.CompareAndSwap(false, true) {
+		slog.Warn("groupcommit/pgx: each call has a transaction of its own, because of functions of the database; groupcommit_mode=transaction says that it does not matter",
+			"database", s.pg.Config().Database, "why", fresh.why)
 	}
-	return fresh.setting, nil
+	return fresh.why, nil
 }
 
 // ask asks the server, first whether anything has changed. An error is the connection's; what the server itself refuses leaves
@@ -74,31 +107,44 @@ func ask(ctx context.Context, s *session, old *knowledge) (*knowledge, error) {
 	k := &knowledge{}
 	err := s.pg.QueryRow(ctx, functionsPrint).Scan(&k.print)
 	if err == nil && old != nil && old.print == k.print {
-		k.setting = old.setting
+		k.why = old.why
 		return k, nil
 	}
-	var names []string
-	var all int
-	if err == nil {
-		err = s.pg.QueryRow(ctx, functionsThatSet(s.server.version)).Scan(&all, &names)
+	var why []string
+	for _, reason := range []struct{ what, query string }{
+		{"functions that set something for their transaction", functionsThatSet(s.server.version)},
+		{"functions for which constraints must be checked late", functionsThatDefer},
+	} {
+		var names []string
+		var all int
+		if err == nil {
+			err = s.pg.QueryRow(ctx, reason.query).Scan(&all, &names)
+		}
+		if err != nil || all == 0 {
+			continue
+		}
+		text := reason.what + ": " + strings.Join(names, ", ")
+		if more := all - len(names); more > 0 {
+			text += " and " + strconv.Itoa(more) + " more"
+		}
+		why = append(why, text)
 	}
+	k.why = strings.Join(why, "; ")
 	switch {
 	case err == nil:
-		k.setting = strings.Join(names, ", ")
-		if more := all - len(names); more > 0 {
-			k.setting += " and " + strconv.Itoa(more) + " more"
-		}
 		return k, nil
 	case asPg(err) == nil || s.pg.IsClosed():
 		return nil, err
 	}
-	k.print, k.setting = "", fmt.Sprintf("unknown, because pg_proc cannot be read: %v", err)
+	k.print, k.why = "", fmt.Sprintf("functions that are not known, because pg_proc cannot be read: %v", err)
 	return k, nil
 }
 
-// functionsPrint is another one where a function has been made, changed or dropped. Those of pg_catalog (whose oid is 11) are not
-// read: there are thousands.
-const functionsPrint = `SELECT count(*)::text || ' ' || coalesce(sum(hashtext(oid::text || ' ' || xmin::text)), 0)::text FROM pg_proc WHERE pronamespace <> 11`
+// functionsPrint is another one where a function or a deferred constraint has been made, changed or dropped. Those of pg_catalog
+// (whose oid is 11) are not read: there are thousands.
+const functionsPrint = `SELECT count(*)::text || ' ' || coalesce(sum(hashtext(oid::text || ' ' || xmin::text)), 0)::text ||
+	(SELECT ' ' || count(*)::text || ' ' || coalesce(sum(hashtext(oid::text || ' ' || xmin::text)), 0)::text FROM pg_trigger WHERE tginitdeferred)
+	FROM pg_proc WHERE pronamespace <> 11`
 
 // functionsThatSet is the statement that counts the functions, and names some. Of an extension only those count that return
 // trigger: the others are called by those who know them. Its texts are escaped so that they are read alike whatever
@@ -118,8 +164,23 @@ func functionsThatSet(version int) string {
 	SELECT DISTINCT name FROM source WHERE text ~* ` + escaped(setsAnywhere) + ` OR text ~* ` + escaped(mayComment) + `
 	AND regexp_replace(text, ` + escaped(comment) + `, ' ', 'g') ~* ` + escaped(setsAnywhere) + `
 )
-SELECT (SELECT count(*) FROM found), coalesce((SELECT array_agg(name) FROM (SELECT name FROM found ORDER BY name LIMIT 5) few), '{}')`
+` + countAndSome
 }
+
+const countAndSome = `SELECT (SELECT count(*) FROM found), coalesce((SELECT array_agg(name) FROM (SELECT name FROM found ORDER BY name LIMIT 5) few), '{}')`
+
+// functionsThatDefer is the same about functions which could tell that a group checks deferred constraints early: triggers of
+// the program's that are deferred see the rows as they are then; and where a function handles errors, it handles that of a
+// key which it would have made good.
+var functionsThatDefer = `WITH found AS (
+	SELECT DISTINCT quote_ident(n.nspname) || '.' || quote_ident(p.proname) AS name
+	FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace JOIN pg_language l ON l.oid = p.prolang
+	WHERE p.oid IN (SELECT tgfoid FROM pg_trigger WHERE tginitdeferred AND NOT tgisinternal)
+	OR n.nspname NOT IN ('pg_catalog', 'information_schema') AND l.lanname NOT IN ('internal', 'c', 'sql')
+	AND (l.lanname <> 'plpgsql' OR p.prosrc ~* ` + escaped(`\mexception\s*(\mwhen\M|--|/\*)`) + `)
+	AND EXISTS (SELECT FROM pg_trigger WHERE tginitdeferred)
+)
+` + countAndSome
 
 func escaped(s string) string { return "E" + quote(strings.ReplaceAll(s, `\`, `\\`)) }
 
@@ -130,7 +191,7 @@ const (
 		// SET or RESET where a statement begins. In a quoted text that is right behind the quote: ' SET x = 1' goes on with an UPDATE,
 		// and so may what follows a quoted name.
 		"|(^|[;$]|\\m(begin|atomic|then|else|loop|do)\\M)\\s*(set|reset)\\s+[a-z_\"%]" +
-		"|['\"`](set|reset)\\s+[a-z_\"%]" +
+		"|['\"`](set|reset)\\s+[a-z_\"%']" + // and the text may end there, with a name to come
 		// Elsewhere, unless it is a column that UPDATE sets.
 		`|\mset\s+(local|session|role|constraints|transaction)\s+[a-z_"'%]` +
 		`|\mreset\s+(all|role|session)\M` +
@@ -138,7 +199,7 @@ const (
 		`|\mon\s+commit\s+(drop|delete|preserve)\M` +
 		`|\mdiscard\s+(all|temp|temporary|plans|sequences)\M`
 	mayComment = `(--[^\n]*\n|\*/)\s*(set|reset|temp|temporary|on|commit|into|discard|drop)\M|\m(set|reset|temp|temporary|on|commit|into|discard)\s*(--|/\*)`
-	comment    = `--[^\n]*|/\*.*?\*/`
+	comment    = `--[^\n]*|/\*([^*]|\*+[^*/])*\*+/` // an alternative makes a lazy quantifier greedy
 )
 
 // Mode makes an engine a groupcommit.Moder. It is asked after the first connection.
@@ -152,8 +213,8 @@ func (e *engine) Mode() (groupcommit.GroupMode, string) {
 	switch k := e.functions.known.Load(); {
 	case k == nil:
 		return groupcommit.Automatic, ""
-	case k.setting != "":
-		return groupcommit.Autocommit, "functions that set something for their transaction: " + k.setting
+	case k.why != "":
+		return groupcommit.Autocommit, k.why
 	}
 	return groupcommit.Transaction, ""
 }
@@ -169,6 +230,6 @@ func (s *session) apiece(ctx context.Context) (bool, error) {
 	case s.settings.Mode == groupcommit.Transaction:
 		return false, nil
 	}
-	setting, err := s.engine.functions.set(ctx, s)
-	return setting != "", err
+	why, err := s.engine.functions.whyApiece(ctx, s)
+	return why != "", err
 }

@@ -91,6 +91,7 @@ var functionsOf = []struct {
 	{true, "BEGIN -- who\n SET a.b = 'c'; END"},
 	{true, "BEGIN /* who */ SET a.b = 'c'; END"},
 	{true, "BEGIN SET /* who */ LOCAL a.b = 'c'; END"},
+	{true, "BEGIN /* who */ SET a.b = 'c'; /* done **/ END"},
 	{true, "BEGIN NULL; SET -- who\n a.b = 'c'; END"},
 	{true, "BEGIN SET ROLE nobody; END"},
 	{true, "BEGIN SET SESSION AUTHORIZATION nobody; END"},
@@ -100,6 +101,7 @@ var functionsOf = []struct {
 	{true, "BEGIN RESET a.b; END"},
 	{true, "BEGIN EXECUTE 'SET a.b = 1'; END"},
 	{true, "BEGIN EXECUTE 'SET LOCAL a.b = 1'; END"},
+	{true, "BEGIN EXECUTE 'SET ' || quote_ident('a') || ' = 1'; END"},
 	{true, "BEGIN EXECUTE format('set %I = %L', 'a.b', 'c'); END"},
 	{true, "BEGIN EXECUTE $x$ SET a.b = 1 $x$; END"},
 	{true, "BEGIN CREATE TEMP TABLE x (n int) ON COMMIT DROP; END"},
@@ -203,4 +205,45 @@ func TestAFunctionThatSomebodyElseMakesIsFoundInTime(t *testing.T) {
 		r.good(r.together(logged(1), logged(2)))
 		return r.stats().Mode == groupcommit.Autocommit
 	})
+}
+
+func TestADeferredTriggerSeesTheRowsAsTheyAreAtTheEndOfItsCall(t *testing.T) {
+	r := setUp(t)
+	for _, q := range []string{
+		"CREATE TABLE lines (doc BIGINT, n INT)",
+		"CREATE TABLE totals (doc BIGINT, n INT)",
+		`CREATE FUNCTION add_up() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+			INSERT INTO totals SELECT NEW.doc, sum(n) FROM lines WHERE doc = NEW.doc; RETURN NULL; END $$`,
+		"CREATE CONSTRAINT TRIGGER add_up AFTER INSERT ON lines DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION add_up()",
+		`CREATE FUNCTION book(doc BIGINT) RETURNS text LANGUAGE plpgsql AS $$ BEGIN
+			INSERT INTO lines VALUES (doc, 1); INSERT INTO lines VALUES (doc, 2); RETURN 'booked'; END $$`,
+	} {
+		r.exec(r.plain, q)
+	}
+	book := func(k int) call { return call{"INSERT INTO rows (k, v) SELECT $1::bigint, book($1::bigint)", []any{k}} }
+	r.exec(r.plain, book(1).query, 1)
+	r.good(r.together(book(2), book(3), logged(1)))
+	require.Equal(t, "1=3 1=3 2=3 2=3 3=3 3=3", r.value("SELECT string_agg(doc || '=' || n, ' ' ORDER BY doc, n) FROM totals"))
+	require.Equal(t, "functions for which constraints must be checked late: public.add_up", r.stats().Why)
+}
+
+func TestAFunctionThatHandlesErrorsGetsNoneOfAConstraintThatIsDeferred(t *testing.T) {
+	r := setUp(t)
+	r.good(r.together(logged(1), logged(2)))
+	require.Empty(t, r.stats().Why)
+	for _, q := range []string{
+		`CREATE FUNCTION adopt(n BIGINT) RETURNS text LANGUAGE plpgsql AS $$ BEGIN
+			INSERT INTO children VALUES (n); INSERT INTO parents VALUES (n); RETURN 'adopted';
+			EXCEPTION WHEN OTHERS THEN RETURN SQLERRM; END $$`,
+		"CREATE TABLE parents (k BIGINT PRIMARY KEY)",
+		"CREATE TABLE children (k BIGINT REFERENCES parents DEFERRABLE INITIALLY DEFERRED)",
+	} {
+		r.exec(r.db, q)
+	}
+	adopt := func(k int) call {
+		return call{"INSERT INTO rows (k, v) SELECT $1::bigint, adopt($1::bigint)", []any{k}}
+	}
+	r.good(r.together(adopt(2), adopt(3), logged(3)))
+	require.Equal(t, "2=adopted 3=adopted", r.value("SELECT string_agg(k || '=' || v, ' ' ORDER BY k) FROM rows"))
+	require.Equal(t, "functions for which constraints must be checked late: public.adopt", r.stats().Why)
 }

@@ -29,9 +29,12 @@
 // server some 0.5 s for 5,000 functions of 2 kB, and 7 ms to see that none has changed. groupcommit_mode=transaction says that
 // it does not matter.
 //
+// The same is done where a function could tell that a group checks deferred constraints with each statement: where a constraint trigger
+// of the program's is INITIALLY DEFERRED, and where any constraint is and some function handles errors.
+//
 // Not looked at: functions in C, those of extensions unless they return trigger, a function's own SET clause, which ends
 // with it, and locks, which are held for longer and change no answer. Not seen: a setting's statement that is put together at run time from parts, or
-// stands in a default or a policy; and for up to five seconds, what another program has just created.
+// stands in a default, a policy, a view, a rule or a constraint; and for up to five seconds, what another program has just created.
 //
 // # Connections that are prepared for their user
 //

@@ -217,7 +217,7 @@ func (w *watch) ask(ctx context.Context, target string, sure bool) (next time.Du
 		return w.patience
 	}
 	w.refused = 0
-	switch rows := res[0].Rows; {
+	switch rows := res[len(res)-1].Rows; {
 	case len(rows) == 0: // it waits for no lock
 	case string(rows[0][0]) == "t":
 		w.hit = true
@@ -246,8 +246,11 @@ func (w *watch) insist(sure bool) {
 // cancelIfLocked is the question: a process is cancelled if it has been at one statement for so long and now waits for a
 // lock. Its answer is true if it was cancelled, false if it has not been at it for so long, and none if it waits for no
 // lock, or is at something else.
+//
+// It is asked as the role that has logged in. The program's configuration may set another one, which need not see what a session
+// of the first is at.
 func cancelIfLocked(target string, limit time.Duration) string {
-	return "SELECT CASE WHEN query_start <= clock_timestamp() - " + quote(strconv.FormatInt(limit.Microseconds(), 10)+" us") +
+	return "SET LOCAL ROLE NONE; SELECT CASE WHEN query_start <= clock_timestamp() - " + quote(strconv.FormatInt(limit.Microseconds(), 10)+" us") +
 		"::interval THEN pg_cancel_backend(pid) ELSE false END FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND " + target
 }
 
