@@ -157,19 +157,20 @@ func (p *pool) borrow(ctx context.Context, writing bool) (l lease, err error) {
 	if writing && p.openWrites {
 		ctx = inTurn(ctx)
 	}
-	if l.pooled, err = p.Conn(ctx); err == nil {
-		err = l.pooled.Raw(func(dc any) error {
-			l.physical = dc.(*physical)
-			l.dropClosed()
-			return l.physical.unset
-		})
-		if err != nil {
-			l.pooled.Close()
-		}
-	}
-	if err != nil {
+	if l.pooled, err = p.Conn(ctx); err != nil {
 		return lease{}, err
 	}
+	var got *physical // and not a field of l, which would then have to be allocated
+	err = l.pooled.Raw(func(dc any) error {
+		got = dc.(*physical)
+		got.dropClosed()
+		return got.unset
+	})
+	if err != nil {
+		l.pooled.Close()
+		return lease{}, err
+	}
+	l.physical = got
 	return l, nil
 }
 
