@@ -114,6 +114,9 @@ func errorText(err error) string {
 	s := fmt.Sprintf("%T: %v", err, err)
 	var e mattn.Error
 	if errors.As(err, &e) {
+		if e.Code == mattn.ErrSchema { // a neighbour has changed the schema twice meanwhile: the words are those of the error that it became
+			e.Code, e.ExtendedCode = mattn.ErrError, mattn.ErrNoExtended(mattn.ErrError)
+		}
 		s += fmt.Sprintf(" (code %d, extended %d)", e.Code, e.ExtendedCode)
 	}
 	return s

@@ -118,4 +118,7 @@ func (s *session) refresh() bool {
 }
 
 // mayBeOutdated reports an error that may be of a schema that is no longer.
-func (s *session) mayBeOutdated(err error) bool { return !s.fresh && codeOf(err) == sqlite3.ErrError }
+func (s *session) mayBeOutdated(err error) bool {
+	code := codeOf(err)
+	return !s.fresh && (code == sqlite3.ErrError || code == sqlite3.ErrSchema)
+}
