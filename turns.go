@@ -11,7 +11,7 @@ import (
 
 // mayWrite takes the writer's turn for a statement, if it writes or if that is to be expected of its transaction. One that
 // begins a transaction by text does not need it yet.
-func (c *conn) mayWrite(ctx context.Context, traits *Traits, t *text) error {
+func (c *conn) mayWrite(ctx context.Context, traits *Traits, t *text) (err error) {
 	switch {
 	case c.db.writer == nil:
 		return nil
@@ -25,7 +25,11 @@ func (c *conn) mayWrite(ctx context.Context, traits *Traits, t *text) error {
 	if t.tentative || t.query == "" {
 		return nil
 	}
-	defer func() { c.began = inTx }()
+	defer func() {
+		if err == nil { // who has waited in vain has executed nothing
+			c.began = inTx
+		}
+	}()
 	if t.Write {
 		if c.first != "" {
 			c.db.readers.ended(c.first, true)

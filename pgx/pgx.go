@@ -105,6 +105,11 @@
 // (PL/Perl's eval, PL/Python's except), can be told of a cancel that the program did not ask for. With LockTimeout(0) there is
 // none.
 //
+// What waits for a lock is found in pg_stat_activity: with track_activities=off nothing is cancelled, and [groupcommit.MaxTime]
+// bounds the wait. Where the server has no room for the connection that asks, a slow call is cancelled after some vain attempts, be it
+// a lock that it waits for or not. Between the server's look and its signal lie microseconds, in which a pooler in transaction
+// mode could have given the server's session to somebody else.
+//
 // Calls that were put off share 64 connections. Where so many of them wait for locks, the next one waits for one of these; on
 // the plain driver it would wait for the pool.
 //

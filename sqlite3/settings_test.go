@@ -308,3 +308,21 @@ func TestAReadersFirstWriteIsThePlainDrivers(t *testing.T) {
 		require.Equal(t, []string{"1", "3"}, texts(db, "SELECT n FROM a ORDER BY n"), name)
 	}
 }
+
+func TestATransactionWhoseFirstWriteHasWaitedInVainMayWaitAgain(t *testing.T) {
+	db := ours(t, dsnOf(t, impatient), "CREATE TABLE a (n)")
+	tx, err := db.Begin()
+	require.NoError(t, err)
+	defer tx.Rollback()
+	release := hold(t, db)
+	ctx, cancel := context.WithTimeout(background, 20*time.Millisecond)
+	defer cancel()
+	_, err = tx.ExecContext(ctx, "INSERT INTO a VALUES (1)")
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.NoError(t, waitsFor(t, release, func() error {
+		_, err := tx.Exec("INSERT INTO a VALUES (2)")
+		return err
+	}))
+	require.NoError(t, tx.Commit())
+	require.Equal(t, []string{"2"}, texts(db, "SELECT n FROM a"))
+}
