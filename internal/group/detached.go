@@ -45,11 +45,10 @@ func (q *Queue[T]) submit(s *Slot[T], d Detached, accepted bool) error {
 
 // takeBack settles a detached member whose context ended before any group claimed it.
 func (q *Queue[T]) takeBack(s *Slot[T]) {
-	wake := s.wake
-	if ok, fromBacklog := q.withdraw(s); ok {
+	if ok, waiter := q.withdraw(s); ok {
 		q.settle(s)
-		if fromBacklog {
-			wake <- struct{}{} // Go returns
+		if waiter != nil {
+			waiter <- struct{}{} // Go returns
 		}
 	}
 }

@@ -192,20 +192,21 @@ func (q *Queue[T]) moveUp() {
 }
 
 // withdraw takes s back because its context ended, if no group has claimed it and its goroutine has not been told to lead.
-func (q *Queue[T]) withdraw(s *Slot[T]) (ok, fromBacklog bool) {
+// waiter is of one that was in the backlog.
+func (q *Queue[T]) withdraw(s *Slot[T]) (ok bool, waiter chan<- struct{}) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	switch s.state {
 	case backlog:
-		fromBacklog = true
+		waiter = s.wake
 		q.backlog.remove(s)
 	case queued:
 		q.dequeue(s)
 	default:
-		return false, false
+		return false, nil
 	}
 	q.withdrawn(s, s.ctx.Err())
-	return true, fromBacklog
+	return true, waiter
 }
 
 func (q *Queue[T]) withdrawn(s *Slot[T], err error) {
