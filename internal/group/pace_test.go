@@ -39,6 +39,9 @@ func TestACommitOfWhichNothingIsKnownTeachesNothing(t *testing.T) {
 			allOK(t, as)
 			assert.Equal(t, time.Millisecond, w.pace.commit)
 		}
+		w.script.onRun = func([]*item) Report { return Report{Commit: time.Minute} }
+		w.do(t.Context(), "")
+		assert.Equal(t, time.Millisecond, w.pace.commit, "nor does a member alone")
 	})
 }
 

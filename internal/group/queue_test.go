@@ -4,6 +4,7 @@ import (
 	"context"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -292,6 +293,45 @@ func TestADetachedMemberIsSettledOnce(t *testing.T) {
 		cancel()
 	}
 	w.Close()
+}
+
+// watched is a context that counts the watches over it.
+type watched struct {
+	context.Context
+	now, ever *atomic.Int32
+}
+
+func (c watched) AfterFunc(f func()) (stop func() bool) {
+	c.now.Add(1)
+	c.ever.Add(1)
+	stopped := context.AfterFunc(c.Context, f)
+	return func() bool {
+		c.now.Add(-1)
+		return stopped()
+	}
+}
+
+func TestNoWatchStaysOverAContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		parent, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		ctx := watched{parent, new(atomic.Int32), new(atomic.Int32)}
+		w := newWorld(t, nil)
+		w.script.wait = time.Second
+		for _, end := range []End{Answered, PutOff, Kept} {
+			w.submitItem(ctx, &item{text: "a", end: end})
+			synctest.Wait()
+		}
+		w.Release()
+		w.busy()
+		w.submit(ctx, "b").fails(t, errImpatient)
+		w.release()
+		w.Close()
+		w.submit(ctx, "c").fails(t, errClosed)
+		synctest.Wait()
+		assert.EqualValues(t, 5, ctx.ever.Load())
+		assert.Zero(t, ctx.now.Load())
+	})
 }
 
 func TestASlotThatIsUsedAgainCostsNothing(t *testing.T) {
