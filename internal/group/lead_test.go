@@ -163,6 +163,29 @@ func TestALoneMemberMayWaitForOneThatCameLater(t *testing.T) {
 	})
 }
 
+func TestALoneMemberThatHasLostTheLeadDoesNotHandItOnAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil)
+		w.script.over = 100 * time.Millisecond
+		over := make(chan struct{})
+		w.script.onRun = func(items []*item) Report {
+			if items[0].text == "slow" {
+				<-over
+			}
+			w.script.runAll(items)
+			return Report{}
+		}
+		w.busy()
+		slow := w.do(t.Context(), "slow")
+		time.Sleep(3 * w.script.over / 2)
+		w.release()
+		late := w.do(t.Context(), "late")
+		assert.Equal(t, []string{"alone slow"}, w.script.ran(), "there are two leaders")
+		close(over)
+		allOK(t, []*answer{slow, late})
+	})
+}
+
 func TestALoneMemberThatIsOverSoonKeepsTheLead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil)
@@ -212,13 +235,15 @@ func TestAMemberThatIsKeptIsItsRunners(t *testing.T) {
 		w.busy()
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
+		a := w.do(t.Context(), "a")
 		kept := w.submitItem(ctx, &item{text: "kept", end: Kept})
-		a, p := w.do(t.Context(), "a"), w.submit(t.Context(), "p")
+		p := w.submit(t.Context(), "p")
 		then := make(chan struct{})
 		told := 0
 		w.script.onRun = func(items []*item) Report {
 			w.script.runAll(items)
 			return Report{Then: func() {
+				<-a.over // it is not the leader that calls
 				for _, s := range []bool{a.answer == "a", p.Settled()} {
 					if s {
 						told++

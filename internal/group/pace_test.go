@@ -126,6 +126,10 @@ func TestCallersWhoseReturnTakesLongerThanACommitStayTwoCohorts(t *testing.T) {
 	}
 	p.groups = yieldAgain
 	assert.Greater(t, p.share(), 100, "what was learned is tried again")
+	p.returns = 0.5
+	assert.Equal(t, 60, p.expected(), "and that, too")
+	p.groups++
+	assert.Equal(t, 30, p.expected())
 
 	synctest.Test(t, func(t *testing.T) {
 		var reasons []Reason
@@ -156,6 +160,17 @@ func TestWithADelayOnlySizeOrTimeEndsTheWait(t *testing.T) {
 			})
 		})
 	}
+	t.Run("size, of a group that is full already", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t, func(l *Limits[item]) { l.MaxDelay, l.MaxLen = time.Hour, 2 })
+			start := time.Now()
+			as := w.doAll("plug a b c")
+			close(w.script.gate)
+			allOK(t, as)
+			assert.Zero(t, time.Since(start))
+			assert.Equal(t, []string{"group plug a", "group b c"}, w.script.ran())
+		})
+	})
 	t.Run("time", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t, func(l *Limits[item]) { l.MaxDelay = time.Minute })

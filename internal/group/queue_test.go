@@ -142,6 +142,7 @@ func TestAContextThatEndsBeforeTheClaimWithdrawsTheMember(t *testing.T) {
 		_, err := w.run(ctx, "e")
 		assert.ErrorIs(t, err, context.DeadlineExceeded)
 		w.submit(ctx, "f").fails(t, context.DeadlineExceeded)
+		assert.EqualValues(t, 5, w.Stats().Members, "it was not even queued")
 		assert.Len(t, w.script.ran(), 1, "a member whose context had ended was run")
 		w.Close()
 	})
@@ -311,6 +312,8 @@ func (c watched) AfterFunc(f func()) (stop func() bool) {
 	}
 }
 
+func (c watched) Value(any) any { return nil } // or package context would go around it
+
 func TestNoWatchStaysOverAContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		parent, cancel := context.WithCancel(t.Context())
@@ -331,6 +334,32 @@ func TestNoWatchStaysOverAContext(t *testing.T) {
 		synctest.Wait()
 		assert.EqualValues(t, 5, ctx.ever.Load())
 		assert.Zero(t, ctx.now.Load())
+	})
+}
+
+// hurried is a context that ends as soon as it is watched: the watch looks before there is anything to withdraw.
+type hurried struct {
+	watched
+	cancel context.CancelFunc
+}
+
+func (c hurried) AfterFunc(func()) (stop func() bool) {
+	c.cancel()
+	return func() bool { return false }
+}
+
+func TestAContextThatEndsWhileTheMemberIsBeingQueuedWithdrawsIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(l *Limits[item]) { l.MaxQueue = 1 })
+		w.busy()
+		for range 2 { // one for the queue, one for the backlog
+			ctx, cancel := context.WithCancel(t.Context())
+			w.submit(hurried{watched{Context: ctx}, cancel}, "a").fails(t, context.Canceled)
+			w.do(t.Context(), "b")
+		}
+		w.release()
+		w.Close()
+		assert.Equal(t, []string{"alone b", "alone b"}, w.script.ran())
 	})
 }
 
