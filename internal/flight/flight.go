@@ -21,9 +21,9 @@ var (
 // it waits for the first one's outcome, which is its own. The latest outcomes are kept, so that a call that comes again
 // soon finds its outcome at once.
 //
-//	call:  Begin, Join → mine → executed by the caller → Complete ┬ Kept:   those who wait get the outcome, and later ones, too
-//	          │                                                   ├ Shared: those who wait get it
-//	          └ another's → waits ←───────────────────────────────┴ Own:    those who wait try again
+//	call:  Begin, Join → mine → executed by the caller → Complete ┬ Kept:   the callers that wait get the outcome, and later ones, too
+//	          │                                                   ├ Shared: the callers that wait get it
+//	          └ another's → waits ←───────────────────────────────┴ Own:    the callers that wait try again
 //	                          ├ outcome
 //	                          └ its context or its patience ends
 //
@@ -68,10 +68,10 @@ type Flight[O any] struct {
 type Keep uint8
 
 const (
-	// Own is for the first caller alone: its context ended, its argument panicked, its connection failed. Those who wait
+	// Own is for the first caller alone: its context ended, its argument panicked, its connection failed. Those that wait
 	// try by themselves.
 	Own Keep = iota
-	// Shared is for those who wait, too. Later calls do not find it.
+	// Shared is for the callers that wait, too. Later calls do not find it.
 	Shared
 	// Kept is for later calls, too, for as long as it is among the latest, and no longer than the map keeps them.
 	Kept

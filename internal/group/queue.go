@@ -45,7 +45,7 @@ type Queue[T any] struct {
 	stats    Stats
 
 	waiting atomic.Int32  // members in the queue, for the leader to watch without the lock
-	filled  chan struct{} // cap 1: the queue holds a full group; only for a leader who lingers
+	filled  chan struct{} // cap 1: the queue holds a full group; only for a leader that lingers
 	linger  bool          // a leader watches filled
 
 	pace   pace      // the leader's alone; handing on the lead hands it on

@@ -186,11 +186,11 @@ func TestNoMemberWaitsForEverBehindAGroupThatDoesNotEnd(t *testing.T) {
 		time.Sleep(400 * time.Millisecond)
 		synctest.Wait()
 		assert.False(t, isOver(first.over))
-		<-first.over
+		await(t, first.over)
 		assert.Equal(t, time.Second, time.Since(started))
 		first.fails(t, errImpatient)
 		assert.False(t, second.Settled())
-		<-second.Done()
+		await(t, second.Done())
 		assert.Equal(t, 1500*time.Millisecond, time.Since(started))
 		second.fails(t, errImpatient)
 		w.release()

@@ -206,7 +206,7 @@ func (w *world) submitItem(ctx context.Context, i *item) *item {
 
 func (a *answer) ok(t *testing.T) {
 	t.Helper()
-	<-a.over
+	await(t, a.over)
 	require.NoError(t, a.err, a.text)
 	require.True(t, a.ended, a.text)
 	require.Equal(t, a.text, a.answer)
@@ -214,7 +214,7 @@ func (a *answer) ok(t *testing.T) {
 
 func (a *answer) fails(t *testing.T, err error) {
 	t.Helper()
-	<-a.over
+	await(t, a.over)
 	require.ErrorIs(t, a.err, err, a.text)
 	require.Empty(t, a.answer)
 	require.False(t, a.Claimed())
@@ -223,7 +223,7 @@ func (a *answer) fails(t *testing.T, err error) {
 // ok waits for a detached item's answer.
 func (i *item) ok(t *testing.T) {
 	t.Helper()
-	<-i.Done()
+	await(t, i.Done())
 	require.NoError(t, i.Err(), i.text)
 	require.Equal(t, i.text, i.answer)
 	require.True(t, i.Claimed())
@@ -231,7 +231,7 @@ func (i *item) ok(t *testing.T) {
 
 func (i *item) fails(t *testing.T, err error) {
 	t.Helper()
-	<-i.Done()
+	await(t, i.Done())
 	require.ErrorIs(t, i.Err(), err, i.text)
 	require.Empty(t, i.answer)
 	require.False(t, i.Claimed())
@@ -241,6 +241,16 @@ func allOK(t *testing.T, as []*answer) {
 	t.Helper()
 	for _, a := range as {
 		a.ok(t)
+	}
+}
+
+// await bounds the waiting of a story; in a bubble a day is over at once.
+func await(t *testing.T, c <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-c:
+	case <-time.After(24 * time.Hour):
+		require.Fail(t, "it waits for ever")
 	}
 }
 
