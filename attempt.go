@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/groupcommit/groupcommit/durable"
-	"github.com/groupcommit/groupcommit/internal/ledger"
+	"github.com/groupcommit/groupcommit/internal/record"
 )
 
 // An attempt is one transaction of a handler:
@@ -125,11 +125,11 @@ func (a *attempt) claim() error {
 		a.handled = a.batch
 		return nil
 	}
-	var rows []ledger.Row
+	var rows []record.Row
 	var ids []string
 	for _, c := range a.batch {
 		if c.id != "" {
-			rows = append(rows, ledger.Row{ID: c.id, Key: c.print})
+			rows = append(rows, record.Row{ID: c.id, Key: c.print})
 			ids = append(ids, c.id)
 		}
 	}
@@ -244,12 +244,12 @@ func (a *attempt) record() error {
 	if !m.limits.promises {
 		return nil
 	}
-	var rows []ledger.Row
+	var rows []record.Row
 	for _, c := range a.handled {
 		if c.id == "" || slices.Contains(a.aside, c) {
 			continue
 		}
-		r := ledger.Row{ID: c.id, Key: c.print, State: durable.Resolved}
+		r := record.Row{ID: c.id, Key: c.print, State: durable.Resolved}
 		if err := c.task.rejection; err != nil {
 			r.State, r.Value = durable.Rejected, m.rejectionOf(err)
 		} else if r.Value, err = m.encode(c.task.typed.value()); err != nil {
@@ -266,7 +266,7 @@ func (a *attempt) record() error {
 	}
 	n, err := m.table.Settle(a.ctx, a.tx, rows)
 	if err == nil && n != int64(len(rows)) {
-		err = fmt.Errorf("groupcommit: the outcomes of %d commands could not be recorded: groupcommit_promises has taken %d", len(rows), n)
+		err = record.Incomplete(len(rows), n)
 	}
 	return err
 }

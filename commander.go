@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/groupcommit/groupcommit/durable"
-	"github.com/groupcommit/groupcommit/internal/ledger"
+	"github.com/groupcommit/groupcommit/internal/record"
 )
 
 // A commander commits the batches of one handler: it is the environment of their batcher. A batch is what the batcher
@@ -30,11 +30,11 @@ type commander struct {
 	typ    reflect.Type // of the commands
 	turn   *turn        // of whoever leads
 	batch  *batcher
-	table  ledger.Table
+	table  record.Table
 	keeper *keeper // nil unless the commands are durable
 
 	handle func(*attempt, []*Call) error
-	revive func(ledger.Row) (*Promise, error) // the command of a row
+	revive func(record.Row) (*Promise, error) // the command of a row
 
 	one     sync.Mutex // held by the attempt that is under way where there is no writer: a handler has one batch at a time
 	closing context.Context
@@ -62,7 +62,7 @@ func newCommander(d *database, typ reflect.Type, opts []Option) (*commander, err
 		return nil, fmt.Errorf("groupcommit: Handle of %v: option Durable needs a database that keeps promises; open it with Promises() or %spromises=on", typ, prefix)
 	}
 	m := &commander{db: d, traits: traits, limits: l, typ: typ, turn: newTurn(),
-		table: ledger.Table{Postgres: traits.Dialect == PostgresSQL, Kind: h.kind}}
+		table: record.Table{Dialect: record.Of(d.dialect), Kind: h.kind}}
 	m.closing, m.hurry = context.WithCancel(context.Background())
 	m.batch = newBatcher(m, l)
 	if h.durable {
@@ -397,7 +397,7 @@ func (m *commander) rejectionOf(err error) []byte {
 }
 
 // replay answers a command with what is recorded of it.
-func (m *commander) replay(c *Call, r ledger.Row) {
+func (m *commander) replay(c *Call, r record.Row) {
 	c.out = outcome{}
 	c.out.result.replayed = true
 	switch {

@@ -11,7 +11,7 @@ import (
 	"reflect"
 
 	"github.com/groupcommit/groupcommit/durable"
-	"github.com/groupcommit/groupcommit/internal/ledger"
+	"github.com/groupcommit/groupcommit/internal/record"
 )
 
 // Commands is one type of command on one database, with its handler. Any number of goroutines may use it, until the
@@ -68,7 +68,7 @@ func Handle[C, R any](db *sql.DB, h Handler[C, R], opts ...Option) (*Commands[C,
 		}
 		return h(a.ctx, a.tx, batch)
 	}
-	m.revive = func(r ledger.Row) (*Promise, error) {
+	m.revive = func(r record.Row) (*Promise, error) {
 		c := newCommand[C, R](m, r.ID)
 		if err := m.decode(r.Param, &c.Value); err != nil {
 			return nil, fmt.Errorf("groupcommit: command %q of kind %q: its recorded value cannot be decoded as %v; it stays pending: %w",

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/groupcommit/groupcommit/durable"
-	"github.com/groupcommit/groupcommit/internal/ledger"
+	"github.com/groupcommit/groupcommit/internal/record"
 )
 
 // A keeper looks after the durable commands of one handler: those that are recorded as pending, here or by another process,
@@ -215,7 +215,7 @@ func (k *keeper) take(ctx context.Context, now time.Time) (more bool) {
 // adopt hands in a command that was recorded elsewhere. One whose value does not decode keeps its lease, so that it is not tried
 // again before that has ended; meanwhile it is handed in if somebody here asks for it, and so has the value. It returns false
 // if a call with the command's id is under way, which will find the command, or is of another kind.
-func (k *keeper) adopt(r ledger.Row) bool {
+func (k *keeper) adopt(r record.Row) bool {
 	m := k.commander
 	k.mu.Lock()
 	p, ok := k.awaited[r.ID]

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/groupcommit/groupcommit/internal/ledger"
+	"github.com/groupcommit/groupcommit/internal/record"
 )
 
 // How durable commands come into the table, and from there to the batcher.
@@ -59,8 +59,8 @@ func rowsOf(res sql.Result, err error) (int64, error) {
 	return res.RowsAffected()
 }
 
-func (k *keeper) row(c *Call, param []byte, now time.Time) ledger.Row {
-	r := ledger.Row{ID: c.id, Key: c.print, Param: param, Created: now}
+func (k *keeper) row(c *Call, param []byte, now time.Time) record.Row {
+	r := record.Row{ID: c.id, Key: c.print, Param: param, Created: now}
 	if d := k.commander.limits.handling.timeout; d > 0 {
 		r.Timeout = now.Add(d)
 	}
@@ -92,7 +92,7 @@ func (m *commander) add(ctx context.Context, tx *sql.Tx, c *Call) error {
 		}
 		switch r, ok := found[c.id]; {
 		case !ok:
-			return hidden(c.id)
+			return record.Hidden(c.id)
 		case r.Key != c.print:
 			return mismatch(c.id)
 		}
@@ -154,9 +154,5 @@ func (k *keeper) launch(p *Promise) {
 			return
 		}
 	}
-	p.reject(hidden(c.id))
-}
-
-func hidden(id string) error {
-	return fmt.Errorf("groupcommit: id %q: groupcommit_promises neither takes a row with it nor shows one; a trigger or a policy may hide it", id)
+	p.reject(record.Hidden(c.id))
 }

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/groupcommit/groupcommit/durable"
-	"github.com/groupcommit/groupcommit/internal/ledger"
+	"github.com/groupcommit/groupcommit/internal/record"
 )
 
 // How durable commands end that no handler has ended, and how they are waited for.
@@ -31,16 +31,16 @@ func (m *commander) blameless(err error) bool {
 // reject records the end of commands whose handler has failed for good.
 func (k *keeper) reject(batch []*Call, cause error) {
 	m := k.commander
-	rows := make([]ledger.Row, len(batch))
+	rows := make([]record.Row, len(batch))
 	ids := make([]string, len(batch))
 	value := m.rejectionOf(cause)
 	for i, c := range batch {
 		ids[i] = c.id
-		rows[i] = ledger.Row{ID: c.id, State: durable.Rejected, Value: value}
+		rows[i] = record.Row{ID: c.id, State: durable.Rejected, Value: value}
 	}
 	ctx := context.Background()
 	n, err := m.table.Settle(ctx, m.db.virtual, rows)
-	var found map[string]ledger.Row
+	var found map[string]record.Row
 	if err == nil && n < int64(len(batch)) { // somebody else was faster with some
 		found, err = m.table.Read(ctx, m.db.virtual, ids)
 	}

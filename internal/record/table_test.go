@@ -1,4 +1,4 @@
-package ledger_test
+package record_test
 
 import (
 	"bytes"
@@ -13,8 +13,8 @@ import (
 	"time"
 
 	"github.com/groupcommit/groupcommit/durable"
-	"github.com/groupcommit/groupcommit/internal/ledger"
 	"github.com/groupcommit/groupcommit/internal/pgtest"
+	"github.com/groupcommit/groupcommit/internal/record"
 	"github.com/groupcommit/groupcommit/pgx"
 	"github.com/groupcommit/groupcommit/sqlite3"
 	mattn "github.com/mattn/go-sqlite3"
@@ -29,7 +29,7 @@ var (
 )
 
 // onDatabases runs a test on each kind of database, plain and grouped, with the table made.
-func onDatabases(t *testing.T, test func(t *testing.T, db *sql.DB, table *ledger.Table)) {
+func onDatabases(t *testing.T, test func(t *testing.T, db *sql.DB, table *record.Table)) {
 	for _, name := range []string{"sqlite3", sqlite3.DriverName, "pgx", pgx.DriverName} {
 		t.Run(name, func(t *testing.T) {
 			dsn := "file:" + filepath.Join(t.TempDir(), "test.db") + "?_journal=WAL&_sync=OFF"
@@ -41,17 +41,22 @@ func onDatabases(t *testing.T, test func(t *testing.T, db *sql.DB, table *ledger
 			t.Cleanup(func() { db.Close() })
 			d, err := durable.Prepare(background, db)
 			require.NoError(t, err)
-			test(t, db, &ledger.Table{Postgres: d == durable.PostgreSQL, Kind: "greet", Expected: []byte("{}")})
+			test(t, db, &record.Table{Dialect: record.Of(d), Kind: "greet", Expected: []byte("{}")})
 		})
 	}
 }
 
+func isPostgres(table *record.Table) bool {
+	_, is := table.Dialect.(record.Postgres)
+	return is
+}
+
 // rows are n commands, and one whose id is a hard one.
-func rows(n int) (rows []ledger.Row) {
+func rows(n int) (rows []record.Row) {
 	for i := range n {
-		rows = append(rows, ledger.Row{ID: fmt.Sprintf("id-%04d", (i*7)%n), Key: durable.Key(fmt.Sprint("key", i)), State: durable.Resolved, Value: []byte("{}")})
+		rows = append(rows, record.Row{ID: fmt.Sprintf("id-%04d", (i*7)%n), Key: durable.Key(fmt.Sprint("key", i)), State: durable.Resolved, Value: []byte("{}")})
 	}
-	return append(rows, ledger.Row{ID: `{"\',ä<&>`, Key: "\x00\xff", State: durable.Rejected, Value: []byte("\x00no")})
+	return append(rows, record.Row{ID: `{"\',ä<&>`, Key: "\x00\xff", State: durable.Rejected, Value: []byte("\x00no")})
 }
 
 // within runs f in a transaction that is committed.
@@ -64,7 +69,7 @@ func within(t *testing.T, db *sql.DB, f func(tx *sql.Tx)) {
 	require.NoError(t, tx.Commit())
 }
 
-func record(t *testing.T, db *sql.DB, table *ledger.Table, rows []ledger.Row) {
+func store(t *testing.T, db *sql.DB, table *record.Table, rows []record.Row) {
 	t.Helper()
 	within(t, db, func(tx *sql.Tx) {
 		found, err := table.Claim(background, tx, rows)
@@ -75,11 +80,11 @@ func record(t *testing.T, db *sql.DB, table *ledger.Table, rows []ledger.Row) {
 }
 
 func TestWhatIsRecordedIsFoundByTheNextClaim(t *testing.T) {
-	onDatabases(t, func(t *testing.T, db *sql.DB, table *ledger.Table) {
+	onDatabases(t, func(t *testing.T, db *sql.DB, table *record.Table) {
 		first := rows(150)
 		first[3].Value = []byte(`"something else"`)
-		record(t, db, table, first)
-		again := append(rows(150), ledger.Row{ID: "new", Key: "n", State: durable.Resolved})
+		store(t, db, table, first)
+		again := append(rows(150), record.Row{ID: "new", Key: "n", State: durable.Resolved})
 		within(t, db, func(tx *sql.Tx) {
 			found, err := table.Claim(background, tx, again)
 			require.NoError(t, err)
@@ -98,14 +103,14 @@ func TestWhatIsRecordedIsFoundByTheNextClaim(t *testing.T) {
 
 // A handler that takes longer than the retention would be forgotten at once if the age of a promise was that of its claim.
 func TestWhatIsRecordedIsAsOldAsItsCompletion(t *testing.T) {
-	onDatabases(t, func(t *testing.T, db *sql.DB, table *ledger.Table) {
+	onDatabases(t, func(t *testing.T, db *sql.DB, table *record.Table) {
 		clock := "SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER)"
-		if table.Postgres {
+		if isPostgres(table) {
 			clock = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint"
 		}
 		all := rows(3)
 		all[1].Value = []byte("another")
-		pending(t, db, table, "", ledger.Row{ID: "pending", Created: noon})
+		pending(t, db, table, "", record.Row{ID: "pending", Created: noon})
 		claimed := time.Now()
 		var before int64
 		within(t, db, func(tx *sql.Tx) {
@@ -114,7 +119,7 @@ func TestWhatIsRecordedIsAsOldAsItsCompletion(t *testing.T) {
 			time.Sleep(600 * time.Millisecond) // the handler
 			require.NoError(t, db.QueryRow(clock).Scan(&before))
 			require.NoError(t, table.Record(background, tx, all, claimed))
-			_, err = table.Settle(background, tx, []ledger.Row{{ID: "pending", State: durable.Resolved}})
+			_, err = table.Settle(background, tx, []record.Row{{ID: "pending", State: durable.Resolved}})
 			require.NoError(t, err)
 		})
 		var n, late int
@@ -135,13 +140,13 @@ func TestResultsThatFitOneByOneFitTogether(t *testing.T) {
 	defer db.Close()
 	_, err = durable.Prepare(background, db)
 	require.NoError(t, err)
-	var all []ledger.Row
+	var all []record.Row
 	for i := range 30 {
-		all = append(all, ledger.Row{ID: fmt.Sprint(i), Key: "key", State: durable.Resolved, Value: bytes.Repeat([]byte{byte(i)}, 400_000)})
+		all = append(all, record.Row{ID: fmt.Sprint(i), Key: "key", State: durable.Resolved, Value: bytes.Repeat([]byte{byte(i)}, 400_000)})
 	}
-	all = append(all, ledger.Row{ID: "large", State: durable.Resolved, Value: bytes.Repeat([]byte{1}, 4_900_000)})
-	table := &ledger.Table{Kind: "greet"}
-	record(t, db, table, all)
+	all = append(all, record.Row{ID: "large", State: durable.Resolved, Value: bytes.Repeat([]byte{1}, 4_900_000)})
+	table := &record.Table{Dialect: record.Of(durable.SQLite), Kind: "greet"}
+	store(t, db, table, all)
 	found, err := table.Read(background, db, []string{"0", "17", "29", "large"})
 	require.NoError(t, err)
 	for id, r := range found {
@@ -156,12 +161,12 @@ func TestResultsThatFitOneByOneFitTogether(t *testing.T) {
 }
 
 func TestAnOutcomeOfManyPiecesIsComplete(t *testing.T) {
-	onDatabases(t, func(t *testing.T, db *sql.DB, table *ledger.Table) {
+	onDatabases(t, func(t *testing.T, db *sql.DB, table *record.Table) {
 		all := rows(13)
 		for i := range all {
 			all[i].Value = bytes.Repeat([]byte{byte(i)}, 1<<20)
 		}
-		record(t, db, table, all[:7])
+		store(t, db, table, all[:7])
 		for _, r := range all[7:] {
 			r.Created = noon
 			pending(t, db, table, "", r)
@@ -176,14 +181,14 @@ func TestAnOutcomeOfManyPiecesIsComplete(t *testing.T) {
 }
 
 func TestAnOutcomeThatTheTableDoesNotTakeIsAnError(t *testing.T) {
-	onDatabases(t, func(t *testing.T, db *sql.DB, table *ledger.Table) {
+	onDatabases(t, func(t *testing.T, db *sql.DB, table *record.Table) {
 		lost := rows(0)
 		tx, err := db.Begin()
 		require.NoError(t, err)
 		defer tx.Rollback()
 		_, err = table.Claim(background, tx, lost)
 		require.NoError(t, err)
-		if table.Postgres { // somebody deletes the claim
+		if isPostgres(table) { // somebody deletes the claim
 			_, err = tx.Exec("DELETE FROM groupcommit_promises")
 		} else {
 			_, err = tx.Exec("CREATE TRIGGER deaf BEFORE INSERT ON groupcommit_promises BEGIN SELECT RAISE(IGNORE); END")
@@ -194,7 +199,7 @@ func TestAnOutcomeThatTheTableDoesNotTakeIsAnError(t *testing.T) {
 }
 
 // pending records commands of which nobody has a lease, unless owner is given: until a minute past noon.
-func pending(t *testing.T, db *sql.DB, table *ledger.Table, owner string, rows ...ledger.Row) {
+func pending(t *testing.T, db *sql.DB, table *record.Table, owner string, rows ...record.Row) {
 	t.Helper()
 	for _, r := range rows {
 		text, args := table.Pending(r, owner, noon.Add(time.Minute))
@@ -253,9 +258,9 @@ var errPlanned = errors.New("it was planned")
 
 // Whatever else is pending, of other kinds.
 func TestPendingCommandsAreFoundByTheirKind(t *testing.T) {
-	onDatabases(t, func(t *testing.T, db *sql.DB, table *ledger.Table) {
+	onDatabases(t, func(t *testing.T, db *sql.DB, table *record.Table) {
 		p := &planned{DB: db, explain: "EXPLAIN QUERY PLAN "}
-		if table.Postgres {
+		if isPostgres(table) {
 			p.explain = "EXPLAIN "
 		}
 		_, err := db.Exec(`WITH RECURSIVE k(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM k WHERE n < 5000)
@@ -273,7 +278,7 @@ func TestPendingCommandsAreFoundByTheirKind(t *testing.T) {
 		require.ErrorIs(t, table.Release(background, p, "me"), errPlanned)
 		for _, plan := range p.plans {
 			require.NotContains(t, plan, "Seq Scan")
-			if table.Postgres {
+			if isPostgres(table) {
 				require.Regexp(t, `groupcommit_promises_pending.*(\n.*)?Index Cond: \(\(?kind = `, plan)
 			} else {
 				require.Contains(t, plan, "groupcommit_promises_pending (kind=?")
@@ -286,40 +291,40 @@ func TestPendingCommandsAreFoundByTheirKind(t *testing.T) {
 }
 
 func TestLookSaysWhatIsDue(t *testing.T) {
-	onDatabases(t, func(t *testing.T, db *sql.DB, table *ledger.Table) {
-		look := func(want ledger.Due, after time.Duration) {
+	onDatabases(t, func(t *testing.T, db *sql.DB, table *record.Table) {
+		look := func(want record.Due, after time.Duration) {
 			t.Helper()
 			due, err := table.Look(background, db, noon.Add(after))
 			require.NoError(t, err)
 			require.Equal(t, want, due)
 		}
-		another := &ledger.Table{Postgres: table.Postgres, Kind: "part"}
-		pending(t, db, another, "", ledger.Row{ID: "0", Created: noon, Timeout: noon})
-		look(ledger.Due{}, 0)
-		pending(t, db, table, "me", ledger.Row{ID: "mine", Created: noon, Timeout: noon.Add(time.Hour)})
-		look(ledger.Due{Pending: true}, time.Second)
-		look(ledger.Due{Pending: true, Free: true}, time.Minute)
-		look(ledger.Due{Pending: true, Late: true}, time.Hour)
-		pending(t, db, table, "", ledger.Row{ID: "free", Created: noon})
-		look(ledger.Due{Pending: true, Free: true}, time.Second)
-		look(ledger.Due{Pending: true, Free: true, Late: true}, time.Hour)
+		another := &record.Table{Dialect: table.Dialect, Kind: "part"}
+		pending(t, db, another, "", record.Row{ID: "0", Created: noon, Timeout: noon})
+		look(record.Due{}, 0)
+		pending(t, db, table, "me", record.Row{ID: "mine", Created: noon, Timeout: noon.Add(time.Hour)})
+		look(record.Due{Pending: true}, time.Second)
+		look(record.Due{Pending: true, Free: true}, time.Minute)
+		look(record.Due{Pending: true, Late: true}, time.Hour)
+		pending(t, db, table, "", record.Row{ID: "free", Created: noon})
+		look(record.Due{Pending: true, Free: true}, time.Second)
+		look(record.Due{Pending: true, Free: true, Late: true}, time.Hour)
 	})
 }
 
 func TestPendingCommandsAreTakenInTheOrderOfTheirCreationByOneOwnerAtATime(t *testing.T) {
-	onDatabases(t, func(t *testing.T, db *sql.DB, table *ledger.Table) {
-		pending(t, db, table, "", ledger.Row{ID: "c", Key: "kc", Param: []byte("pc"), Created: noon},
-			ledger.Row{ID: "b", Created: noon.Add(2 * time.Second)}, ledger.Row{ID: "a", Created: noon.Add(time.Second)},
-			ledger.Row{ID: "late", Created: noon, Timeout: noon.Add(time.Second)})
-		pending(t, db, table, "other", ledger.Row{ID: "theirs", Created: noon})
-		another := &ledger.Table{Postgres: table.Postgres, Kind: "part"}
-		pending(t, db, another, "", ledger.Row{ID: "0", Created: noon})
+	onDatabases(t, func(t *testing.T, db *sql.DB, table *record.Table) {
+		pending(t, db, table, "", record.Row{ID: "c", Key: "kc", Param: []byte("pc"), Created: noon},
+			record.Row{ID: "b", Created: noon.Add(2 * time.Second)}, record.Row{ID: "a", Created: noon.Add(time.Second)},
+			record.Row{ID: "late", Created: noon, Timeout: noon.Add(time.Second)})
+		pending(t, db, table, "other", record.Row{ID: "theirs", Created: noon})
+		another := &record.Table{Dialect: table.Dialect, Kind: "part"}
+		pending(t, db, another, "", record.Row{ID: "0", Created: noon})
 
 		now := noon.Add(3 * time.Second)
 		taken, err := table.Take(background, db, "me", now, now.Add(time.Minute), 2)
 		require.NoError(t, err)
 		require.Len(t, taken, 2)
-		require.Equal(t, ledger.Row{ID: "c", Kind: "greet", Key: "kc", Param: []byte("pc"), Owner: "me", Created: noon.Local()}, taken[0])
+		require.Equal(t, record.Row{ID: "c", Kind: "greet", Key: "kc", Param: []byte("pc"), Owner: "me", Created: noon.Local()}, taken[0])
 		require.Equal(t, "a", taken[1].ID)
 		taken, err = table.Take(background, db, "me", now, now.Add(time.Minute), 2)
 		require.NoError(t, err)
@@ -338,11 +343,11 @@ func TestPendingCommandsAreTakenInTheOrderOfTheirCreationByOneOwnerAtATime(t *te
 			held, err := table.Hold(background, tx, ids, "me", now.Add(90*time.Second))
 			require.NoError(t, err)
 			require.Equal(t, map[string]bool{"a": true, "b": true, "c": true}, held)
-			n, err := table.Settle(background, tx, []ledger.Row{{ID: "a", State: durable.Resolved, Value: []byte("1")}, {ID: "b", State: durable.Rejected}, {ID: "none"}})
+			n, err := table.Settle(background, tx, []record.Row{{ID: "a", State: durable.Resolved, Value: []byte("1")}, {ID: "b", State: durable.Rejected}, {ID: "none"}})
 			require.NoError(t, err)
 			require.EqualValues(t, 2, n)
 		})
-		n, err := table.Settle(background, db, []ledger.Row{{ID: "a", State: durable.Rejected}})
+		n, err := table.Settle(background, db, []record.Row{{ID: "a", State: durable.Rejected}})
 		require.NoError(t, err)
 		require.Zero(t, n, "it is settled")
 
