@@ -30,7 +30,7 @@ func (s *session) once(c *groupcommit.Call) (driver.Result, error) {
 	defer s.abort(ctx) // whatever happened: an argument may have panicked
 	claimed := time.Now()
 	for tried := 1; ; tried++ {
-		tag, err := s.text(ctx, "BEGIN; "+insertion(c, durable.Resolved, expected))
+		tag, err := s.text(ctx, "BEGIN; "+record.PostgresInsertOne(c.ID(), c.Fingerprint(), durable.Resolved, expected))
 		switch {
 		case err != nil && s.pg.IsClosed() && ctx.Err() == nil:
 			return nil, driver.ErrBadConn // nothing was begun
@@ -64,7 +64,7 @@ func (s *session) once(c *groupcommit.Call) (driver.Result, error) {
 	}
 	end := "COMMIT"
 	if rows != expectedRows || record.Late(claimed) {
-		end = record.Inline(record.PostgresCorrect, record.PostgresCorrections([]string{c.ID()}, [][]byte{valueOf(rows)})) + "; COMMIT"
+		end = record.PostgresCorrectOne(c.ID(), valueOf(rows)) + "; COMMIT"
 	}
 	switch _, err := s.text(ctx, end); {
 	case err == nil:
@@ -89,7 +89,7 @@ func (s *session) rejected(c *groupcommit.Call, failed error) (driver.Result, er
 	if err == nil {
 		pg := asPg(failed)
 		var tag pgconn.CommandTag
-		tag, err = s.text(ctx, insertion(c, durable.Rejected, record.Outcome{Code: pg.Code, Message: pg.Message}.Append(nil)))
+		tag, err = s.text(ctx, record.PostgresInsertOne(c.ID(), c.Fingerprint(), durable.Rejected, record.Outcome{Code: pg.Code, Message: pg.Message}.Append(nil)))
 		if err == nil && tag.RowsAffected() == 1 {
 			return nil, failed
 		}
@@ -123,7 +123,7 @@ func deterministic(err error) bool {
 // recorded reads what the ledger has of an id, or pgx.ErrNoRows.
 func (s *session) recorded(ctx context.Context, id string) (durable.Promise, error) {
 	var key, state, print, value string
-	err := s.pg.QueryRow(ctx, record.Inline(record.PostgresRead, record.PostgresIDs([]string{id})), pgx.QueryExecModeSimpleProtocol).
+	err := s.pg.QueryRow(ctx, record.PostgresReadOne(id), pgx.QueryExecModeSimpleProtocol).
 		Scan(&key, &state, &print, &value)
 	return record.PostgresPromise(key, state, print, value), err
 }
@@ -143,11 +143,6 @@ func (s *session) abort(ctx context.Context) error {
 // text runs statements by the simple protocol, and returns what the last one says.
 func (s *session) text(ctx context.Context, statements string) (pgconn.CommandTag, error) {
 	return s.pg.Exec(ctx, statements, pgx.QueryExecModeSimpleProtocol)
-}
-
-// insertion is a statement that affects one row, or none if the call's id is taken.
-func insertion(c *groupcommit.Call, state durable.State, value []byte) string {
-	return record.Inline(record.PostgresInsert, record.PostgresRows([]string{c.ID()}, []durable.Key{c.Fingerprint()}, state, "", value))
 }
 
 // mostClaims is how often a call tries to claim an id whose row is deleted each time before it can be read.

@@ -65,3 +65,11 @@ func texts(args [][]byte) []any {
 	}
 	return all
 }
+
+// Literals in a form that no setting reads differently.
+
+func literal(text string) string {
+	return "convert_from(decode(" + hexLiteral([]byte(text)) + ", 'hex'), 'UTF8')"
+}
+
+func hexLiteral(b []byte) string { return "'" + hex.EncodeToString(b) + "'" }

@@ -5,7 +5,8 @@
 //
 //   - A [Table] is for commands: it executes statements in a *sql.Tx or on a *sql.DB.
 //   - Package sqlite3 keeps [SQLiteRead] and [SQLiteInsert] prepared on its connection. [Notes] has the arguments.
-//   - Package pgx sends [PostgresClaim], [PostgresRead] and [PostgresCorrect] in a pipeline, or as plain text by [Inline].
+//   - Package pgx sends [PostgresClaim], [PostgresRead] and [PostgresCorrect] in a pipeline, and for one call by
+//     itself the same with literals.
 //
 // Another database is another Dialect: see [Of].
 package record
