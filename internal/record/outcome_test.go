@@ -13,6 +13,7 @@ func TestAnOutcomeIsReadAsItWasWritten(t *testing.T) {
 	for value, o := range map[string]record.Outcome{
 		`{}`:                         {},
 		`{"rows":0}`:                 {HasRows: true},
+		`{"rows":0,"id":0}`:          {HasRows: true, HasLastID: true},
 		`{"rows":1,"id":-7}`:         {Rows: 1, HasRows: true, LastID: -7, HasLastID: true},
 		`{"id":9223372036854775807}`: {LastID: 1<<63 - 1, HasLastID: true},
 		`{"code":"23505","message":"\"a\" \u003c \\ä\n\u0000"}`: {Code: "23505", Message: "\"a\" < \\ä\n\x00"},
