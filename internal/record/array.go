@@ -69,7 +69,7 @@ func texts(args [][]byte) []any {
 // Literals in a form that no setting reads differently.
 
 func literal(text string) string {
-	return "convert_from(decode(" + hexLiteral([]byte(text)) + ", 'hex'), 'UTF8')"
+	return "convert_from(decode('" + hex.EncodeToString([]byte(text)) + "', 'hex'), 'UTF8')"
 }
 
 func hexLiteral(b []byte) string { return "'" + hex.EncodeToString(b) + "'" }

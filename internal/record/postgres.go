@@ -23,7 +23,7 @@ type Postgres struct{ common }
 
 var (
 	// PostgresClaim inserts the promises of [PostgresRows] and returns the ids of those that it has inserted.
-	PostgresClaim = insert("SELECT "+row("c.id", "$3::text::smallint", "c.key", "nullif($4::text, '')", "$5::text")+
+	PostgresClaim = insert("SELECT ", "c.id", "$3::text::smallint", "c.key", "nullif($4::text, '')", "$5::text",
 		` FROM unnest($1::text[], $2::text[]) AS c(id, key) ORDER BY c.id COLLATE "C"`) + " RETURNING id"
 
 	// PostgresRead reads the promises of [PostgresIDs], as [PostgresPromise] decodes them.
@@ -41,14 +41,10 @@ var (
 // evaluated once, and not for every row.
 const now = "(SELECT (extract(epoch FROM statement_timestamp()) * 1000)::bigint)"
 
-// insert inserts completed promises, but those whose ids are there.
-func insert(rows string) string {
-	return "INSERT INTO groupcommit_promises (id, state, create_key, kind, value, created_at, completed_at) " + rows + " ON CONFLICT (id) DO NOTHING"
-}
-
-// row is what insert needs of a promise.
-func row(id, state, key, kind, value string) string {
-	return id + ", " + state + ", decode(" + key + ", 'hex'), " + kind + ", decode(" + value + ", 'hex'), " + now + ", " + now
+// insert inserts completed promises, but those whose ids are there. before and after make rows of what stands between them.
+func insert(before, id, state, key, kind, value, after string) string {
+	return "INSERT INTO groupcommit_promises (id, state, create_key, kind, value, created_at, completed_at) " + before + id + ", " + state +
+		", decode(" + key + ", 'hex'), " + kind + ", decode(" + value + ", 'hex'), " + now + ", " + now + after + " ON CONFLICT (id) DO NOTHING"
 }
 
 // read reads promises by a condition on their id.
@@ -98,7 +94,7 @@ func PostgresPromise(id, state, key, value string) durable.Promise {
 
 // PostgresInsertOne is the statement that inserts a completed promise, unless there is one of its id.
 func PostgresInsertOne(id string, key durable.Key, state durable.State, value []byte) string {
-	return insert("VALUES (" + row(literal(id), string(number(state)), hexLiteral([]byte(key)), "NULL", hexLiteral(value)) + ")")
+	return insert("VALUES (", literal(id), string(number(state)), hexLiteral([]byte(key)), "NULL", hexLiteral(value), ")")
 }
 
 // PostgresReadOne is [PostgresRead] for one id.
