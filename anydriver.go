@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql/driver"
 	"time"
+
+	"github.com/groupcommit/groupcommit/internal/fallback"
 )
 
 // anyDriver is the engine for a driver that nobody knows. A group is BEGIN, the calls, COMMIT, by the driver's own
@@ -31,14 +33,14 @@ func (s anySession) Alone(c *Call) (driver.Result, error) {
 // that lacks an interface. It is for a [Session].
 func ExecOn(ctx context.Context, conn driver.Conn, c *Call) (driver.Result, error) {
 	if !c.Prepared {
-		return execOn(ctx, conn, c.Query, c.Args)
+		return fallback.Exec(ctx, conn, c.Query, c.Args)
 	}
-	st, err := prepareOn(ctx, conn, c.Query)
+	st, err := fallback.Prepare(ctx, conn, c.Query)
 	if err != nil {
 		return nil, err
 	}
 	defer st.Close()
-	return execStmtOn(ctx, conn, st, c.Args)
+	return fallback.ExecStmt(ctx, conn, st, c.Args)
 }
 
 func (s anySession) Group(ctx context.Context, calls []*Call) Outcome {
@@ -48,7 +50,7 @@ func (s anySession) Group(ctx context.Context, calls []*Call) Outcome {
 // GroupOn runs a group by the driver's own calls: begin, each call, commit. The first error ends it. It is for a
 // [Session].
 func GroupOn(ctx context.Context, conn driver.Conn, calls []*Call) Outcome {
-	tx, err := beginOn(ctx, conn, driver.TxOptions{})
+	tx, err := fallback.Begin(ctx, conn, driver.TxOptions{})
 	if err != nil {
 		return Outcome{Verdict: Refused, Err: err}
 	}
@@ -68,3 +70,7 @@ func GroupOn(ctx context.Context, conn driver.Conn, calls []*Call) Outcome {
 	}
 	return Outcome{Commit: time.Since(start)}
 }
+
+// DefaultCheck converts one argument as database/sql does for a driver that says nothing of arguments. It is a
+// [Traits].Check.
+func DefaultCheck(nv *driver.NamedValue) error { return fallback.DefaultCheck(nv) }

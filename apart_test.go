@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/groupcommit/groupcommit/internal/turn"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -57,7 +58,7 @@ func TestACallThatRunsAgainAfterAnEnginesPanicTakesItsTurn(t *testing.T) {
 			turns := 0
 			f := newFake()
 			db := f.db(t, WithEngine(panicky{oneConn: oneConn, alone: func() {
-				if d.writer.free() {
+				if d.writer.Free() {
 					t.Error("it is executed without a turn")
 				}
 				turns++ // the race detector watches
@@ -89,7 +90,7 @@ func TestACallThatRunsAgainAfterAnEnginesPanicTakesItsTurn(t *testing.T) {
 func TestACallThatRunsAgainWaitsForItsTurnNoLongerThanOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var d *database
-		other := newTurn()
+		other := turn.New()
 		f := newFake()
 		db := f.db(t, WithEngine(panicky{group: func() {
 			go d.takeTurn(t.Context(), other, nil, time.Now()) // the next in the line
@@ -109,6 +110,6 @@ func TestACallThatRunsAgainWaitsForItsTurnNoLongerThanOthers(t *testing.T) {
 		}
 		assert.Equal(t, busyWait, time.Since(start))
 		assert.Equal(t, []string{"INSERT plug []"}, f.stored())
-		d.writer.leave(other)
+		d.writer.Leave(other)
 	})
 }

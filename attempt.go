@@ -13,7 +13,9 @@ import (
 	"time"
 
 	"github.com/groupcommit/groupcommit/durable"
+	"github.com/groupcommit/groupcommit/internal/fallback"
 	"github.com/groupcommit/groupcommit/internal/ledger"
+	"github.com/groupcommit/groupcommit/internal/turn"
 )
 
 // An attempt is one transaction of a handler:
@@ -46,7 +48,7 @@ type attempt struct {
 }
 
 // attempt handles a batch once. t is a turn that the caller has already, or nil.
-func (m *commander) attempt(batch []*Call, t *turn) *attempt {
+func (m *commander) attempt(batch []*Call, t *turn.Turn) *attempt {
 	a := &attempt{commander: m, batch: batch, now: time.Now()}
 	a.ctx = context.WithValue(context.Background(), handlingKey{}, m.db)
 	if !m.traits.OneWriter { // there a context that can end costs each statement a goroutine
@@ -67,7 +69,7 @@ func (m *commander) attempt(batch []*Call, t *turn) *attempt {
 	return a
 }
 
-func (a *attempt) begin(t *turn) (err error) {
+func (a *attempt) begin(t *turn.Turn) (err error) {
 	for range staleRetries + 1 {
 		if err = a.beginOn(t); !errors.Is(err, driver.ErrBadConn) {
 			return err
@@ -76,7 +78,7 @@ func (a *attempt) begin(t *turn) (err error) {
 	return err
 }
 
-func (a *attempt) beginOn(t *turn) (err error) {
+func (a *attempt) beginOn(t *turn.Turn) (err error) {
 	if a.conn, err = a.commander.db.virtual.Conn(a.ctx); err != nil {
 		return err
 	}
@@ -374,7 +376,7 @@ func (a *attempt) raw(text string) error {
 		if c.failed && c.session.Idle() {
 			return errUndone // a savepoint would begin another transaction
 		}
-		_, err := execOn(context.Background(), c.raw, text, nil)
+		_, err := fallback.Exec(context.Background(), c.raw, text, nil)
 		return err
 	})
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/groupcommit/groupcommit/durable"
 	"github.com/groupcommit/groupcommit/internal/ledger"
+	"github.com/groupcommit/groupcommit/internal/turn"
 )
 
 // A commander commits the batches of one handler: it is the environment of their batcher. A batch is what the batcher
@@ -28,7 +29,7 @@ type commander struct {
 	traits *Traits
 	limits limits
 	typ    reflect.Type // of the commands
-	turn   *turn        // of whoever leads
+	turn   *turn.Turn   // of whoever leads
 	batch  *batcher
 	table  ledger.Table
 	keeper *keeper // nil unless the commands are durable
@@ -61,7 +62,7 @@ func newCommander(d *database, typ reflect.Type, opts []Option) (*commander, err
 	if h.durable && !l.promises {
 		return nil, fmt.Errorf("groupcommit: Handle of %v: option Durable needs a database that keeps promises; open it with Promises() or %spromises=on", typ, prefix)
 	}
-	m := &commander{db: d, traits: traits, limits: l, typ: typ, turn: newTurn(),
+	m := &commander{db: d, traits: traits, limits: l, typ: typ, turn: turn.New(),
 		table: ledger.Table{Postgres: traits.Dialect == PostgresSQL, Kind: h.kind}}
 	m.closing, m.hurry = context.WithCancel(context.Background())
 	m.batch = newBatcher(m, l)
@@ -195,7 +196,7 @@ func (m *commander) patience() (time.Duration, error) {
 	return m.db.patience()
 }
 
-func (m *commander) leave()                  { m.db.writer.leave(m.turn) }
+func (m *commander) leave()                  { m.db.writer.Leave(m.turn) }
 func (m *commander) overtime() time.Duration { return 0 }
 func (m *commander) alone(c *Call)           { m.run([]*Call{c}, 0, m.turn) }
 func (m *commander) apart(c *Call)           { m.run([]*Call{c}, 0, nil) }
@@ -206,7 +207,7 @@ func (m *commander) commit(calls []*Call) Outcome {
 
 // run handles a batch of which so many attempts have failed. Afterwards each call is answered, or says what is to become
 // of it then. t is a turn that the caller has; it is over then. It returns what COMMIT took.
-func (m *commander) run(batch []*Call, failed int, t *turn) (commit time.Duration) {
+func (m *commander) run(batch []*Call, failed int, t *turn.Turn) (commit time.Duration) {
 	var aside []*Call
 	for redo := 0; len(batch) > 0; redo++ {
 		if redo > maxRedo {
@@ -218,7 +219,7 @@ func (m *commander) run(batch []*Call, failed int, t *turn) (commit time.Duratio
 		}
 		a := m.attemptAlone(batch, t)
 		if t != nil {
-			m.db.writer.leave(t) // if the attempt came to nothing
+			m.db.writer.Leave(t) // if the attempt came to nothing
 			t = nil
 		}
 		switch {
@@ -252,7 +253,7 @@ func (m *commander) run(batch []*Call, failed int, t *turn) (commit time.Duratio
 }
 
 // attemptAlone is attempt when no other is under way. Where there is a writer its turns see to that.
-func (m *commander) attemptAlone(batch []*Call, t *turn) *attempt {
+func (m *commander) attemptAlone(batch []*Call, t *turn.Turn) *attempt {
 	if m.db.writer == nil {
 		m.one.Lock()
 		defer m.one.Unlock()

@@ -5,7 +5,9 @@ import (
 	"database/sql/driver"
 	"errors"
 
+	"github.com/groupcommit/groupcommit/internal/fallback"
 	"github.com/groupcommit/groupcommit/internal/sqltext"
+	"github.com/groupcommit/groupcommit/internal/turn"
 )
 
 // conn is what database/sql pools: a cheap connection that holds a physical one only while it needs it. A statement
@@ -44,7 +46,7 @@ type conn struct {
 	readOnly bool   // it is declared so
 	first    string // the text that it began with, if it has only read so far
 
-	turn    *turn // made when first needed
+	turn    *turn.Turn // made when first needed
 	hasTurn bool
 
 	// Of a conn that a handler's transaction is on.
@@ -77,13 +79,13 @@ func (c *conn) ExecContext(ctx context.Context, query string, args []driver.Name
 	if err != nil {
 		return nil, err
 	}
-	t := c.db.texts.get(traits.Dialect, query)
+	t := c.db.texts.Get(traits.Dialect, query)
 	if id, ok := idOf(ctx); ok {
 		return c.execOnce(ctx, id, t, traits, query, args, -1)
 	}
 	if c.batchable(ctx, t, traits, args) {
 		if traits.Check != nil {
-			if args, err = checkArgs(args, -1, []argCheck{traits.Check, defaultCheck}); err != nil {
+			if args, err = fallback.Check(args, -1, []fallback.ArgCheck{traits.Check, fallback.DefaultCheck}); err != nil {
 				return nil, err
 			}
 		}
@@ -92,7 +94,7 @@ func (c *conn) ExecContext(ctx context.Context, query string, args []driver.Name
 	if err := c.use(ctx, traits, t); err != nil {
 		return nil, err
 	}
-	res, err := execOn(ctx, c.raw, query, args)
+	res, err := fallback.Exec(ctx, c.raw, query, args)
 	c.after(t)
 	return res, c.met(err)
 }
@@ -102,7 +104,7 @@ func (c *conn) QueryContext(ctx context.Context, query string, args []driver.Nam
 	if err != nil {
 		return nil, err
 	}
-	t := c.db.texts.get(traits.Dialect, query)
+	t := c.db.texts.Get(traits.Dialect, query)
 	if t.Write {
 		if err := refuseID(ctx, "a query that writes"); err != nil {
 			return nil, err
@@ -112,7 +114,7 @@ func (c *conn) QueryContext(ctx context.Context, query string, args []driver.Nam
 	if err := c.use(ctx, traits, t); err != nil {
 		return nil, err
 	}
-	rows, err := queryOn(ctx, c.raw, query, args)
+	rows, err := fallback.Query(ctx, c.raw, query, args)
 	return c.queried(t, rows, err)
 }
 
@@ -130,12 +132,12 @@ func (c *conn) abandon(begun bool) func() {
 }
 
 // batchable reports that an Exec joins a group.
-func (c *conn) batchable(ctx context.Context, t *text, traits *Traits, args []driver.NamedValue) bool {
+func (c *conn) batchable(ctx context.Context, t *sqltext.Text, traits *Traits, args []driver.NamedValue) bool {
 	return c.groupable(ctx, t, traits, args) && !c.db.apiece(traits)
 }
 
 // groupable reports that an Exec may join a group, if there are any.
-func (c *conn) groupable(ctx context.Context, t *text, traits *Traits, args []driver.NamedValue) bool {
+func (c *conn) groupable(ctx context.Context, t *sqltext.Text, traits *Traits, args []driver.NamedValue) bool {
 	return t.Class == sqltext.Batch && !c.holds() && !traits.needsConn(args) && !noBatch(ctx)
 }
 
@@ -144,9 +146,9 @@ func (c *conn) holds() bool { return c.physical != nil }
 
 // use makes the physical connection ready for a statement: borrowed, bound if the statement changes the session, with
 // the writer's turn if it may write.
-func (c *conn) use(ctx context.Context, traits *Traits, t *text) error {
+func (c *conn) use(ctx context.Context, traits *Traits, t *sqltext.Text) error {
 	if c.writes && c.inTx {
-		if t.Class == sqltext.Control && !t.savepoint {
+		if t.Class == sqltext.Control && !t.Savepoint {
 			return errEnded
 		}
 		if c.failed && c.session.Idle() { // it would commit by itself
@@ -163,15 +165,15 @@ func (c *conn) use(ctx context.Context, traits *Traits, t *text) error {
 		c.after(nil)
 		return c.unset
 	}
-	if t.query != "" {
+	if t.Query != "" {
 		c.count()
 	}
 	c.wrote = c.wrote || t.Write && c.hasTurn
 	switch {
 	case t.Class == sqltext.Control || t.Class == sqltext.Session && traits.OneConn:
 		c.control = true
-	case t.settings != nil && c.uses == 1 && c.session.Idle(): // one in a transaction is its connection's
-		c.set, c.onlyBy = t.settings, !c.bound
+	case t.Settings != nil && c.uses == 1 && c.session.Idle(): // one in a transaction is its connection's
+		c.set, c.onlyBy = t.Settings, !c.bound
 	}
 	c.bound = c.bound || t.Class == sqltext.Session && !traits.OneConn
 	return nil
@@ -180,7 +182,7 @@ func (c *conn) use(ctx context.Context, traits *Traits, t *text) error {
 // queried ends a query that gave rows or err. Rows that have begun under the turn keep it while there may be more to come,
 // if their statement writes, or reads from the only connection there is. A statement without columns has no more to come, and
 // a PRAGMA has done what it does; whether their rows are ever closed is nobody else's concern.
-func (c *conn) queried(t *text, rows driver.Rows, err error) (driver.Rows, error) {
+func (c *conn) queried(t *sqltext.Text, rows driver.Rows, err error) (driver.Rows, error) {
 	oneConn := c.db.writer != nil && c.db.traits.Load().OneConn
 	if err != nil || !c.hasTurn || !t.Write && !oneConn {
 		c.after(t)
@@ -191,7 +193,7 @@ func (c *conn) queried(t *text, rows driver.Rows, err error) (driver.Rows, error
 		rows = finish(rows)
 		c.after(t)
 		return rows, nil
-	case t.pragma && !oneConn:
+	case t.Pragma && !oneConn:
 		c.after(t)
 		return rows, nil
 	}
@@ -204,7 +206,7 @@ func (c *conn) Ping(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := c.use(ctx, traits, &text{}); err != nil {
+	if err := c.use(ctx, traits, &sqltext.Text{}); err != nil {
 		return err
 	}
 	err = c.met(c.physical.Ping(ctx))

@@ -12,6 +12,9 @@ import (
 	"time"
 
 	"github.com/groupcommit/groupcommit/durable"
+	"github.com/groupcommit/groupcommit/internal/repeat"
+	"github.com/groupcommit/groupcommit/internal/sqltext"
+	"github.com/groupcommit/groupcommit/internal/turn"
 )
 
 // A database is what one sql.Open of ours stands on: the pools of physical connections, the writer, the batcher. It
@@ -25,9 +28,9 @@ type database struct {
 	// virtual hands out our own connections, to what is ours and does what a program does: handlers' transactions.
 	virtual *sql.DB
 
-	texts   texts
+	texts   sqltext.Cache
 	shared  settings // of all physical connections
-	readers readers
+	readers turn.Readers
 	stmts   openStmts
 	flights flights
 
@@ -38,7 +41,7 @@ type database struct {
 
 	traits     atomic.Pointer[Traits] // set by the first physical connection
 	generation atomic.Int64           // of the physical connections that are not known to be stale
-	writer     *writer                // written once, before traits
+	writer     *turn.Writer           // written once, before traits
 	lanes      []*batcher             // the same; one for each group that may run at the same time
 	ledger     durable.Store          // the same; nil without Promises
 	dialect    durable.Dialect        // the same; of the ledger's table
@@ -49,8 +52,8 @@ type database struct {
 	mu      sync.Mutex // guards the setting of traits, and the rest
 	engine  Engine
 	closed  bool
-	opening *opening  // nil if nobody opens the database now
-	sweeper *repeater // nil if there is nothing to delete
+	opening *opening         // nil if nobody opens the database now
+	sweeper *repeat.Repeater // nil if there is nothing to delete
 
 	commanders []*commander // guarded by mu, too
 	added      atomic.Bool  // commands in transactions, which the keepers do not know of
@@ -127,12 +130,12 @@ func (d *database) open(ctx context.Context) (_ *Traits, err error) {
 		}
 	}()
 	t.OneWriter = t.OneWriter || t.OneConn
-	var w *writer
+	var w *turn.Writer
 	if t.OneWriter {
-		w = joinWriter(t.WriterKey)
+		w = turn.Join(t.WriterKey)
 		defer func() {
 			if err != nil {
-				leaveWriter(t.WriterKey)
+				turn.Quit(t.WriterKey)
 			}
 		}()
 	}
@@ -159,7 +162,7 @@ func (d *database) open(ctx context.Context) (_ *Traits, err error) {
 	d.warn(t)
 	d.traits.Store(t)
 	if d.ledger != nil && d.limits.keep > 0 {
-		d.sweeper = repeat(sweepAfter(d.limits.keep), func(ctx context.Context) time.Duration { return d.deleteOld(ctx, d.pool.DB) })
+		d.sweeper = repeat.Start(sweepAfter(d.limits.keep), func(ctx context.Context) time.Duration { return d.deleteOld(ctx, d.pool.DB) })
 	}
 	return t, nil
 }
@@ -167,19 +170,19 @@ func (d *database) open(ctx context.Context) (_ *Traits, err error) {
 func (d *database) newLanes() []*batcher {
 	lanes := make([]*batcher, d.width)
 	for i := range lanes {
-		lanes[i] = newBatcher(&lane{database: d, turn: newTurn()}, d.limits)
+		lanes[i] = newBatcher(&lane{database: d, turn: turn.New()}, d.limits)
 	}
 	return lanes
 }
 
 // takeTurn waits for the writer on behalf of a caller that has been waiting since then. See take.
-func (d *database) takeTurn(ctx context.Context, t *turn, enough <-chan struct{}, since time.Time) error {
+func (d *database) takeTurn(ctx context.Context, t *turn.Turn, enough <-chan struct{}, since time.Time) error {
 	if d.writer == nil {
 		return nil
 	}
 	traits := d.traits.Load()
 	wait := max(0, traits.BusyWait-time.Since(since))
-	return d.writer.take(ctx, t, enough, wait, traits.Busy)
+	return d.writer.Take(ctx, t, enough, wait, traits.Busy)
 }
 
 // patience is how long a call may wait for others at the most, and its error then; 0 for as long as it takes.
@@ -200,7 +203,7 @@ func (d *database) close() error {
 	if closed {
 		return nil
 	}
-	sweeper.stop()
+	sweeper.Stop()
 	for _, m := range commanders { // before the lanes, which they need
 		m.close()
 	}
@@ -210,7 +213,7 @@ func (d *database) close() error {
 	d.partitions.close()
 	err := errors.Join(d.virtual.Close(), d.pool.Close())
 	if t := d.traits.Load(); t != nil && t.OneWriter {
-		leaveWriter(t.WriterKey)
+		turn.Quit(t.WriterKey)
 	}
 	if c, ok := d.parent.(io.Closer); ok {
 		err = errors.Join(err, c.Close())

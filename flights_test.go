@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -159,3 +160,5 @@ func TestNobodyWaitsForEverForACallThatWaitsForIt(t *testing.T) {
 		})
 	}
 }
+
+var errBusy = errors.New("database is locked")

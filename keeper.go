@@ -11,6 +11,7 @@ import (
 
 	"github.com/groupcommit/groupcommit/durable"
 	"github.com/groupcommit/groupcommit/internal/ledger"
+	"github.com/groupcommit/groupcommit/internal/repeat"
 )
 
 // A keeper looks after the durable commands of one handler: those that are recorded as pending, here or by another process,
@@ -26,7 +27,7 @@ type keeper struct {
 	commander *commander
 	owner     string // of the leases: this process
 	store     durable.Store
-	rounds    *repeater
+	rounds    *repeat.Repeater
 	tended    time.Time // when tend was last called; the rounds' own
 
 	mu      sync.Mutex          // guards the rest
@@ -48,8 +49,8 @@ func newKeeper(m *commander) *keeper {
 }
 
 func (k *keeper) start() {
-	k.rounds = repeat(min(roundEvery, k.lease()/4), k.round)
-	k.rounds.soon()
+	k.rounds = repeat.Start(min(roundEvery, k.lease()/4), k.round)
+	k.rounds.Soon()
 }
 
 func (k *keeper) lease() time.Duration { return k.commander.limits.handling.lease }
@@ -59,7 +60,7 @@ func (k *keeper) stop() {
 	if k == nil {
 		return
 	}
-	k.rounds.stop()
+	k.rounds.Stop()
 	k.mu.Lock()
 	k.closed = true
 	awaited := k.awaited
@@ -118,7 +119,7 @@ func (k *keeper) await(p *Promise) {
 		p.reject(ErrClosed)
 		return
 	}
-	k.rounds.soon()
+	k.rounds.Soon()
 }
 
 // round does what is to be done now and then. An error is nobody's: the next round does it.
@@ -139,7 +140,7 @@ func (k *keeper) round(ctx context.Context) (next time.Duration) {
 	k.ask(ctx)
 	switch {
 	case more:
-		return rest(time.Since(start))
+		return repeat.Rest(time.Since(start))
 	case k.awaits():
 		return askEvery
 	}

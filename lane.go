@@ -6,19 +6,21 @@ import (
 	"errors"
 	"sync"
 	"time"
+
+	"github.com/groupcommit/groupcommit/internal/turn"
 )
 
 // A lane is the way of one group at a time to the database: the environment of one batcher.
 type lane struct {
 	*database
-	turn *turn // one leader at a time uses it
+	turn *turn.Turn // one leader at a time uses it
 }
 
 func (l *lane) enter(ctx context.Context, since time.Time) error {
 	return l.takeTurn(ctx, l.turn, nil, since)
 }
 
-func (l *lane) leave() { l.writer.leave(l.turn) }
+func (l *lane) leave() { l.writer.Leave(l.turn) }
 
 // overtime is how long the others wait behind a call that runs alone, where they need not wait at all.
 const overtime = 100 * time.Millisecond
@@ -89,12 +91,12 @@ func (l *lane) apart(c *Call) {
 
 // inTurn is apart where there is one writer: the leader's turn has ended, so the call takes one of its own.
 func (l *lane) inTurn(c *Call) {
-	t := newTurn()
+	t := turn.New()
 	if err := l.takeTurn(c.ctx, t, nil, time.Now()); err != nil {
 		c.Answer(nil, err)
 		return
 	}
-	defer l.writer.leave(t)
+	defer l.writer.Leave(t)
 	l.solo(c)
 }
 

@@ -2,6 +2,8 @@ package groupcommit
 
 import (
 	"context"
+
+	"github.com/groupcommit/groupcommit/internal/fallback"
 )
 
 // How a conn gets a physical connection, and what becomes of it when database/sql has the conn back.
@@ -101,7 +103,7 @@ func (c *conn) giveBack() {
 func (c *conn) discard() {
 	if t := c.db.traits.Load(); t.OneConn {
 		if !c.session.Idle() {
-			execOn(context.Background(), c.raw, "ROLLBACK", nil)
+			fallback.Exec(context.Background(), c.raw, "ROLLBACK", nil)
 		}
 		if c.session.Idle() {
 			c.giveBack()

@@ -14,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/groupcommit/groupcommit/durable"
+	"github.com/groupcommit/groupcommit/internal/turn"
 )
 
 // The ledger is the table of promises, as far as calls with an id are concerned. A session of an engine claims the ids of
@@ -184,11 +185,11 @@ func Lookup(ctx context.Context, db *sql.DB, id string) (durable.Promise, error)
 		return durable.Promise{}, err
 	}
 	if t.OneConn { // as for a query: whoever has the connection has the turn
-		turn := newTurn()
+		turn := turn.New()
 		if err := d.takeTurn(ctx, turn, nil, time.Now()); err != nil {
 			return durable.Promise{}, err
 		}
-		defer d.writer.leave(turn)
+		defer d.writer.Leave(turn)
 	}
 	return d.ledger.Get(ctx, id)
 }

@@ -7,20 +7,22 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/groupcommit/groupcommit/internal/fallback"
+	"github.com/groupcommit/groupcommit/internal/fingerprint"
 	"github.com/groupcommit/groupcommit/internal/sqltext"
 )
 
 // execOnce runs an Exec whose context has an id: in a group as any other call, unless its conn holds a physical
 // connection, which then is the one to run it on.
-func (c *conn) execOnce(ctx context.Context, id string, t *text, traits *Traits, query string, args []driver.NamedValue, inputs int) (driver.Result, error) {
+func (c *conn) execOnce(ctx context.Context, id string, t *sqltext.Text, traits *Traits, query string, args []driver.NamedValue, inputs int) (driver.Result, error) {
 	if err := c.mayHaveID(ctx, id, t, traits, args); err != nil {
 		return nil, err
 	}
-	args, err := checkArgs(args, inputs, []argCheck{traits.Check, defaultCheck})
+	args, err := fallback.Check(args, inputs, []fallback.ArgCheck{traits.Check, fallback.DefaultCheck})
 	if err != nil {
 		return nil, err
 	}
-	print, err := fingerprint(id, query, args)
+	print, err := fingerprint.Of(id, query, args)
 	if err != nil {
 		return nil, err
 	}
@@ -48,7 +50,7 @@ func (c *conn) execOnce(ctx context.Context, id string, t *text, traits *Traits,
 }
 
 // mayHaveID is the error of a call that cannot be a durable promise.
-func (c *conn) mayHaveID(ctx context.Context, id string, t *text, traits *Traits, args []driver.NamedValue) error {
+func (c *conn) mayHaveID(ctx context.Context, id string, t *sqltext.Text, traits *Traits, args []driver.NamedValue) error {
 	if err := c.db.keeps(id); err != nil {
 		return err
 	}
@@ -93,7 +95,7 @@ func (c *conn) fly(ctx context.Context, f *flight, query string, args []driver.N
 
 // flyHere executes the call of a new flight on a connection of its own. What comes of that connection, such as the end of
 // its session's patience, is nobody else's: others who wait for the flight then try by themselves.
-func (c *conn) flyHere(ctx context.Context, f *flight, t *text, traits *Traits, query string, args []driver.NamedValue, prepared bool) (out outcome) {
+func (c *conn) flyHere(ctx context.Context, f *flight, t *sqltext.Text, traits *Traits, query string, args []driver.NamedValue, prepared bool) (out outcome) {
 	out.err = errUnanswered
 	defer func() {
 		f.own = !traits.everybodys(out.err)

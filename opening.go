@@ -5,6 +5,7 @@ import (
 	"database/sql"
 
 	"github.com/groupcommit/groupcommit/durable"
+	"github.com/groupcommit/groupcommit/internal/turn"
 )
 
 // An opening is the first use of a database by one of its callers, on behalf of all: it takes connections that no pool's
@@ -61,7 +62,7 @@ func (d *database) openFor(ctx context.Context, o *opening) (t *Traits, err erro
 }
 
 // openLedger makes sure of the ledger's table, and sets the ledger.
-func (d *database) openLedger(ctx context.Context, t *Traits, w *writer, l lease) error {
+func (d *database) openLedger(ctx context.Context, t *Traits, w *turn.Writer, l lease) error {
 	if !d.limits.promises {
 		return nil
 	}
@@ -72,11 +73,11 @@ func (d *database) openLedger(ctx context.Context, t *Traits, w *writer, l lease
 	q := tableTurns{l.pooled, w, t}
 	if t.OneConn {
 		// Whoever has the connection has the turn, so this is the way to wait for it.
-		turn := newTurn()
+		turn := turn.New()
 		if err := q.take(ctx, turn); err != nil {
 			return err
 		}
-		defer w.leave(turn)
+		defer w.Leave(turn)
 		q.writer = nil
 	}
 	if err := dialect.Prepare(ctx, q); err != nil {
@@ -91,19 +92,19 @@ func (d *database) openLedger(ctx context.Context, t *Traits, w *writer, l lease
 // passed is completed, by statements that are no part of a group. Reading needs no turn.
 type tableTurns struct {
 	durable.Querier
-	writer *writer // nil where nobody takes turns, or who calls has it
+	writer *turn.Writer // nil where nobody takes turns, or who calls has it
 	traits *Traits
 }
 
 func (q tableTurns) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
-	turn := newTurn()
+	turn := turn.New()
 	if err := q.take(ctx, turn); err != nil {
 		return nil, err
 	}
-	defer q.writer.leave(turn)
+	defer q.writer.Leave(turn)
 	return q.Querier.ExecContext(inTurn(ctx), query, args...)
 }
 
-func (q tableTurns) take(ctx context.Context, turn *turn) error {
-	return q.writer.take(ctx, turn, nil, q.traits.BusyWait, q.traits.Busy)
+func (q tableTurns) take(ctx context.Context, turn *turn.Turn) error {
+	return q.writer.Take(ctx, turn, nil, q.traits.BusyWait, q.traits.Busy)
 }

@@ -5,7 +5,9 @@ import (
 	"database/sql/driver"
 	"time"
 
+	"github.com/groupcommit/groupcommit/internal/fallback"
 	"github.com/groupcommit/groupcommit/internal/lru"
+	"github.com/groupcommit/groupcommit/internal/turn"
 )
 
 // physicalConnector opens what the inner pools hold: the wrapped driver's connections, each with its session.
@@ -46,11 +48,11 @@ func (d *database) turnToOpen(ctx context.Context) (leave func(), err error) {
 	if t == nil || !t.OpenWrites || ctx.Value(inTurnKey{}) != nil {
 		return func() {}, nil
 	}
-	turn := newTurn()
+	turn := turn.New()
 	if err := d.takeTurn(ctx, turn, nil, time.Now()); err != nil {
 		return nil, err
 	}
-	return func() { d.writer.leave(turn) }, nil
+	return func() { d.writer.Leave(turn) }, nil
 }
 
 type inTurnKey struct{}
@@ -91,15 +93,15 @@ var (
 // ways that have a context: without them database/sql prepares each statement, and under no context at all.
 
 func (p *physical) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
-	return execOn(ctx, p.raw, query, args)
+	return fallback.Exec(ctx, p.raw, query, args)
 }
 
 func (p *physical) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
-	return queryOn(ctx, p.raw, query, args)
+	return fallback.Query(ctx, p.raw, query, args)
 }
 
 func (p *physical) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
-	return prepareOn(ctx, p.raw, query)
+	return fallback.Prepare(ctx, p.raw, query)
 }
 
 // CheckNamedValue is the driver's. execOn and queryOn check once more, which changes no value of the driver's.
@@ -112,7 +114,7 @@ func (p *physical) CheckNamedValue(nv *driver.NamedValue) error {
 
 func (p *physical) Prepare(query string) (driver.Stmt, error) { return p.raw.Prepare(query) }
 func (p *physical) Begin() (driver.Tx, error) {
-	return beginOn(context.Background(), p.raw, driver.TxOptions{})
+	return fallback.Begin(context.Background(), p.raw, driver.TxOptions{})
 }
 
 func (p *physical) Close() error {

@@ -12,6 +12,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/groupcommit/groupcommit/durable"
+	"github.com/groupcommit/groupcommit/internal/fallback"
+	"github.com/groupcommit/groupcommit/internal/fingerprint"
 )
 
 // A Promise is an Exec whose outcome will come. It is made by [Go]. It settles whether anybody awaits it or not, once,
@@ -60,7 +62,7 @@ func Go(ctx context.Context, db *sql.DB, query string, args ...any) *Promise {
 	}
 	d.pool.mayKeep() // no connection of the program's own pool is ever used
 	c := &conn{db: d}
-	if !c.groupable(ctx, d.texts.get(traits.Dialect, query), traits, p.call.Args) {
+	if !c.groupable(ctx, d.texts.Get(traits.Dialect, query), traits, p.call.Args) {
 		if !d.lanes[0].accept() {
 			return p.reject(ErrClosed)
 		}
@@ -69,7 +71,7 @@ func Go(ctx context.Context, db *sql.DB, query string, args ...any) *Promise {
 	}
 	if traits.Check != nil {
 		if err := unpanicked(func() (err error) {
-			p.call.Args, err = checkArgs(p.call.Args, -1, []argCheck{traits.Check, defaultCheck})
+			p.call.Args, err = fallback.Check(p.call.Args, -1, []fallback.ArgCheck{traits.Check, fallback.DefaultCheck})
 			return err
 		}); err != nil {
 			return p.reject(err)
@@ -85,7 +87,7 @@ func Go(ctx context.Context, db *sql.DB, query string, args ...any) *Promise {
 		}
 		p.call.id, p.call.since = id, time.Now()
 		if err := unpanicked(func() (err error) {
-			p.call.print, err = fingerprint(id, query, p.call.Args)
+			p.call.print, err = fingerprint.Of(id, query, p.call.Args)
 			return err
 		}); err != nil {
 			return p.reject(err)

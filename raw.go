@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"fmt"
+
+	"github.com/groupcommit/groupcommit/internal/sqltext"
 )
 
 // Raw calls f with the wrapped driver's own connection, for what database/sql has no words for: backups, COPY, hooks.
@@ -49,7 +51,7 @@ func (c *conn) raws(ctx context.Context) (driver.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := c.use(ctx, traits, &text{}); err != nil {
+	if err := c.use(ctx, traits, &sqltext.Text{}); err != nil {
 		return nil, err
 	}
 	c.count() // a setting is not all that c is used for

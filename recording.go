@@ -111,7 +111,7 @@ func (d *database) wakeKeepers() {
 	defer d.mu.Unlock()
 	for _, m := range d.commanders {
 		if m.keeper != nil {
-			m.keeper.rounds.soon()
+			m.keeper.rounds.Soon()
 		}
 	}
 }

@@ -83,7 +83,7 @@ func (m *commander) cancel(ctx context.Context, id string) error {
 		return err
 	}
 	m.keeper.mend(id)
-	m.keeper.rounds.soon()
+	m.keeper.rounds.Soon()
 	return nil
 }
 
@@ -95,7 +95,7 @@ func (m *commander) recover(ctx context.Context) error {
 		return errWaitsForItself
 	}
 	k, before := m.keeper, time.Now()
-	k.rounds.soon()
+	k.rounds.Soon()
 	for {
 		left, broken, err := k.left(ctx, before)
 		if m.closing.Err() != nil {

@@ -4,6 +4,9 @@ import (
 	"context"
 	"database/sql"
 	"time"
+
+	"github.com/groupcommit/groupcommit/internal/repeat"
+	"github.com/groupcommit/groupcommit/internal/turn"
 )
 
 const (
@@ -19,15 +22,15 @@ func sweepAfter(retention time.Duration) time.Duration {
 // deleteOld deletes what is older than the retention, up to a limit, and returns how long to rest if it came to that. An
 // error is nobody's: what is not deleted now will be later.
 func (d *database) deleteOld(ctx context.Context, pool *sql.DB) time.Duration {
-	t := newTurn()
+	t := turn.New()
 	start := time.Now()
 	if d.takeTurn(ctx, t, nil, start) != nil {
 		return 0
 	}
-	defer d.writer.leave(t)
+	defer d.writer.Leave(t)
 	n, err := d.dialect.DeleteOlder(inTurn(ctx), pool, d.limits.keep, sweepMost)
 	if err != nil || n < sweepMost {
 		return 0
 	}
-	return min(rest(time.Since(start)), sweepAfter(d.limits.keep))
+	return min(repeat.Rest(time.Since(start)), sweepAfter(d.limits.keep))
 }

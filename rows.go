@@ -4,6 +4,8 @@ import (
 	"database/sql/driver"
 	"io"
 	"reflect"
+
+	"github.com/groupcommit/groupcommit/internal/sqltext"
 )
 
 // turnRows are the rows of a query that has the writer's turn, such as INSERT ... RETURNING: their end is the end of the
@@ -11,7 +13,7 @@ import (
 type turnRows struct {
 	driver.Rows
 	conn   *conn
-	text   *text
+	text   *sqltext.Text
 	closed bool
 }
 

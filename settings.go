@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/groupcommit/groupcommit/internal/fallback"
 	"github.com/groupcommit/groupcommit/internal/sqltext"
 )
 
@@ -78,7 +79,7 @@ func (p *physical) catchUp(ctx context.Context) {
 
 // setOn makes a setting. Many a PRAGMA answers with a row.
 func setOn(ctx context.Context, c driver.Conn, text string) error {
-	_, err := execOn(ctx, c, text, nil)
+	_, err := fallback.Exec(ctx, c, text, nil)
 	return err
 }
 

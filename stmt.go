@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/groupcommit/groupcommit/internal/fallback"
 	"github.com/groupcommit/groupcommit/internal/sqltext"
 )
 
@@ -15,7 +16,7 @@ import (
 type stmt struct {
 	conn   *conn
 	query  string
-	text   *text
+	text   *sqltext.Text
 	native driver.Stmt // of the leased connection; nil without a lease
 	schema int64       // the version of the schema that native was prepared under
 	open   bool        // it counts as one of the program's
@@ -32,12 +33,12 @@ func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, e
 	if err != nil {
 		return nil, err
 	}
-	s := &stmt{conn: c, query: query, text: c.db.texts.get(traits.Dialect, query)}
-	if s.text.inputs != unprepared && !c.holds() {
+	s := &stmt{conn: c, query: query, text: c.db.texts.Get(traits.Dialect, query)}
+	if s.text.Inputs != sqltext.Unprepared && !c.holds() {
 		s.count(traits)
 		return s, nil
 	}
-	if err := c.use(ctx, traits, &text{}); err != nil {
+	if err := c.use(ctx, traits, &sqltext.Text{}); err != nil {
 		return nil, err
 	}
 	if err := s.attach(ctx); err != nil {
@@ -45,10 +46,10 @@ func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, e
 		return nil, c.met(err)
 	}
 	t := *s.text
-	t.inputs = s.native.NumInput()
+	t.Inputs = s.native.NumInput()
 	s.text = &t
 	if !c.bound && !c.control && !c.inTx { // what only this connection sees is not true of the others
-		c.db.texts.put(query, s.text)
+		c.db.texts.Put(s.text)
 	}
 	s.count(traits)
 	c.after(nil)
@@ -72,11 +73,11 @@ func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (drive
 		return nil, err
 	}
 	if id, ok := idOf(ctx); ok {
-		return c.execOnce(ctx, id, s.text, traits, s.query, args, s.text.inputs)
+		return c.execOnce(ctx, id, s.text, traits, s.query, args, s.text.Inputs)
 	}
 	if c.batchable(ctx, s.text, traits, args) {
 		if traits.Check != nil {
-			if args, err = checkArgs(args, s.text.inputs, []argCheck{traits.Check, defaultCheck}); err != nil {
+			if args, err = fallback.Check(args, s.text.Inputs, []fallback.ArgCheck{traits.Check, fallback.DefaultCheck}); err != nil {
 				return nil, err
 			}
 		}
@@ -86,11 +87,11 @@ func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (drive
 		return nil, err
 	}
 	if s.text.Empty { // drivers have been seen to crash on a prepared statement that holds none
-		res, err := execOn(ctx, c.raw, s.query, args)
+		res, err := fallback.Exec(ctx, c.raw, s.query, args)
 		c.after(s.text)
 		return res, c.met(err)
 	}
-	res, err := execOwnOn(ctx, c.raw, s.native, args)
+	res, err := fallback.ExecOwnStmt(ctx, c.raw, s.native, args)
 	if s.text.Class != sqltext.Batch || s.text.Returning {
 		s.drop() // it may be in the middle of its rows, and hold a lock or a snapshot for them
 	}
@@ -114,10 +115,10 @@ func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driv
 		return nil, err
 	}
 	if s.text.Empty {
-		rows, err := queryOn(ctx, c.raw, s.query, args)
+		rows, err := fallback.Query(ctx, c.raw, s.query, args)
 		return c.queried(s.text, rows, err)
 	}
-	rows, err := queryStmtOn(ctx, c.raw, s.native, args)
+	rows, err := fallback.QueryStmt(ctx, c.raw, s.native, args)
 	return c.queried(s.text, rows, err)
 }
 
@@ -130,9 +131,9 @@ func (s *stmt) use(ctx context.Context, traits *Traits, args int) error {
 		return nil
 	}
 	s.conn.after(nil)
-	if err = s.conn.met(err); !errors.Is(err, driver.ErrBadConn) && ctx.Err() == nil && s.text.inputs >= 0 && args != s.text.inputs {
+	if err = s.conn.met(err); !errors.Is(err, driver.ErrBadConn) && ctx.Err() == nil && s.text.Inputs >= 0 && args != s.text.Inputs {
 		// database/sql counts the arguments of a statement that is prepared before the driver can find fault with it.
-		return fmt.Errorf("sql: expected %d arguments, got %d", s.text.inputs, args)
+		return fmt.Errorf("sql: expected %d arguments, got %d", s.text.Inputs, args)
 	}
 	return err
 }
@@ -143,13 +144,13 @@ func (s *stmt) attach(ctx context.Context) (err error) {
 		return nil
 	}
 	p := s.conn.physical
-	if now := s.conn.db.texts.version.Load(); p.schema != now {
+	if now := s.conn.db.texts.Version(); p.schema != now {
 		p.unused.Clear()
 		p.schema = now
 	}
 	native, ok := p.unused.Take(s.query)
 	if !ok {
-		if native, err = prepareOn(ctx, s.conn.raw, s.query); err != nil {
+		if native, err = fallback.Prepare(ctx, s.conn.raw, s.query); err != nil {
 			return err
 		}
 	}

@@ -5,13 +5,14 @@ import (
 	"time"
 
 	"github.com/groupcommit/groupcommit/internal/sqltext"
+	"github.com/groupcommit/groupcommit/internal/turn"
 )
 
 // How a conn takes the writer's turn, and when it gives it back.
 
 // mayWrite takes the writer's turn for a statement, if it writes or if that is to be expected of its transaction. One that
 // begins a transaction by text does not need it yet.
-func (c *conn) mayWrite(ctx context.Context, traits *Traits, t *text) (err error) {
+func (c *conn) mayWrite(ctx context.Context, traits *Traits, t *sqltext.Text) (err error) {
 	switch {
 	case c.db.writer == nil:
 		return nil
@@ -22,7 +23,7 @@ func (c *conn) mayWrite(ctx context.Context, traits *Traits, t *text) (err error
 	if !inTx { // the one before may have ended by text
 		c.forgetTx()
 	}
-	if t.tentative || t.query == "" {
+	if t.Tentative || t.Query == "" {
 		return nil
 	}
 	defer func() {
@@ -32,7 +33,7 @@ func (c *conn) mayWrite(ctx context.Context, traits *Traits, t *text) (err error
 	}()
 	if t.Write {
 		if c.first != "" {
-			c.db.readers.ended(c.first, true)
+			c.db.readers.Ended(c.first, true)
 			c.first = ""
 		}
 		return c.takeTurn(ctx)
@@ -40,8 +41,8 @@ func (c *conn) mayWrite(ctx context.Context, traits *Traits, t *text) (err error
 	if !inTx || c.began || c.hasTurn || c.readOnly {
 		return nil
 	}
-	c.first = t.query
-	yes, enough := c.db.readers.likely(t.query)
+	c.first = t.Query
+	yes, enough := c.db.readers.Likely(t.Query)
 	if yes {
 		return nil
 	}
@@ -54,7 +55,7 @@ func (c *conn) transacting() bool { return c.inTx || c.control && !c.session.Idl
 // forgetTx is called when no transaction is open any more.
 func (c *conn) forgetTx() {
 	if c.first != "" {
-		c.db.readers.ended(c.first, false)
+		c.db.readers.Ended(c.first, false)
 	}
 	c.began, c.readOnly, c.first = false, false, ""
 }
@@ -64,14 +65,14 @@ func (c *conn) forgetTx() {
 // database is to say what the plain driver would have heard.
 func (c *conn) takeTurn(ctx context.Context) error {
 	w := c.db.writer
-	if w == nil || c.hasTurn && w.firm(c.turn) {
+	if w == nil || c.hasTurn && w.Firm(c.turn) {
 		return nil
 	}
 	if c.turn == nil {
-		c.turn = newTurn()
+		c.turn = turn.New()
 	}
 	if c.began && c.transacting() {
-		c.hasTurn = w.takeFree(c.turn)
+		c.hasTurn = w.TakeFree(c.turn)
 		return nil
 	}
 	err := c.db.takeTurn(ctx, c.turn, nil, time.Now())
@@ -82,7 +83,7 @@ func (c *conn) takeTurn(ctx context.Context) error {
 // expectTurn takes the writer's turn for a transaction that may write later, until enough is closed.
 func (c *conn) expectTurn(ctx context.Context, enough <-chan struct{}) error {
 	if c.turn == nil {
-		c.turn = newTurn()
+		c.turn = turn.New()
 	}
 	err := c.db.takeTurn(ctx, c.turn, enough, time.Now())
 	c.hasTurn = err == nil // perhaps in vain; it is then one that was overtaken
@@ -90,11 +91,11 @@ func (c *conn) expectTurn(ctx context.Context, enough <-chan struct{}) error {
 }
 
 // after a statement, the turn ends if nothing that was begun is still open.
-func (c *conn) after(t *text) {
+func (c *conn) after(t *sqltext.Text) {
 	if t != nil && (t.Schema || t.Class == sqltext.Control) {
 		c.altered = c.altered || t.Schema // and a rollback may take it back
 		c.alteredNow()
-		c.db.texts.forget()
+		c.db.texts.Forget()
 	}
 	if !c.hasTurn || c.inTx || c.rows > 0 {
 		return
@@ -119,7 +120,7 @@ func (c *conn) alteredNow() {
 
 func (c *conn) leaveTurn() {
 	if c.hasTurn {
-		c.db.writer.leave(c.turn)
+		c.db.writer.Leave(c.turn)
 		c.hasTurn = false
 	}
 }

@@ -3,6 +3,8 @@ package groupcommit
 import (
 	"context"
 	"database/sql/driver"
+
+	"github.com/groupcommit/groupcommit/internal/fallback"
 )
 
 // BeginTx begins a transaction on a leased connection. Where there is one writer, it takes the writer's turn when it first
@@ -38,9 +40,9 @@ func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, e
 
 func (c *conn) begin(ctx context.Context, traits *Traits, opts driver.TxOptions) (driver.Tx, error) {
 	if !c.writes || traits.Begin == "" {
-		return beginOn(ctx, c.raw, opts)
+		return fallback.Begin(ctx, c.raw, opts)
 	}
-	if _, err := execOn(ctx, c.raw, traits.Begin, nil); err != nil {
+	if _, err := fallback.Exec(ctx, c.raw, traits.Begin, nil); err != nil {
 		return nil, err
 	}
 	return begun{c.raw}, nil
@@ -61,7 +63,7 @@ func (b begun) Commit() error {
 func (b begun) Rollback() error { return b.end("ROLLBACK") }
 
 func (b begun) end(text string) error {
-	_, err := execOn(context.Background(), b.raw, text, nil)
+	_, err := fallback.Exec(context.Background(), b.raw, text, nil)
 	return err
 }
 
@@ -99,7 +101,7 @@ func (t *transaction) ended(err error) {
 	if t.conn.altered {
 		t.conn.alteredNow()
 		t.conn.altered = false
-		t.conn.db.texts.forget()
+		t.conn.db.texts.Forget()
 	}
 	t.conn.met(err)
 	t.conn.suspect = t.conn.suspect || err != nil || t.ctx.Err() != nil

@@ -17,6 +17,7 @@ func Classify(d Dialect, query string) Statement {
 		control int  // how many of the statements are Control
 		tail    = -1 // behind the first semicolon
 		opaque  bool
+		pragma  bool
 	)
 	for s.tok.kind != end {
 		if s.tok.kind == ';' {
@@ -27,6 +28,7 @@ func Classify(d Dialect, query string) Statement {
 			continue
 		}
 		s.begin()
+		pragma = s.tok.kw == kwPragma
 		class = s.statement()
 		count++
 		effects |= s.effects
@@ -55,14 +57,19 @@ func Classify(d Dialect, query string) Statement {
 	case count != 1 || s.odd || tail >= 0 && !isBlank(query[tail:]):
 		class = Unknown
 	}
-	return Statement{
+	st := Statement{
 		Class:     class,
 		Write:     class != Read || effects&writes != 0,
 		Returning: s.returning,
 		Empty:     count == 0,
 		Sets:      sets,
 		Schema:    !(class == Batch || class == Read || class == Control && control == count && !s.odd),
+		Pragma:    count == 1 && pragma,
 	}
+	if class == Control && count == 1 && !s.torn && !s.odd {
+		st.noteControl(d, query)
+	}
+	return st
 }
 
 func isBlank(s string) bool {

@@ -81,4 +81,11 @@ type Statement struct {
 	Sets bool
 	// Empty says that there is no statement in the text.
 	Empty bool
+	// Tentative says that the text is one plain statement of transaction control that takes no lock and writes nothing by
+	// itself. What is not recognised does.
+	Tentative bool
+	// Savepoint says that the text is one plain statement that makes a savepoint, releases it or goes back to it.
+	Savepoint bool
+	// Pragma says that the text is one PRAGMA.
+	Pragma bool
 }

@@ -1,4 +1,6 @@
-package groupcommit
+// Package fallback does on a physical connection what database/sql does for a driver that lacks an optional interface, with
+// the same texts of errors. Our own connection has every interface, so database/sql no longer does it.
+package fallback
 
 //lint:file-ignore SA1019 a driver may have nothing but the old interfaces
 
@@ -10,21 +12,18 @@ import (
 	"reflect"
 )
 
-// What database/sql does for a driver that lacks an optional interface, done here on the physical connection, with
-// the same texts of errors: our own connection has every interface, so database/sql no longer does it.
-
-// execOn is database/sql's execDC: Execer, or else prepare, execute, close.
-func execOn(ctx context.Context, c driver.Conn, query string, args []driver.NamedValue) (driver.Result, error) {
+// Exec is database/sql's execDC: Execer, or else prepare, execute, close.
+func Exec(ctx context.Context, c driver.Conn, query string, args []driver.NamedValue) (driver.Result, error) {
 	res, err := directExec(ctx, c, query, args)
 	if err != driver.ErrSkip {
 		return res, err
 	}
-	s, err := prepareOn(ctx, c, query)
+	s, err := Prepare(ctx, c, query)
 	if err != nil {
 		return nil, err
 	}
 	defer s.Close()
-	return execStmtOn(ctx, c, s, args)
+	return ExecStmt(ctx, c, s, args)
 }
 
 func directExec(ctx context.Context, c driver.Conn, query string, args []driver.NamedValue) (driver.Result, error) {
@@ -50,8 +49,8 @@ func directExec(ctx context.Context, c driver.Conn, query string, args []driver.
 	return execer.Exec(query, values)
 }
 
-// queryOn asks the connection itself. driver.ErrSkip goes up to database/sql, which then prepares.
-func queryOn(ctx context.Context, c driver.Conn, query string, args []driver.NamedValue) (driver.Rows, error) {
+// Query asks the connection itself. driver.ErrSkip goes up to database/sql, which then prepares.
+func Query(ctx context.Context, c driver.Conn, query string, args []driver.NamedValue) (driver.Rows, error) {
 	queryerCtx, isCtx := c.(driver.QueryerContext)
 	queryer, isOld := c.(driver.Queryer)
 	if !isCtx && !isOld {
@@ -74,7 +73,7 @@ func queryOn(ctx context.Context, c driver.Conn, query string, args []driver.Nam
 	return queryer.Query(query, values)
 }
 
-func prepareOn(ctx context.Context, c driver.Conn, query string) (driver.Stmt, error) {
+func Prepare(ctx context.Context, c driver.Conn, query string) (driver.Stmt, error) {
 	if p, ok := c.(driver.ConnPrepareContext); ok {
 		return p.PrepareContext(ctx, query)
 	}
@@ -86,24 +85,24 @@ func prepareOn(ctx context.Context, c driver.Conn, query string) (driver.Stmt, e
 	return s, err
 }
 
-func execStmtOn(ctx context.Context, c driver.Conn, s driver.Stmt, args []driver.NamedValue) (driver.Result, error) {
+func ExecStmt(ctx context.Context, c driver.Conn, s driver.Stmt, args []driver.NamedValue) (driver.Result, error) {
 	args, err := checkFor(c, s, args)
 	if err != nil {
 		return nil, err
 	}
-	return execCheckedOn(ctx, s, args)
+	return execChecked(ctx, s, args)
 }
 
-// execOwnOn is execStmtOn for arguments that nobody looks at again.
-func execOwnOn(ctx context.Context, c driver.Conn, s driver.Stmt, args []driver.NamedValue) (driver.Result, error) {
+// ExecOwnStmt is ExecStmt for arguments that nobody looks at again.
+func ExecOwnStmt(ctx context.Context, c driver.Conn, s driver.Stmt, args []driver.NamedValue) (driver.Result, error) {
 	args, err := checkInPlace(c, s, args)
 	if err != nil {
 		return nil, err
 	}
-	return execCheckedOn(ctx, s, args)
+	return execChecked(ctx, s, args)
 }
 
-func execCheckedOn(ctx context.Context, s driver.Stmt, args []driver.NamedValue) (driver.Result, error) {
+func execChecked(ctx context.Context, s driver.Stmt, args []driver.NamedValue) (driver.Result, error) {
 	if sc, ok := s.(driver.StmtExecContext); ok {
 		return sc.ExecContext(ctx, args)
 	}
@@ -117,7 +116,7 @@ func execCheckedOn(ctx context.Context, s driver.Stmt, args []driver.NamedValue)
 	return s.Exec(values)
 }
 
-func queryStmtOn(ctx context.Context, c driver.Conn, s driver.Stmt, args []driver.NamedValue) (driver.Rows, error) {
+func QueryStmt(ctx context.Context, c driver.Conn, s driver.Stmt, args []driver.NamedValue) (driver.Rows, error) {
 	args, err := checkFor(c, s, args)
 	if err != nil {
 		return nil, err
@@ -135,7 +134,7 @@ func queryStmtOn(ctx context.Context, c driver.Conn, s driver.Stmt, args []drive
 	return s.Query(values)
 }
 
-func beginOn(ctx context.Context, c driver.Conn, opts driver.TxOptions) (driver.Tx, error) {
+func Begin(ctx context.Context, c driver.Conn, opts driver.TxOptions) (driver.Tx, error) {
 	if b, ok := c.(driver.ConnBeginTx); ok {
 		return b.BeginTx(ctx, opts)
 	}
@@ -172,7 +171,7 @@ func checkFor(c driver.Conn, s driver.Stmt, args []driver.NamedValue) ([]driver.
 
 func checkInPlace(c driver.Conn, s driver.Stmt, args []driver.NamedValue) ([]driver.NamedValue, error) {
 	want := -1
-	var room [3]argCheck
+	var room [3]ArgCheck
 	checks := room[:0]
 	nvc, ok := s.(driver.NamedValueChecker)
 	if !ok {
@@ -187,15 +186,15 @@ func checkInPlace(c driver.Conn, s driver.Stmt, args []driver.NamedValue) ([]dri
 			checks = append(checks, func(nv *driver.NamedValue) error { return convertColumn(cc, want, nv) })
 		}
 	}
-	return checkArgs(args, want, append(checks, defaultCheck))
+	return Check(args, want, append(checks, DefaultCheck))
 }
 
-// argCheck converts one argument, or answers driver.ErrSkip for the next check to do it.
-type argCheck = func(*driver.NamedValue) error
+// ArgCheck converts one argument, or answers driver.ErrSkip for the next check to do it.
+type ArgCheck = func(*driver.NamedValue) error
 
-// checkArgs converts args in place by the first of checks, and by the next one where a check answers
+// Check converts args in place by the first of checks, and by the next one where a check answers
 // driver.ErrSkip; then it counts them, unless want is -1.
-func checkArgs(args []driver.NamedValue, want int, checks []argCheck) ([]driver.NamedValue, error) {
+func Check(args []driver.NamedValue, want int, checks []ArgCheck) ([]driver.NamedValue, error) {
 	n := 0
 	for _, nv := range args {
 		nv.Ordinal = n + 1
@@ -227,10 +226,8 @@ func argError(nv *driver.NamedValue, err error) error {
 }
 
 // DefaultCheck converts one argument as database/sql does for a driver that says nothing of arguments. It is a
-// [Traits].Check.
-func DefaultCheck(nv *driver.NamedValue) error { return defaultCheck(nv) }
-
-func defaultCheck(nv *driver.NamedValue) (err error) {
+// Traits.Check.
+func DefaultCheck(nv *driver.NamedValue) (err error) {
 	nv.Value, err = driver.DefaultParameterConverter.ConvertValue(nv.Value)
 	return err
 }

@@ -1,4 +1,4 @@
-package groupcommit
+package turn
 
 import "sync"
 
@@ -12,7 +12,7 @@ import "sync"
 //
 // Rejected: a turn for every transaction that is not declared read-only. Transactions that read queue behind each other,
 // and most frameworks never declare one.
-type readers struct {
+type Readers struct {
 	mu    sync.RWMutex
 	begun map[string]*reading // by the text
 	fresh int                 // texts in a row that were met for the first time and began readers
@@ -30,18 +30,19 @@ const (
 	freshEnough = 16   // texts in a row that were readers' make a new one so
 	writesCount = -16  // what one that writes counts
 	maxReaders  = 1024 // texts
+	maxText     = 8 << 10
 )
 
 // likely reports that a transaction which begins with a query that reads will not write; if not, enough is closed when that
 // becomes likely.
-func (r *readers) likely(query string) (yes bool, enough <-chan struct{}) {
+func (r *Readers) Likely(query string) (yes bool, enough <-chan struct{}) {
 	r.mu.RLock()
 	x := r.begun[query]
 	if x != nil {
 		yes, enough = x.likely(r.fresh), x.enough
 	}
 	r.mu.RUnlock()
-	if x != nil || len(query) > maxTextSize {
+	if x != nil || len(query) > maxText {
 		return yes, enough
 	}
 	r.mu.Lock()
@@ -55,8 +56,8 @@ func (x *reading) likely(fresh int) bool {
 }
 
 // ended notes what a transaction has come to that began with a query.
-func (r *readers) ended(query string, wrote bool) {
-	if len(query) > maxTextSize {
+func (r *Readers) Ended(query string, wrote bool) {
+	if len(query) > maxText {
 		return
 	}
 	if !wrote {
@@ -89,7 +90,7 @@ func (r *readers) ended(query string, wrote bool) {
 }
 
 // of returns what is known of a text. The mutex is the caller's.
-func (r *readers) of(query string) *reading {
+func (r *Readers) of(query string) *reading {
 	x := r.begun[query]
 	if x == nil {
 		if r.begun == nil || len(r.begun) >= maxReaders {

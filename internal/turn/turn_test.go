@@ -1,4 +1,4 @@
-package groupcommit
+package turn
 
 import (
 	"context"
@@ -16,7 +16,7 @@ var errBusy = errors.New("database is locked")
 
 // waiter is a goroutine that wants a turn.
 type waiter struct {
-	*turn
+	*Turn
 	got chan error // closed when it has an answer
 	err error
 	at  time.Time
@@ -31,11 +31,11 @@ func enough(tentative bool) <-chan struct{} {
 }
 
 // want has a goroutine wait for a turn; it waits already when want returns.
-func want(ctx context.Context, w *writer, tentative bool, wait time.Duration) *waiter {
-	x := &waiter{turn: newTurn(), got: make(chan error)}
+func want(ctx context.Context, w *Writer, tentative bool, wait time.Duration) *waiter {
+	x := &waiter{Turn: New(), got: make(chan error)}
 	go func() {
 		defer close(x.got)
-		x.err = w.take(ctx, x.turn, enough(tentative), wait, errBusy)
+		x.err = w.Take(ctx, x.Turn, enough(tentative), wait, errBusy)
 		x.at = time.Now()
 	}()
 	synctest.Wait()
@@ -59,28 +59,28 @@ func (x *waiter) has(t *testing.T) {
 }
 
 // hold takes a turn that is free.
-func hold(t *testing.T, w *writer, tentative bool) *turn {
+func hold(t *testing.T, w *Writer, tentative bool) *Turn {
 	t.Helper()
-	x := newTurn()
-	require.NoError(t, w.take(t.Context(), x, enough(tentative), 0, errBusy))
+	x := New()
+	require.NoError(t, w.Take(t.Context(), x, enough(tentative), 0, errBusy))
 	return x
 }
 
 func TestTurnsAreFirstComeFirstServed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var w writer
+		var w Writer
 		first := hold(t, &w, false)
 		var xs []*waiter
 		for range 5 {
 			xs = append(xs, want(t.Context(), &w, false, time.Hour))
 		}
-		w.leave(first)
+		w.Leave(first)
 		for i, x := range xs {
 			x.has(t)
 			for _, y := range xs[i+1:] {
 				require.True(t, y.waits(), "two have the turn")
 			}
-			w.leave(x.turn)
+			w.Leave(x.Turn)
 		}
 		assert.Nil(t, w.holder)
 		assert.Nil(t, w.last)
@@ -89,7 +89,7 @@ func TestTurnsAreFirstComeFirstServed(t *testing.T) {
 
 func TestAWaitForTheTurnHonoursItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var w writer
+		var w Writer
 		first := hold(t, &w, false)
 		ctx, cancel := context.WithCancel(t.Context())
 		a := want(t.Context(), &w, false, time.Hour)
@@ -98,16 +98,16 @@ func TestAWaitForTheTurnHonoursItsContext(t *testing.T) {
 		cancel()
 		<-b.got
 		require.ErrorIs(t, b.err, context.Canceled)
-		w.leave(first)
+		w.Leave(first)
 		a.has(t)
-		w.leave(a.turn)
+		w.Leave(a.Turn)
 		c.has(t)
 	})
 }
 
 func TestAWaitThatTakesTooLongEndsWithTheDriversBusyError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var w writer
+		var w Writer
 		start := time.Now()
 		first := hold(t, &w, false)
 		a := want(t.Context(), &w, false, 10*time.Second)
@@ -116,7 +116,7 @@ func TestAWaitThatTakesTooLongEndsWithTheDriversBusyError(t *testing.T) {
 		require.ErrorIs(t, a.err, errBusy)
 		assert.Equal(t, 10*time.Second, a.at.Sub(start))
 		require.True(t, b.waits())
-		w.leave(first)
+		w.Leave(first)
 		b.has(t)
 	})
 }
@@ -125,21 +125,21 @@ func TestAWaitThatTakesTooLongEndsWithTheDriversBusyError(t *testing.T) {
 func TestATurnThatComesWithTheEndOfTheWaitGoesOn(t *testing.T) {
 	for i := range 50 {
 		synctest.Test(t, func(t *testing.T) {
-			var w writer
+			var w Writer
 			first := hold(t, &w, false)
 			ctx, cancel := context.WithCancel(t.Context())
 			a := want(ctx, &w, false, time.Hour)
 			b := want(t.Context(), &w, false, time.Hour)
 			if i%2 == 0 {
 				cancel()
-				w.leave(first)
+				w.Leave(first)
 			} else {
-				w.leave(first)
+				w.Leave(first)
 				cancel()
 			}
 			<-a.got
 			if a.err == nil {
-				w.leave(a.turn)
+				w.Leave(a.Turn)
 			}
 			b.has(t)
 			assert.Len(t, b.ready, 0, "a second token")
@@ -149,7 +149,7 @@ func TestATurnThatComesWithTheEndOfTheWaitGoesOn(t *testing.T) {
 
 func TestATentativeTurnIsOvertakenWhenItIsOldAndNotBefore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var w writer
+		var w Writer
 		start := time.Now()
 		reader := hold(t, &w, true)
 		a := want(t.Context(), &w, false, time.Hour)
@@ -158,31 +158,31 @@ func TestATentativeTurnIsOvertakenWhenItIsOldAndNotBefore(t *testing.T) {
 		assert.GreaterOrEqual(t, a.at.Sub(start), overtakeAfter)
 		assert.LessOrEqual(t, a.at.Sub(start), overtakeAfter+overtakeAfter/4)
 
-		assert.False(t, w.firm(reader), "it has lost its turn")
-		w.leave(reader) // means nothing now
+		assert.False(t, w.Firm(reader), "it has lost its turn")
+		w.Leave(reader) // means nothing now
 		require.True(t, b.waits(), "a turn that was overtaken was handed over a second time")
-		assert.True(t, w.firm(a.turn))
-		w.leave(a.turn)
+		assert.True(t, w.Firm(a.Turn))
+		w.Leave(a.Turn)
 		b.has(t)
 	})
 }
 
 func TestAFirmTurnIsNotOvertaken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var w writer
+		var w Writer
 		tx := hold(t, &w, true)
 		a := want(t.Context(), &w, false, time.Hour)
-		require.True(t, w.firm(tx))
+		require.True(t, w.Firm(tx))
 		time.Sleep(20 * overtakeAfter)
 		require.True(t, a.waits())
-		w.leave(tx)
+		w.Leave(tx)
 		a.has(t)
 	})
 }
 
 func TestTentativeTurnsOvertakeEachOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var w writer
+		var w Writer
 		start := time.Now()
 		hold(t, &w, true)
 		a := want(t.Context(), &w, true, time.Hour)
@@ -196,36 +196,36 @@ func TestTentativeTurnsOvertakeEachOther(t *testing.T) {
 
 func TestATurnIsUsedAgainAndAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var w writer
-		x, y := newTurn(), newTurn()
+		var w Writer
+		x, y := New(), New()
 		for range 5 {
-			require.NoError(t, w.take(t.Context(), x, enough(true), 0, errBusy))
-			go func() { assert.NoError(t, w.take(t.Context(), y, nil, time.Hour, errBusy)); w.leave(y) }()
+			require.NoError(t, w.Take(t.Context(), x, enough(true), 0, errBusy))
+			go func() { assert.NoError(t, w.Take(t.Context(), y, nil, time.Hour, errBusy)); w.Leave(y) }()
 			synctest.Wait()
 			time.Sleep(2 * overtakeAfter)
-			require.NoError(t, w.take(t.Context(), x, enough(true), time.Hour, errBusy), "after being overtaken")
-			w.leave(x)
+			require.NoError(t, w.Take(t.Context(), x, enough(true), time.Hour, errBusy), "after being overtaken")
+			w.Leave(x)
 		}
 	})
 }
 
 func TestInAStormOneAtATimeHasTheTurn(t *testing.T) {
-	var w writer
+	var w Writer
 	var all sync.WaitGroup
 	holders := 0 // guarded by the turn; the race detector watches
 	for g := range 16 {
 		all.Go(func() {
-			x := newTurn()
+			x := New()
 			for i := range 200 {
 				ctx, cancel := context.WithTimeout(context.Background(), time.Duration((g*i)%97)*10*time.Microsecond)
 				if i%3 == 0 {
 					ctx = context.Background()
 				}
-				if w.take(ctx, x, nil, time.Minute, errBusy) == nil {
+				if w.Take(ctx, x, nil, time.Minute, errBusy) == nil {
 					holders++
 					assert.Equal(t, 1, holders)
 					holders--
-					w.leave(x)
+					w.Leave(x)
 				}
 				cancel()
 			}
@@ -237,27 +237,27 @@ func TestInAStormOneAtATimeHasTheTurn(t *testing.T) {
 }
 
 func TestTheSameKeySharesAWriterAndAnotherDoesNot(t *testing.T) {
-	a, b := joinWriter("one.db"), joinWriter("one.db")
-	other := joinWriter("two.db")
+	a, b := Join("one.db"), Join("one.db")
+	other := Join("two.db")
 	assert.Same(t, a, b)
 	assert.NotSame(t, a, other)
-	assert.NotSame(t, joinWriter(""), joinWriter(""), "nobody shares a database without a key")
+	assert.NotSame(t, Join(""), Join(""), "nobody shares a database without a key")
 
-	leaveWriter("one.db")
-	assert.Same(t, a, joinWriter("one.db"), "one user was left")
-	leaveWriter("one.db")
-	leaveWriter("one.db")
-	leaveWriter("two.db")
-	leaveWriter("")
-	assert.Empty(t, writers.byKey, "the last user's leaving must leave nothing behind")
+	Quit("one.db")
+	assert.Same(t, a, Join("one.db"), "one user was left")
+	Quit("one.db")
+	Quit("one.db")
+	Quit("two.db")
+	Quit("")
+	assert.Empty(t, registry.byKey, "the last user's leaving must leave nothing behind")
 }
 
 func TestWithoutAWriterThereIsRoomForEverybody(t *testing.T) {
-	var w *writer
-	x, y := newTurn(), newTurn()
-	require.NoError(t, w.take(t.Context(), x, nil, 0, errBusy))
-	require.NoError(t, w.take(t.Context(), y, nil, 0, errBusy))
-	assert.True(t, w.firm(x))
-	w.leave(x)
-	w.leave(y)
+	var w *Writer
+	x, y := New(), New()
+	require.NoError(t, w.Take(t.Context(), x, nil, 0, errBusy))
+	require.NoError(t, w.Take(t.Context(), y, nil, 0, errBusy))
+	assert.True(t, w.Firm(x))
+	w.Leave(x)
+	w.Leave(y)
 }

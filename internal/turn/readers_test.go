@@ -1,4 +1,4 @@
-package groupcommit
+package turn
 
 import (
 	"fmt"
@@ -7,18 +7,18 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-func isLikely(r *readers, query string) bool {
-	yes, _ := r.likely(query)
+func isLikely(r *Readers, query string) bool {
+	yes, _ := r.Likely(query)
 	return yes
 }
 
 func TestATextBeginsReadersOnceItsTransactionsHaveNotWritten(t *testing.T) {
-	var r readers
+	var r Readers
 	assert.False(t, isLikely(&r, "a"), "nothing is known of it")
-	_, enough := r.likely("a")
-	r.ended("a", false)
+	_, enough := r.Likely("a")
+	r.Ended("a", false)
 	assert.False(t, isLikely(&r, "a"))
-	r.ended("a", false)
+	r.Ended("a", false)
 	assert.True(t, isLikely(&r, "a"))
 	select {
 	case <-enough:
@@ -29,28 +29,28 @@ func TestATextBeginsReadersOnceItsTransactionsHaveNotWritten(t *testing.T) {
 }
 
 func TestATransactionThatWritesTakesItBack(t *testing.T) {
-	var r readers
+	var r Readers
 	for range 5 {
-		r.ended("a", false)
+		r.Ended("a", false)
 	}
-	r.ended("a", true)
+	r.Ended("a", true)
 	for range readsEnough - writesCount - 1 {
 		assert.False(t, isLikely(&r, "a"))
-		r.ended("a", false)
+		r.Ended("a", false)
 	}
-	_, enough := r.likely("a")
-	r.ended("a", false)
+	_, enough := r.Likely("a")
+	r.Ended("a", false)
 	assert.True(t, isLikely(&r, "a"))
 	<-enough
 }
 
 func TestANewTextIsJudgedByThoseBefore(t *testing.T) {
-	var r readers
+	var r Readers
 	for i := range freshEnough {
 		assert.False(t, isLikely(&r, fmt.Sprint(i)))
-		r.ended(fmt.Sprint(i), false)
+		r.Ended(fmt.Sprint(i), false)
 	}
 	assert.True(t, isLikely(&r, "new"))
-	r.ended("new", true)
+	r.Ended("new", true)
 	assert.False(t, isLikely(&r, "newer"))
 }

@@ -1,4 +1,5 @@
-package groupcommit
+// Package turn lets those who write to a database with one writer take turns, first come first served.
+package turn
 
 import (
 	"context"
@@ -6,7 +7,7 @@ import (
 	"time"
 )
 
-// A writer is the right to write to a database that has one writer at a time. Whoever writes takes a turn on it, first
+// A Writer is the right to write to a database that has one writer at a time. Whoever writes takes a turn on it, first
 // come first served: a group, a write transaction, a RETURNING query, a schema change. So the database never sees
 // two writers of this process at once, and never has to answer that it is locked.
 //
@@ -17,31 +18,31 @@ import (
 //
 // Rejected: a sync.Mutex, since a wait for it cannot end by a context; a channel of one token, which is not first come
 // first served and has nobody's name on the turn.
-type writer struct {
+type Writer struct {
 	mu     sync.Mutex
-	holder *turn
-	first  *turn // the waiting ones, oldest first
-	last   *turn
+	holder *Turn
+	first  *Turn // the waiting ones, oldest first
+	last   *Turn
 }
 
 // overtakeAfter is how long a transaction that has not written keeps other writers away.
 const overtakeAfter = time.Second
 
 // A turn is one holder's, used again and again. The writer's mutex guards all fields but ready.
-type turn struct {
+type Turn struct {
 	tentative bool
 	taken     time.Time
 	waiting   bool
-	next      *turn
+	next      *Turn
 	ready     chan struct{} // cap 1: a token when the turn is handed over
 }
 
-func newTurn() *turn { return &turn{ready: make(chan struct{}, 1)} }
+func New() *Turn { return &Turn{ready: make(chan struct{}, 1)} }
 
 // take waits for the turn until ctx is done, which gives its error, or until wait is over, which gives busy. Who only
 // wants a tentative turn gives a channel: it goes on without one when that is closed, or after overtakeAfter, like one that
 // was overtaken, because it may never write. A nil writer has room for everybody.
-func (w *writer) take(ctx context.Context, t *turn, enough <-chan struct{}, wait time.Duration, busy error) error {
+func (w *Writer) Take(ctx context.Context, t *Turn, enough <-chan struct{}, wait time.Duration, busy error) error {
 	if w == nil {
 		return nil
 	}
@@ -66,7 +67,7 @@ func (w *writer) take(ctx context.Context, t *turn, enough <-chan struct{}, wait
 	return w.await(ctx, t, enough, wait, busy)
 }
 
-func (w *writer) await(ctx context.Context, t *turn, enough <-chan struct{}, wait time.Duration, busy error) error {
+func (w *Writer) await(ctx context.Context, t *Turn, enough <-chan struct{}, wait time.Duration, busy error) error {
 	limit := time.NewTimer(wait)
 	defer limit.Stop()
 	look := time.NewTicker(overtakeAfter / 8)
@@ -94,13 +95,13 @@ func (w *writer) await(ctx context.Context, t *turn, enough <-chan struct{}, wai
 			return err
 		}
 		<-t.ready // handed over meanwhile; it goes to the next
-		w.leave(t)
+		w.Leave(t)
 		return err
 	}
 }
 
 // overtake gives t the turn if it is the first to wait and the holder's turn is tentative and old.
-func (w *writer) overtake(t *turn) bool {
+func (w *Writer) overtake(t *Turn) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.first != t || w.holder == nil || !w.holder.tentative || time.Since(w.holder.taken) < overtakeAfter {
@@ -112,7 +113,7 @@ func (w *writer) overtake(t *turn) bool {
 }
 
 // takeFree takes the turn if nobody has it.
-func (w *writer) takeFree(t *turn) bool {
+func (w *Writer) TakeFree(t *Turn) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.holder != nil {
@@ -123,7 +124,7 @@ func (w *writer) takeFree(t *turn) bool {
 }
 
 // abandon takes t out of the waiting ones. False if it has the turn already.
-func (w *writer) abandon(t *turn) bool {
+func (w *Writer) abandon(t *Turn) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !t.waiting {
@@ -134,7 +135,7 @@ func (w *writer) abandon(t *turn) bool {
 }
 
 // firm makes a tentative turn one that nobody overtakes. False if t has lost its turn, or never had it.
-func (w *writer) firm(t *turn) bool {
+func (w *Writer) Firm(t *Turn) bool {
 	if w == nil {
 		return true
 	}
@@ -148,7 +149,7 @@ func (w *writer) firm(t *turn) bool {
 }
 
 // leave ends the turn and hands it to the one who has waited longest. It does nothing for a t that was overtaken.
-func (w *writer) leave(t *turn) {
+func (w *Writer) Leave(t *Turn) {
 	if w == nil {
 		return
 	}
@@ -165,22 +166,23 @@ func (w *writer) leave(t *turn) {
 	}
 }
 
-func (w *writer) free() bool {
+// Free reports that nobody has the turn.
+func (w *Writer) Free() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.holder == nil
 }
 
-func (w *writer) give(t *turn, tentative bool) {
+func (w *Writer) give(t *Turn, tentative bool) {
 	w.holder, t.tentative = t, tentative
 	if tentative {
 		t.taken = time.Now()
 	}
 }
 
-func (w *writer) unlink(t *turn) {
+func (w *Writer) unlink(t *Turn) {
 	t.waiting = false
-	var before *turn
+	var before *Turn
 	for x := w.first; x != t; x = x.next {
 		before = x
 	}
@@ -193,45 +195,4 @@ func (w *writer) unlink(t *turn) {
 		w.last = before
 	}
 	t.next = nil
-}
-
-// writers are the databases of this process that have one writer, by their key.
-var writers struct {
-	mu    sync.Mutex
-	byKey map[string]*sharedWriter
-}
-
-type sharedWriter struct {
-	writer
-	users int
-}
-
-// joinWriter returns the writer that all users of key share. Each calls leaveWriter once.
-func joinWriter(key string) *writer {
-	if key == "" {
-		return new(writer)
-	}
-	writers.mu.Lock()
-	defer writers.mu.Unlock()
-	if writers.byKey == nil {
-		writers.byKey = make(map[string]*sharedWriter)
-	}
-	w := writers.byKey[key]
-	if w == nil {
-		w = new(sharedWriter)
-		writers.byKey[key] = w
-	}
-	w.users++
-	return &w.writer
-}
-
-func leaveWriter(key string) {
-	writers.mu.Lock()
-	defer writers.mu.Unlock()
-	if w := writers.byKey[key]; w != nil {
-		// A transaction may outlive its database: the turn that it holds must be found by who opens the next one.
-		if w.users--; w.users == 0 && w.free() {
-			delete(writers.byKey, key)
-		}
-	}
 }

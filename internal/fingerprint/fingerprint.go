@@ -1,4 +1,5 @@
-package groupcommit
+// Package fingerprint says whether two calls are the same statement with the same arguments.
+package fingerprint
 
 import (
 	"crypto/sha256"
@@ -21,25 +22,25 @@ import (
 //
 // Everything is written with its kind and its length, so that no two values run into the same bytes.
 
-// fingerprint digests a statement and its arguments as the driver gets them. The type of an argument counts: 1, 1.0, "1"
+// Of digests a statement and its arguments as the driver gets them. The type of an argument counts: 1, 1.0, "1"
 // and true are four arguments. A time counts by its instant, a [driver.Valuer] by its type and its Value, which is called
 // once; any other value by its type and all that it holds, also in unexported fields.
 //
 // The id is for the error of an argument that has none.
-func fingerprint(id, query string, args []driver.NamedValue) (durable.Key, error) {
+func Of(id, query string, args []driver.NamedValue) (durable.Key, error) {
 	var room [256]byte // most calls need no more, and nothing but their key is left of them
 	h := appendHead(room[:0], query)
 	for _, a := range args {
 		ok := false
 		if h, ok = appendPlain(appendName(h, a.Name), a.Value); !ok {
-			return fingerprintAny(id, query, args)
+			return ofAny(id, query, args)
 		}
 	}
 	return digest(h), nil
 }
 
-// fingerprintAny is fingerprint for any arguments.
-func fingerprintAny(id, query string, args []driver.NamedValue) (durable.Key, error) {
+// ofAny is Of for any arguments.
+func ofAny(id, query string, args []driver.NamedValue) (durable.Key, error) {
 	h := appendHead(nil, query)
 	for i, a := range args {
 		h = appendName(h, a.Name)

@@ -1,4 +1,5 @@
-package groupcommit
+// Package repeat does something again and again beside the groups, for as long as a database is open.
+package repeat
 
 import (
 	"context"
@@ -6,8 +7,8 @@ import (
 	"time"
 )
 
-// A repeater does something again and again beside the groups, for as long as a database is open.
-type repeater struct {
+// A Repeater does something again and again beside the groups, for as long as a database is open.
+type Repeater struct {
 	do     func(context.Context) (rest time.Duration) // before the next time; 0: every
 	every  time.Duration
 	ctx    context.Context
@@ -20,12 +21,12 @@ type repeater struct {
 	stopped bool
 }
 
-// rest is what who finds more to do rests after it took so long: others have the database for most of the time.
-func rest(took time.Duration) time.Duration { return max(5*time.Millisecond, 4*took) }
+// Rest is what who finds more to do rests after it took so long: others have the database for most of the time.
+func Rest(took time.Duration) time.Duration { return max(5*time.Millisecond, 4*took) }
 
-// repeat begins to do it, first after every.
-func repeat(every time.Duration, do func(context.Context) (rest time.Duration)) *repeater {
-	r := &repeater{do: do, every: every}
+// Start begins to do it, first after every.
+func Start(every time.Duration, do func(context.Context) (rest time.Duration)) *Repeater {
+	r := &Repeater{do: do, every: every}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -33,7 +34,7 @@ func repeat(every time.Duration, do func(context.Context) (rest time.Duration)) 
 	return r
 }
 
-func (r *repeater) run() {
+func (r *Repeater) run() {
 	r.doing.Lock()
 	defer r.doing.Unlock()
 	if r.ctx.Err() != nil {
@@ -57,8 +58,8 @@ func (r *repeater) run() {
 	}
 }
 
-// soon has it done now, or again if it is being done.
-func (r *repeater) soon() {
+// Soon has it done now, or again if it is being done.
+func (r *Repeater) Soon() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.stopped {
@@ -67,8 +68,8 @@ func (r *repeater) soon() {
 	}
 }
 
-// stop ends the repeating and returns when it has ended. A nil repeater never began.
-func (r *repeater) stop() {
+// Stop ends the repeating and returns when it has ended. A nil Repeater never began.
+func (r *Repeater) Stop() {
 	if r == nil {
 		return
 	}

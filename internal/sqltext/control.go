@@ -1,0 +1,35 @@
+package sqltext
+
+import "strings"
+
+// noteControl says of a text that is one statement of transaction control what it leaves to be done. A comment or a second
+// statement makes no difference to what the words mean, because the lexer reads them.
+func (st *Statement) noteControl(d Dialect, query string) {
+	s := newScanner(d, query)
+	for s.tok.kind == ';' {
+		s.advance()
+	}
+	var words []string
+	for ; !s.done(); s.advance() {
+		words = append(words, strings.ToUpper(query[s.tok.start:s.tok.stop]))
+	}
+	if len(words) == 0 {
+		return
+	}
+	switch words[0] {
+	case "BEGIN":
+		st.Tentative = true
+		for _, w := range words[1:] {
+			st.Tentative = st.Tentative && (w == "TRANSACTION" || w == "DEFERRED")
+		}
+	case "COMMIT", "END":
+		st.Tentative = true
+	case "SAVEPOINT", "RELEASE":
+		st.Tentative, st.Savepoint = true, len(words) > 1
+	case "ROLLBACK":
+		st.Tentative = true
+		for _, w := range words[1:] {
+			st.Savepoint = st.Savepoint || w == "TO"
+		}
+	}
+}
