@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/groupcommit/groupcommit/engine"
 )
 
 // A group that nobody waits for any more is given up: the contexts of all its callers have ended, and on the plain driver each of
@@ -25,7 +27,7 @@ const (
 )
 
 // abandon has cancel called once nobody waits for the calls. What is returned is asked by end.
-func abandon(calls []*Call, cancel context.CancelFunc) *abandonment {
+func abandon(calls []*call, cancel context.CancelFunc) *abandonment {
 	a := &abandonment{}
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -37,9 +39,9 @@ func abandon(calls []*Call, cancel context.CancelFunc) *abandonment {
 		}
 		for _, c := range calls {
 			switch {
-			case c.ctx.Done() == nil:
+			case c.Context().Done() == nil:
 				return
-			case c.ctx.Err() == nil:
+			case c.Context().Err() == nil:
 				a.timer.Reset(abandonLook)
 				return
 			}
@@ -61,10 +63,10 @@ func (a *abandonment) end() bool {
 
 // answerEnded answers the calls of a group that was given up and of which nothing is left, as they would have been if nobody had
 // claimed them.
-func answerEnded(calls []*Call) Outcome {
+func answerEnded(calls []*call) engine.Outcome {
 	for _, c := range calls {
-		c.apart = false
-		c.Answer(nil, c.ctx.Err())
+		c.Reset()
+		c.Answer(nil, c.Context().Err())
 	}
-	return Outcome{}
+	return engine.Outcome{}
 }

@@ -8,6 +8,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/groupcommit/groupcommit/engine"
+
 	"github.com/groupcommit/groupcommit/internal/turn"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -25,11 +27,11 @@ type panickySession struct {
 	panicky
 }
 
-func (e panicky) Open(_ context.Context, conn driver.Conn, _ Settings) (Session, error) {
+func (e panicky) Open(_ context.Context, conn driver.Conn, _ engine.Settings) (engine.Session, error) {
 	return panickySession{oneWriterSession{checkingSession{anySession{conn}}}, e}, nil
 }
 
-func (s panickySession) Traits() Traits {
+func (s panickySession) Traits() engine.Traits {
 	t := s.oneWriterSession.Traits()
 	t.OneConn = s.oneConn
 	return t
@@ -44,7 +46,7 @@ func (s panickySession) Alone(c *Call) (driver.Result, error) {
 	return s.oneWriterSession.Alone(c)
 }
 
-func (s panickySession) Group(context.Context, []*Call) Outcome {
+func (s panickySession) Group(context.Context, []*Call) engine.Outcome {
 	if s.group != nil {
 		s.group()
 	}

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/groupcommit/groupcommit/engine"
+
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -18,12 +20,12 @@ type unchecked struct{}
 
 type uncheckedSession struct{ checkingSession }
 
-func (unchecked) Open(_ context.Context, conn driver.Conn, _ Settings) (Session, error) {
+func (unchecked) Open(_ context.Context, conn driver.Conn, _ engine.Settings) (engine.Session, error) {
 	return uncheckedSession{checkingSession{anySession{conn}}}, nil
 }
 
-func (uncheckedSession) Traits() Traits {
-	return Traits{Dialect: GenericSQL, Check: func(*driver.NamedValue) error { return nil }}
+func (uncheckedSession) Traits() engine.Traits {
+	return engine.Traits{Dialect: engine.GenericSQL, Check: func(*driver.NamedValue) error { return nil }}
 }
 
 func TestAnArgumentThatPanicsOrCannotBeComparedRejectsItsPromise(t *testing.T) {

@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/groupcommit/groupcommit/engine"
+
 	"github.com/groupcommit/groupcommit/durable"
 	"github.com/groupcommit/groupcommit/internal/fallback"
 	"github.com/groupcommit/groupcommit/internal/ledger"
@@ -25,8 +27,8 @@ import (
 // Commands whose ids are settled are answered with what is recorded, and are not the handler's.
 type attempt struct {
 	commander *commander
-	batch     []*Call
-	handled   []*Call // those that the handler gets
+	batch     []*call
+	handled   []*call // those that the handler gets
 	conn      *sql.Conn
 	tx        *sql.Tx
 	ctx       context.Context
@@ -37,8 +39,8 @@ type attempt struct {
 
 	// What it has come to. Without an err each call has its answer, but for those aside.
 	err     error
-	aside   []*Call // undone, and to be tried by themselves
-	culprit *Call   // err is of this one alone
+	aside   []*call // undone, and to be tried by themselves
+	culprit *call   // err is of this one alone
 	began   bool    // the handler was reached
 	split   bool    // err may be of any one of them: COMMIT found it
 	severed bool    // the connection was gone when err came
@@ -48,7 +50,7 @@ type attempt struct {
 }
 
 // attempt handles a batch once. t is a turn that the caller has already, or nil.
-func (m *commander) attempt(batch []*Call, t *turn.Turn) *attempt {
+func (m *commander) attempt(batch []*call, t *turn.Turn) *attempt {
 	a := &attempt{commander: m, batch: batch, now: time.Now()}
 	a.ctx = context.WithValue(context.Background(), handlingKey{}, m.db)
 	if !m.traits.OneWriter { // there a context that can end costs each statement a goroutine
@@ -130,9 +132,9 @@ func (a *attempt) claim() error {
 	var rows []ledger.Row
 	var ids []string
 	for _, c := range a.batch {
-		if c.id != "" {
-			rows = append(rows, ledger.Row{ID: c.id, Key: c.print})
-			ids = append(ids, c.id)
+		if c.ID() != "" {
+			rows = append(rows, ledger.Row{ID: c.ID(), Key: c.Fingerprint()})
+			ids = append(ids, c.ID())
 		}
 	}
 	if len(rows) == 0 {
@@ -145,7 +147,7 @@ func (a *attempt) claim() error {
 			return err
 		}
 		for _, c := range a.batch {
-			if held[c.id] {
+			if held[c.ID()] {
 				a.handled = append(a.handled, c)
 			} else {
 				c.then = func() { m.keeper.await(c.promise) }
@@ -160,7 +162,7 @@ func (a *attempt) claim() error {
 	}
 	for _, c := range a.batch {
 		c.Claimed()
-		if r, ok := found[c.id]; ok {
+		if r, ok := found[c.ID()]; ok {
 			m.replay(c, r)
 		} else {
 			a.handled = append(a.handled, c)
@@ -248,15 +250,15 @@ func (a *attempt) record() error {
 	}
 	var rows []ledger.Row
 	for _, c := range a.handled {
-		if c.id == "" || slices.Contains(a.aside, c) {
+		if c.ID() == "" || slices.Contains(a.aside, c) {
 			continue
 		}
-		r := ledger.Row{ID: c.id, Key: c.print, State: durable.Resolved}
+		r := ledger.Row{ID: c.ID(), Key: c.Fingerprint(), State: durable.Resolved}
 		if err := c.task.rejection; err != nil {
 			r.State, r.Value = durable.Rejected, m.rejectionOf(err)
 		} else if r.Value, err = m.encode(c.task.typed.value()); err != nil {
 			a.culprit = c
-			return fmt.Errorf("groupcommit: command %q of kind %q: its result of type %T cannot be encoded: %w", c.id, m.table.Kind, c.task.typed.value(), err)
+			return fmt.Errorf("groupcommit: command %q of kind %q: its result of type %T cannot be encoded: %w", c.ID(), m.table.Kind, c.task.typed.value(), err)
 		}
 		rows = append(rows, r)
 	}
@@ -296,7 +298,7 @@ func (a *attempt) finish() error {
 	a.commit = time.Since(start)
 	for _, c := range a.handled {
 		if len(a.aside) == 0 || !slices.Contains(a.aside, c) {
-			c.out.value, c.out.err = c.task.typed.value(), c.task.rejection
+			c.SetOutcome(engine.Answer{Value: c.task.typed.value(), Err: c.task.rejection})
 		}
 	}
 	return nil
@@ -308,10 +310,10 @@ type stopError struct{ error }
 func (e stopError) Unwrap() error { return e.error }
 
 // try is Command.Try, where nothing else is done for the command outside of f if all is true.
-func (a *attempt) try(c *Call, all bool, f func() error) error {
+func (a *attempt) try(c *call, all bool, f func() error) error {
 	switch {
 	case a.trying:
-		return fmt.Errorf("groupcommit: Try of command %q within another Try", c.id)
+		return fmt.Errorf("groupcommit: Try of command %q within another Try", c.ID())
 	case c.task.tried: // in vain
 		return nil
 	}
@@ -328,7 +330,7 @@ func (a *attempt) try(c *Call, all bool, f func() error) error {
 }
 
 // tryOnce returns why the handler must stop, or nil.
-func (a *attempt) tryOnce(c *Call, all bool, f func() error) error {
+func (a *attempt) tryOnce(c *call, all bool, f func() error) error {
 	m := a.commander
 	savepoints := m.traits.Savepoints
 	if savepoints {
@@ -336,7 +338,7 @@ func (a *attempt) tryOnce(c *Call, all bool, f func() error) error {
 			return err
 		}
 	}
-	err := unpanicked(f)
+	err := engine.Guard(f)
 	switch {
 	case err == nil && savepoints:
 		return a.raw("RELEASE groupcommit")

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/groupcommit/groupcommit/engine"
 )
 
 // A batcher turns calls from many goroutines into groups.
@@ -41,7 +43,7 @@ type batcher struct {
 	running bool           // a group is being run
 	watch   *time.Timer    // over the waiting of the others meanwhile
 	active  sync.WaitGroup // calls accepted and not yet answered
-	calls   sync.Pool      // of *Call
+	calls   sync.Pool      // of *call
 	stats   Stats
 
 	waiting atomic.Int32  // calls in the queue, for the leader to watch without the lock
@@ -60,14 +62,14 @@ type environment interface {
 	// leave ends the turn.
 	leave()
 	// alone runs one call as the plain driver does, and answers it, also if it panics.
-	alone(c *Call)
+	alone(c *call)
 	// overtime is how long a call that runs alone may keep the lead. 0 is for as long as it takes: there is one writer,
 	// and calls are executed in their order.
 	overtime() time.Duration
 	// apart runs a call that its group has put off, as the plain driver does, and answers it. The group's turn has ended.
-	apart(c *Call)
+	apart(c *call)
 	// commit runs at least two calls as one group.
-	commit(calls []*Call) Outcome
+	commit(calls []*call) engine.Outcome
 }
 
 func newBatcher(env environment, l limits) *batcher {
@@ -77,23 +79,23 @@ func newBatcher(env environment, l limits) *batcher {
 // call returns a Call for a blocking Exec, which free takes back. What the caller keeps is a copy of the result, a fraction
 // of a Call: with a thousand callers, what is allocated for each decides how often the collector walks their stacks.
 // The pool is the batcher's own, because a channel made in one bubble of testing/synctest must not be used in another.
-func (b *batcher) call() *Call {
-	if c, ok := b.calls.Get().(*Call); ok {
+func (b *batcher) call() *call {
+	if c, ok := b.calls.Get().(*call); ok {
 		return c
 	}
-	return &Call{wake: make(chan struct{}, 1)}
+	return &call{wake: make(chan struct{}, 1)}
 }
 
 // free takes c back when nobody else knows it any more: it is answered, or withdrawn, or was never queued.
-func (b *batcher) free(c *Call) {
-	*c = Call{wake: c.wake}
+func (b *batcher) free(c *call) {
+	*c = call{wake: c.wake}
 	b.calls.Put(c)
 }
 
 // do runs c and returns when it has its outcome, or was withdrawn because its context ended. An error that do returns
 // means that c was not executed; otherwise the outcome is c's.
-func (b *batcher) do(c *Call) error {
-	if err := c.ctx.Err(); err != nil {
+func (b *batcher) do(c *call) error {
+	if err := c.Context().Err(); err != nil {
 		return err
 	}
 	lead, err := b.admit(c)
@@ -102,23 +104,23 @@ func (b *batcher) do(c *Call) error {
 	}
 	defer b.active.Done()
 	if !lead && !b.await(c) {
-		return c.ctx.Err()
+		return c.Context().Err()
 	}
 	if lead || c.state == callLeading {
 		b.lead(c)
 	}
-	if c.apart {
+	if c.IsPutOff() {
 		b.env.apart(c)
 	}
 	if c.state == callWithdrawn {
-		return c.out.err
+		return c.Err()
 	}
 	return nil
 }
 
 // await waits until c is answered or leads. False if c was withdrawn.
-func (b *batcher) await(c *Call) bool {
-	done := c.ctx.Done()
+func (b *batcher) await(c *call) bool {
+	done := c.Context().Done()
 	if done == nil {
 		<-c.wake
 		return true
@@ -136,19 +138,19 @@ func (b *batcher) await(c *Call) bool {
 
 // lead runs one group, with own at its head, and hands the lead on. own is answered or withdrawn when it returns. If it was
 // answered it is its caller's: nothing of it may be looked at.
-func (b *batcher) lead(own *Call) (withdrawn bool) {
-	var claimed []*Call
+func (b *batcher) lead(own *call) (withdrawn bool) {
+	var claimed []*call
 	var held lead
 	defer func() { b.conclude(own, claimed, &held) }()
-	err := own.ctx.Err()
+	err := own.Context().Err()
 	if err == nil {
 		if b.limits.maxDelay > 0 {
 			b.lingerFor(own)
 		} else {
 			b.anticipate()
 		}
-		if err = own.ctx.Err(); err == nil {
-			err = b.env.enter(own.ctx, own.since)
+		if err = own.Context().Err(); err == nil {
+			err = b.env.enter(own.Context(), own.since)
 		}
 	}
 	if err != nil {
@@ -182,7 +184,7 @@ func (l *lead) end() bool { return l.ended.CompareAndSwap(false, true) }
 
 // lone runs a group of one. It keeps the lead for a limited time: it may be waiting for a lock that is held by a
 // goroutine whose next call is behind it in the queue.
-func (b *batcher) lone(c *Call, held *lead) {
+func (b *batcher) lone(c *call, held *lead) {
 	if limit := b.env.overtime(); limit > 0 {
 		clock := time.AfterFunc(limit, func() {
 			if held.end() {
@@ -196,10 +198,10 @@ func (b *batcher) lone(c *Call, held *lead) {
 
 // claim takes the next group off the queue. The leader's own call is its first: it was the oldest when it was told to
 // lead, and the oldest stays where it is.
-func (b *batcher) claim() ([]*Call, Reason) {
+func (b *batcher) claim() ([]*call, Reason) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	group, bytes, reason := (*spares.Get().(*[]*Call))[:0], 0, Drained
+	group, bytes, reason := (*spares.Get().(*[]*call))[:0], 0, Drained
 	// The backlog moves up as the queue empties; a group is still what had been queued when it was claimed.
 	n, share := b.queue.n, b.pace.share()
 	if share < n {
@@ -210,13 +212,13 @@ func (b *batcher) claim() ([]*Call, Reason) {
 	}
 	for ; n > 0; n-- {
 		c := b.queue.first
-		if bytes += c.bytes; bytes > b.limits.maxBytes && len(group) > 0 {
+		if bytes += c.Bytes(); bytes > b.limits.maxBytes && len(group) > 0 {
 			reason = FullBytes
 			break
 		}
 		b.dequeue(c)
 		c.state = callClaimed
-		c.out.err = errUnanswered
+		c.Reset()
 		group = append(group, c)
 	}
 	return group, reason
@@ -230,7 +232,7 @@ const maxRedo = 3
 // the culprit, the culprit alone, what was after it.
 //
 // Where calls have no order, a call that is to run alone is put off: nobody waits for it.
-func (b *batcher) attempt(calls []*Call, held *lead) {
+func (b *batcher) attempt(calls []*call, held *lead) {
 	switch len(calls) {
 	case 0:
 		return
@@ -239,11 +241,11 @@ func (b *batcher) attempt(calls []*Call, held *lead) {
 		return
 	}
 	switch out := b.commit(calls); out.Verdict {
-	case Committed:
+	case engine.Committed:
 		b.pace.committed(out.Commit)
-	case RolledBack:
+	case engine.RolledBack:
 		for _, c := range calls { // what the attempt said of them is void
-			c.apart, c.out = false, outcome{err: errUnanswered}
+			c.Reset()
 		}
 		held.failures++
 		if out.Culprit < 0 || held.failures > maxRedo {
@@ -255,34 +257,34 @@ func (b *batcher) attempt(calls []*Call, held *lead) {
 		b.attempt(calls[:out.Culprit], held)
 		b.alone(calls[out.Culprit], out.Apart)
 		b.attempt(calls[out.Culprit+1:], held)
-	case Refused:
+	case engine.Refused:
 		answerAll(calls, out.Err)
-	case Unknown:
+	case engine.Unknown:
 		b.unknown(calls, out.Err)
 	}
 }
 
 // unknown answers the calls of a group of which nobody knows what became. A call with an id is run again: its claim will
 // find out.
-func (b *batcher) unknown(calls []*Call, err error) {
+func (b *batcher) unknown(calls []*call, err error) {
 	for _, c := range calls {
 		switch {
-		case c.apart:
-		case c.id != "":
-			c.Apart()
-			c.doubt = err
+		case c.IsPutOff():
+		case c.ID() != "":
+			c.PutOff()
+			c.Doubt(err)
 		default:
-			c.Answer(nil, &OutcomeUnknownError{Cause: err})
+			c.Answer(nil, &engine.OutcomeUnknownError{Cause: err})
 		}
 	}
 }
 
-func (b *batcher) single(c *Call) { b.alone(c, false) }
+func (b *batcher) single(c *call) { b.alone(c, false) }
 
 // alone runs a call by itself: apart where it must be so, or where the others need not wait for it.
-func (b *batcher) alone(c *Call, apart bool) {
+func (b *batcher) alone(c *call, apart bool) {
 	if apart || b.env.overtime() > 0 {
-		c.Apart()
+		c.PutOff()
 	} else {
 		b.env.alone(c)
 	}
@@ -290,12 +292,12 @@ func (b *batcher) alone(c *Call, apart bool) {
 
 // commit is the environment's, with an engine's own panic made into everybody's error: what became of the
 // transaction is then not known.
-func (b *batcher) commit(calls []*Call) (out Outcome) {
+func (b *batcher) commit(calls []*call) (out engine.Outcome) {
 	returned := false
 	defer func() {
 		if !returned {
-			out = Outcome{Verdict: Unknown, Err: &PanicError{Value: recover(), Stack: debug.Stack()}}
-			answerAll(calls, &OutcomeUnknownError{Cause: out.Err}) // runtime.Goexit does not come back to attempt
+			out = engine.Outcome{Verdict: engine.Unknown, Err: &PanicError{Value: recover(), Stack: debug.Stack()}}
+			answerAll(calls, &engine.OutcomeUnknownError{Cause: out.Err}) // runtime.Goexit does not come back to attempt
 		}
 	}()
 	out = b.env.commit(calls)
@@ -303,29 +305,29 @@ func (b *batcher) commit(calls []*Call) (out Outcome) {
 	return out
 }
 
-func answerAll(calls []*Call, err error) {
+func answerAll(calls []*call, err error) {
 	for _, c := range calls {
-		if !c.apart {
+		if !c.IsPutOff() {
 			c.Answer(nil, err)
 		}
 	}
 }
 
 // account notes what a group was, and tells who wants to know. It runs after the commit and before the answers.
-func (b *batcher) account(calls []*Call, reason Reason, failures int, start time.Time) {
+func (b *batcher) account(calls []*call, reason Reason, failures int, start time.Time) {
 	took := time.Since(start)
 	oldest := start.Sub(calls[0].since)
 	b.mu.Lock()
 	b.stats.observe(calls, reason, failures, oldest, took)
 	b.mu.Unlock()
 	if b.limits.onGroup != nil {
-		b.limits.onGroup(GroupInfo{Calls: calls, Reason: reason, Reruns: failures, Waited: oldest, Took: took})
+		b.limits.onGroup(GroupInfo{Calls: engineCalls(calls), Reason: reason, Reruns: failures, Waited: oldest, Took: took})
 	}
 }
 
 // conclude hands on the lead and answers the group's calls, the one beside the other: the next group may run while
 // this one's callers are woken. It is deferred: it happens whatever became of the group.
-func (b *batcher) conclude(own *Call, group []*Call, held *lead) {
+func (b *batcher) conclude(own *call, group []*call, held *lead) {
 	if held.end() {
 		b.pace.concluded(len(group), int(b.waiting.Load()))
 		b.handOn()
@@ -340,7 +342,7 @@ func (b *batcher) conclude(own *Call, group []*Call, held *lead) {
 }
 
 // spares keeps the slices that groups were in.
-var spares = sync.Pool{New: func() any { return new([]*Call) }}
+var spares = sync.Pool{New: func() any { return new([]*call) }}
 
 func (b *batcher) handOn() {
 	b.mu.Lock()
@@ -361,13 +363,13 @@ func (b *batcher) handOn() {
 }
 
 // settle gives c its answer. From then on c is its caller's.
-func (b *batcher) settle(c, own *Call) {
+func (b *batcher) settle(c, own *call) {
 	switch {
 	case c.then != nil:
 		then := c.then
 		c.then = nil
 		then()
-	case c.promise != nil && c.apart:
+	case c.promise != nil && c.IsPutOff():
 		go c.promise.alone()
 	case c.promise != nil:
 		c.promise.settle()

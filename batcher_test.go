@@ -14,6 +14,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/groupcommit/groupcommit/engine"
+
 	"github.com/groupcommit/groupcommit/durable"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -29,8 +31,8 @@ type fakeEnv struct {
 	gate   chan struct{} // a call "plug" keeps the turn until it is closed
 
 	onEnter  func(ctx context.Context) error
-	onAlone  func(c *Call)
-	onCommit func(calls []*Call) Outcome
+	onAlone  func(c *call)
+	onCommit func(calls []*call) engine.Outcome
 }
 
 func (e *fakeEnv) enter(ctx context.Context, _ time.Time) error {
@@ -59,7 +61,7 @@ func (e *fakeEnv) turn(by int) {
 	}
 }
 
-func (e *fakeEnv) alone(c *Call) {
+func (e *fakeEnv) alone(c *call) {
 	e.note("alone", c)
 	if e.onAlone != nil {
 		e.onAlone(c)
@@ -68,24 +70,24 @@ func (e *fakeEnv) alone(c *Call) {
 	c.Try(e.run)
 }
 
-func (e *fakeEnv) apart(c *Call) {
+func (e *fakeEnv) apart(c *call) {
 	e.mu.Lock()
 	e.log = append(e.log, "apart "+c.Query)
 	e.mu.Unlock()
 	c.Try(e.run)
 }
 
-func (e *fakeEnv) commit(calls []*Call) Outcome {
+func (e *fakeEnv) commit(calls []*call) engine.Outcome {
 	e.note("group", calls...)
 	if e.onCommit != nil {
 		return e.onCommit(calls)
 	}
 	for i, c := range calls {
 		if !c.Try(e.run) {
-			return Outcome{Verdict: RolledBack, Culprit: i}
+			return engine.Outcome{Verdict: engine.RolledBack, Culprit: i}
 		}
 	}
-	return Outcome{}
+	return engine.Outcome{}
 }
 
 // run is a statement: its query says what it does.
@@ -107,7 +109,7 @@ type resultOf string
 func (r resultOf) LastInsertId() (int64, error) { return int64(len(r)), nil }
 func (r resultOf) RowsAffected() (int64, error) { return 1, nil }
 
-func (e *fakeEnv) note(what string, calls ...*Call) {
+func (e *fakeEnv) note(what string, calls ...*call) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.inside < 1 {
@@ -199,14 +201,14 @@ type answer struct {
 // run is a blocking Exec.
 func (w *world) run(ctx context.Context, query string) (driver.Result, error) {
 	c := w.call()
-	c.Query, c.ctx = query, ctx
+	c.Call = engine.NewCall(ctx, query, nil, false)
 	err := w.do(c)
-	out := c.out
+	out := c.Outcome()
 	w.free(c)
 	if err != nil {
 		return nil, err
 	}
-	return out.get()
+	return out.Get()
 }
 
 // exec has a goroutine of its own run query; it has come as far as it can when exec returns.
@@ -232,7 +234,7 @@ func (w *world) execs(queries string) (as []*answer) {
 // promise submits query as Go does.
 func (w *world) promise(ctx context.Context, query string) *Promise {
 	p := &Promise{batch: w.batcher}
-	p.call = Call{Query: query, ctx: ctx, promise: p}
+	p.call = call{Call: engine.NewCall(ctx, query, nil, false), promise: p}
 	w.submit(p)
 	return p
 }
@@ -268,7 +270,7 @@ func goroutine() string {
 func TestALoneCallerIsRunByItself(t *testing.T) {
 	w := newWorld(t)
 	ctx := context.WithValue(t.Context(), w, "the caller's own")
-	w.env.onAlone = func(c *Call) {
+	w.env.onAlone = func(c *call) {
 		assert.Equal(t, ctx, c.Context())
 		c.Answer(resultOf(c.Query), errors.New("by goroutine "+goroutine()))
 	}
@@ -468,12 +470,12 @@ func TestAContextThatEndsAfterTheClaimChangesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		committing := make(chan struct{})
-		w.env.onCommit = func(calls []*Call) Outcome {
+		w.env.onCommit = func(calls []*call) engine.Outcome {
 			<-committing
 			for _, c := range calls {
 				c.Try(w.env.run)
 			}
-			return Outcome{}
+			return engine.Outcome{}
 		}
 		w.busy()
 		ctx, cancel := context.WithCancel(t.Context())
@@ -548,16 +550,16 @@ func TestAWriterThatRefusesHitsOnlyThatCall(t *testing.T) {
 }
 
 // answers runs a group of calls for which the environment's verdicts are given; what is left of them is Committed.
-func answers(t *testing.T, queries string, verdicts ...Outcome) (*world, []*answer) {
+func answers(t *testing.T, queries string, verdicts ...engine.Outcome) (*world, []*answer) {
 	w := newWorld(t)
-	w.env.onCommit = func(calls []*Call) (out Outcome) {
+	w.env.onCommit = func(calls []*call) (out engine.Outcome) {
 		for _, c := range calls {
 			c.Answer(resultOf("of an attempt that was rolled back"), nil)
 		}
 		if len(verdicts) > 0 {
 			out, verdicts = verdicts[0], verdicts[1:]
 		}
-		if out.Verdict == Committed {
+		if out.Verdict == engine.Committed {
 			for _, c := range calls {
 				c.Try(w.env.run)
 			}
@@ -575,7 +577,7 @@ func answers(t *testing.T, queries string, verdicts ...Outcome) (*world, []*answ
 
 func TestARolledBackGroupRunsAgainInOrderWithTheCulpritAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w, as := answers(t, "a bb ccc d ee", Outcome{Verdict: RolledBack, Culprit: 2})
+		w, as := answers(t, "a bb ccc d ee", engine.Outcome{Verdict: engine.RolledBack, Culprit: 2})
 		allOK(t, as)
 		assert.Equal(t, []string{"group a bb ccc d ee", "group a bb", "alone ccc", "group d ee"}, w.env.ran())
 		assert.EqualValues(t, 1, w.snapshot().Reruns)
@@ -584,7 +586,7 @@ func TestARolledBackGroupRunsAgainInOrderWithTheCulpritAlone(t *testing.T) {
 
 func TestAfterTooManyCulpritsTheRestRunsOneByOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		first := Outcome{Verdict: RolledBack, Culprit: 0}
+		first := engine.Outcome{Verdict: engine.RolledBack, Culprit: 0}
 		w, as := answers(t, "a b c d e f g", first, first, first, first)
 		allOK(t, as)
 		assert.Equal(t, []string{
@@ -598,7 +600,7 @@ func TestAfterTooManyCulpritsTheRestRunsOneByOne(t *testing.T) {
 
 func TestWithoutACulpritEveryoneRunsAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w, as := answers(t, "a bb ccc", Outcome{Verdict: RolledBack, Culprit: -1})
+		w, as := answers(t, "a bb ccc", engine.Outcome{Verdict: engine.RolledBack, Culprit: -1})
 		allOK(t, as)
 		assert.Equal(t, []string{"group a bb ccc", "alone a", "alone bb", "alone ccc"}, w.env.ran())
 	})
@@ -607,7 +609,7 @@ func TestWithoutACulpritEveryoneRunsAlone(t *testing.T) {
 func TestARefusedGroupIsNotRunAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		locked := errors.New("database is locked")
-		w, as := answers(t, "a b c", Outcome{Verdict: Refused, Err: locked})
+		w, as := answers(t, "a b c", engine.Outcome{Verdict: engine.Refused, Err: locked})
 		for _, a := range as {
 			a.fails(t, locked)
 		}
@@ -617,7 +619,7 @@ func TestARefusedGroupIsNotRunAgain(t *testing.T) {
 
 func TestAnUnknownOutcomeNeverLooksLikeABadConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w, as := answers(t, "a b c", Outcome{Verdict: Unknown, Err: fmt.Errorf("commit: %w", driver.ErrBadConn)})
+		w, as := answers(t, "a b c", engine.Outcome{Verdict: engine.Unknown, Err: fmt.Errorf("commit: %w", driver.ErrBadConn)})
 		for _, a := range as {
 			var unknown *OutcomeUnknownError
 			require.ErrorAs(t, a.err, &unknown)
@@ -633,7 +635,7 @@ func TestAPanicOfTheEngineSettlesEverybodyAndTheBatcherGoesOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		boom := errors.New("boom")
-		w.env.onCommit = func(calls []*Call) Outcome {
+		w.env.onCommit = func(calls []*call) engine.Outcome {
 			calls[0].Answer(resultOf("not committed"), nil)
 			panic(boom)
 		}
@@ -679,12 +681,12 @@ func TestACallThatEndsTheLeadersGoroutineHurtsNobodyElse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		commits := 0
-		w.env.onCommit = func(calls []*Call) Outcome {
+		w.env.onCommit = func(calls []*call) engine.Outcome {
 			for _, c := range calls {
 				c.Try(w.env.run)
 			}
 			commits++
-			return Outcome{}
+			return engine.Outcome{}
 		}
 		w.busy()
 		as := w.execs("leader a goexit b")
@@ -702,7 +704,7 @@ func TestACallThatEndsTheLeadersGoroutineHurtsNobodyElse(t *testing.T) {
 
 func TestAfterARollbackNoAnswerOfTheRolledBackAttemptIsLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w, as := answers(t, "leader goexit a b", Outcome{Verdict: RolledBack, Culprit: -1})
+		w, as := answers(t, "leader goexit a b", engine.Outcome{Verdict: engine.RolledBack, Culprit: -1})
 		for _, a := range as[1:] {
 			assert.False(t, a.ended && a.err == nil, "%s is told that it was committed, and it was not", a.query)
 		}
@@ -778,18 +780,18 @@ func TestCallersInAClosedLoopShareGroups(t *testing.T) {
 		t.Run(strconv.Itoa(n), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { // without anticipation, which needs a real clock
 				w := newWorld(t)
-				w.env.onAlone = func(c *Call) { time.Sleep(time.Millisecond); c.Answer(nil, nil) }
-				w.env.onCommit = func([]*Call) Outcome { time.Sleep(time.Millisecond); return Outcome{} }
+				w.env.onAlone = func(c *call) { time.Sleep(time.Millisecond); c.Answer(nil, nil) }
+				w.env.onCommit = func([]*call) engine.Outcome { time.Sleep(time.Millisecond); return engine.Outcome{} }
 				closedLoop(w, n)
 				s := w.snapshot()
 				assert.GreaterOrEqual(t, s.MaxGroup, n/2)
 				assert.GreaterOrEqual(t, s.MeanGroup(), float64(n)/4)
 			})
 			w := newWorld(t)
-			w.env.onAlone = func(c *Call) { time.Sleep(time.Millisecond); c.Answer(nil, nil) }
-			w.env.onCommit = func([]*Call) Outcome {
+			w.env.onAlone = func(c *call) { time.Sleep(time.Millisecond); c.Answer(nil, nil) }
+			w.env.onCommit = func([]*call) engine.Outcome {
 				time.Sleep(time.Millisecond)
-				return Outcome{Commit: time.Millisecond}
+				return engine.Outcome{Commit: time.Millisecond}
 			}
 			closedLoop(w, n)
 			assert.LessOrEqual(t, w.snapshot().MaxGroup, n)
@@ -814,9 +816,9 @@ func closedLoop(w *world, callers int) {
 func TestAnticipationDoesNotMakeALoneCallerWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		w.env.onCommit = func(calls []*Call) Outcome {
+		w.env.onCommit = func(calls []*call) engine.Outcome {
 			time.Sleep(time.Second)
-			return Outcome{Commit: time.Second}
+			return engine.Outcome{Commit: time.Second}
 		}
 		w.busy()
 		as := w.execs("a b c d e f g h")
@@ -856,45 +858,45 @@ func (e *stormEnv) done(c *Call) {
 	}
 }
 
-func (e *stormEnv) alone(c *Call) {
+func (e *stormEnv) alone(c *call) {
 	if e.over > 0 {
 		time.Sleep(time.Duration(rand.IntN(3)) * e.over) // about as long as the lead is kept
 	}
 	if c.Try(e.run) {
-		e.done(c)
+		e.done(&c.Call)
 	}
 }
 
-func (e *stormEnv) apart(c *Call) { e.alone(c) }
+func (e *stormEnv) apart(c *call) { e.alone(c) }
 
-func (e *stormEnv) commit(calls []*Call) Outcome {
+func (e *stormEnv) commit(calls []*call) engine.Outcome {
 	for i, c := range calls {
-		c.apart = false
+		c.Reset()
 		if rand.IntN(10) == 0 {
-			c.Apart()
+			c.PutOff()
 			continue
 		}
 		if !c.Try(e.run) {
-			return Outcome{Verdict: RolledBack, Culprit: i}
+			return engine.Outcome{Verdict: engine.RolledBack, Culprit: i}
 		}
 		runtime.Gosched()
 	}
 	switch rand.IntN(12) {
 	case 0:
-		return Outcome{Verdict: RolledBack, Culprit: rand.IntN(len(calls)+1) - 1}
+		return engine.Outcome{Verdict: engine.RolledBack, Culprit: rand.IntN(len(calls)+1) - 1}
 	case 1:
-		return Outcome{Verdict: Refused, Err: errStorm}
+		return engine.Outcome{Verdict: engine.Refused, Err: errStorm}
 	case 2:
-		return Outcome{Verdict: Unknown, Err: errStorm}
+		return engine.Outcome{Verdict: engine.Unknown, Err: errStorm}
 	case 3:
 		panic(errStorm)
 	}
 	for _, c := range calls {
-		if !c.apart {
-			e.done(c)
+		if !c.IsPutOff() {
+			e.done(&c.Call)
 		}
 	}
-	return Outcome{Commit: time.Duration(rand.IntN(200)) * time.Microsecond}
+	return engine.Outcome{Commit: time.Duration(rand.IntN(200)) * time.Microsecond}
 }
 
 func TestInAStormEveryCallIsAnsweredOnceWithTheTruth(t *testing.T) {

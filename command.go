@@ -136,11 +136,11 @@ func (p *PromiseOf[R]) Await(ctx context.Context) (R, error) {
 	if err := p.promise.wait(ctx); err != nil {
 		return none, err
 	}
-	out := &p.promise.call.out
-	if out.err != nil {
-		return none, out.err
+	out := p.promise.call.Outcome()
+	if out.Err != nil {
+		return none, out.Err
 	}
-	r, _ := out.value.(R) // an R that is a nil interface is none
+	r, _ := out.Value.(R) // an R that is a nil interface is none
 	return r, nil
 }
 
@@ -159,7 +159,7 @@ func (p *PromiseOf[R]) State() durable.State { return p.promise.State() }
 func (p *PromiseOf[R]) Deduplicated() bool {
 	select {
 	case <-p.Done():
-		return p.promise.call.out.result.replayed
+		return p.promise.call.Outcome().Result.Replayed
 	default:
 		return false
 	}

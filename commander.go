@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/groupcommit/groupcommit/engine"
+
 	"github.com/groupcommit/groupcommit/durable"
 	"github.com/groupcommit/groupcommit/internal/ledger"
 	"github.com/groupcommit/groupcommit/internal/turn"
@@ -26,7 +28,7 @@ import (
 // has answered the others: nobody waits for a neighbour's second chance.
 type commander struct {
 	db     *database
-	traits *Traits
+	traits *engine.Traits
 	limits limits
 	typ    reflect.Type // of the commands
 	turn   *turn.Turn   // of whoever leads
@@ -34,7 +36,7 @@ type commander struct {
 	table  ledger.Table
 	keeper *keeper // nil unless the commands are durable
 
-	handle func(*attempt, []*Call) error
+	handle func(*attempt, []*call) error
 	revive func(ledger.Row) (*Promise, error) // the command of a row
 
 	one     sync.Mutex // held by the attempt that is under way where there is no writer: a handler has one batch at a time
@@ -63,7 +65,7 @@ func newCommander(d *database, typ reflect.Type, opts []Option) (*commander, err
 		return nil, fmt.Errorf("groupcommit: Handle of %v: option Durable needs a database that keeps promises; open it with Promises() or %spromises=on", typ, prefix)
 	}
 	m := &commander{db: d, traits: traits, limits: l, typ: typ, turn: turn.New(),
-		table: ledger.Table{Postgres: traits.Dialect == PostgresSQL, Kind: h.kind}}
+		table: ledger.Table{Postgres: traits.Dialect == engine.PostgresSQL, Kind: h.kind}}
 	m.closing, m.hurry = context.WithCancel(context.Background())
 	m.batch = newBatcher(m, l)
 	if h.durable {
@@ -108,11 +110,11 @@ func (m *commander) begin(ctx context.Context, p *Promise) {
 	if handledBy(ctx) != nil {
 		ctx = context.WithoutCancel(ctx) // the handler's context ends with it, and the command may be for later
 	}
-	c.ctx = ctx
+	c.SetContext(ctx)
 	switch {
 	case m.keeper != nil:
 		m.beginDurable(ctx, p)
-	case c.id == "":
+	case c.ID() == "":
 		m.launch(p)
 	default:
 		if _, err := m.describe(c); err != nil {
@@ -130,7 +132,7 @@ func (m *commander) launch(p *Promise) {
 
 // depart has a command with an id handled, or waits for the one that is under way.
 func (m *commander) depart(p *Promise) {
-	f, mine, err := m.db.flights.board(p.call.id, p.call.print)
+	f, mine, err := m.db.flights.board(p.call.ID(), p.call.Fingerprint())
 	switch {
 	case err != nil && p.call.task.inserted: // the id is ours, as the one that is under way with another value will find
 		m.keeper.await(p)
@@ -160,14 +162,14 @@ func (m *commander) fly(p *Promise, f *flight) {
 func (m *commander) follow(p *Promise, f *flight) {
 	defer m.batch.active.Done()
 	for mine := false; !mine; {
-		out, ok := f.share(p.call.ctx, time.Time{}, 0, nil) // as long as the other one may take
+		out, ok := f.share(p.call.Context(), time.Time{}, 0, nil) // as long as the other one may take
 		if ok {
-			p.call.out = out
+			p.call.SetOutcome(out)
 			p.settle()
 			return
 		}
 		var err error
-		if f, mine, err = m.db.flights.board(p.call.id, p.call.print); err != nil {
+		if f, mine, err = m.db.flights.board(p.call.ID(), p.call.Fingerprint()); err != nil {
 			p.reject(err)
 			return
 		}
@@ -198,17 +200,17 @@ func (m *commander) patience() (time.Duration, error) {
 
 func (m *commander) leave()                  { m.db.writer.Leave(m.turn) }
 func (m *commander) overtime() time.Duration { return 0 }
-func (m *commander) alone(c *Call)           { m.run([]*Call{c}, 0, m.turn) }
-func (m *commander) apart(c *Call)           { m.run([]*Call{c}, 0, nil) }
+func (m *commander) alone(c *call)           { m.run([]*call{c}, 0, m.turn) }
+func (m *commander) apart(c *call)           { m.run([]*call{c}, 0, nil) }
 
-func (m *commander) commit(calls []*Call) Outcome {
-	return Outcome{Commit: m.run(calls, 0, m.turn)}
+func (m *commander) commit(calls []*call) engine.Outcome {
+	return engine.Outcome{Commit: m.run(calls, 0, m.turn)}
 }
 
 // run handles a batch of which so many attempts have failed. Afterwards each call is answered, or says what is to become
 // of it then. t is a turn that the caller has; it is over then. It returns what COMMIT took.
-func (m *commander) run(batch []*Call, failed int, t *turn.Turn) (commit time.Duration) {
-	var aside []*Call
+func (m *commander) run(batch []*call, failed int, t *turn.Turn) (commit time.Duration) {
+	var aside []*call
 	for redo := 0; len(batch) > 0; redo++ {
 		if redo > maxRedo {
 			aside = append(aside, batch...)
@@ -228,7 +230,7 @@ func (m *commander) run(batch []*Call, failed int, t *turn.Turn) (commit time.Du
 			commit, batch = a.commit, nil
 		case a.culprit != nil && len(batch) > 1:
 			aside = append(aside, a.culprit)
-			batch = slices.DeleteFunc(slices.Clone(batch), func(c *Call) bool { return c == a.culprit })
+			batch = slices.DeleteFunc(slices.Clone(batch), func(c *call) bool { return c == a.culprit })
 		case a.culprit != nil:
 			a.culprit.task.refused, a.culprit.task.rejection = true, a.err
 		case a.split && len(batch) > 1:
@@ -244,7 +246,7 @@ func (m *commander) run(batch []*Call, failed int, t *turn.Turn) (commit time.Du
 			batch = nil
 		}
 	}
-	m.later(aside, func(c []*Call) {
+	m.later(aside, func(c []*call) {
 		for i := range c {
 			m.finish(c[i:i+1], failed)
 		}
@@ -253,7 +255,7 @@ func (m *commander) run(batch []*Call, failed int, t *turn.Turn) (commit time.Du
 }
 
 // attemptAlone is attempt when no other is under way. Where there is a writer its turns see to that.
-func (m *commander) attemptAlone(batch []*Call, t *turn.Turn) *attempt {
+func (m *commander) attemptAlone(batch []*call, t *turn.Turn) *attempt {
 	if m.db.writer == nil {
 		m.one.Lock()
 		defer m.one.Unlock()
@@ -262,25 +264,26 @@ func (m *commander) attemptAlone(batch []*Call, t *turn.Turn) *attempt {
 }
 
 // forget makes a batch what it was before its last attempt.
-func forget(batch []*Call) {
+func forget(batch []*call) {
 	for _, c := range batch {
-		c.out, c.then = outcome{err: errUnanswered}, nil
+		c.Reset()
+		c.then = nil
 		c.task.typed.reset()
 	}
 }
 
 // lost answers those calls of a batch whose COMMIT had no answer that nobody can ask about, and returns the others: their
 // next attempt finds out what became of this one.
-func (m *commander) lost(batch []*Call, a *attempt) []*Call {
+func (m *commander) lost(batch []*call, a *attempt) []*call {
 	if !a.unknown {
 		return batch
 	}
-	known := make([]*Call, 0, len(batch))
+	known := make([]*call, 0, len(batch))
 	for _, c := range batch {
-		if c.id == "" {
-			c.Answer(nil, &OutcomeUnknownError{Cause: a.err})
+		if c.ID() == "" {
+			c.Answer(nil, &engine.OutcomeUnknownError{Cause: a.err})
 		} else {
-			c.doubt = a.err
+			c.Doubt(a.err)
 			known = append(known, c)
 		}
 	}
@@ -289,7 +292,7 @@ func (m *commander) lost(batch []*Call, a *attempt) []*Call {
 
 // again tries a batch again as the policy says, or gives it up. Meanwhile its commands take room in the queue: where very many
 // fail, those who hand in commands wait.
-func (m *commander) again(batch []*Call, failed int, a *attempt) {
+func (m *commander) again(batch []*call, failed int, a *attempt) {
 	if len(batch) == 0 {
 		return
 	}
@@ -299,7 +302,7 @@ func (m *commander) again(batch []*Call, failed int, a *attempt) {
 		return
 	}
 	m.batch.stayAway(len(batch))
-	m.later(batch, func(batch []*Call) {
+	m.later(batch, func(batch []*call) {
 		pause := time.NewTimer(wait)
 		select {
 		case <-pause.C:
@@ -318,7 +321,7 @@ func (m *commander) again(batch []*Call, failed int, a *attempt) {
 
 // next is the policy, whose panic is its end.
 func (m *commander) next(failed int) (wait time.Duration, again bool) {
-	err := unpanicked(func() error {
+	err := engine.Guard(func() error {
 		wait, again = m.limits.retryPolicy()(failed)
 		return nil
 	})
@@ -326,13 +329,13 @@ func (m *commander) next(failed int) (wait time.Duration, again bool) {
 }
 
 // finish runs a batch and answers it, away from the batcher.
-func (m *commander) finish(batch []*Call, failed int) {
+func (m *commander) finish(batch []*call, failed int) {
 	forget(batch)
 	m.run(batch, failed, nil)
 	m.done(batch)
 }
 
-func (m *commander) done(batch []*Call) {
+func (m *commander) done(batch []*call) {
 	for _, c := range batch {
 		m.batch.settle(c, nil)
 	}
@@ -340,7 +343,7 @@ func (m *commander) done(batch []*Call) {
 
 // later has f do something with calls in a goroutine of its own, once the batch that they were in is over. That is when
 // the last of them would have been answered: then nobody else looks at them.
-func (m *commander) later(calls []*Call, f func([]*Call)) {
+func (m *commander) later(calls []*call, f func([]*call)) {
 	if len(calls) == 0 {
 		return
 	}
@@ -357,7 +360,7 @@ func (m *commander) later(calls []*Call, f func([]*Call)) {
 
 // giveUp rejects a batch with its last error. What is recorded as pending is rejected there, too, unless the error was none of
 // the command's: then it stays pending, and somebody will try again.
-func (m *commander) giveUp(batch []*Call, a *attempt) {
+func (m *commander) giveUp(batch []*call, a *attempt) {
 	for _, c := range batch {
 		c.then = nil
 	}
@@ -365,7 +368,7 @@ func (m *commander) giveUp(batch []*Call, a *attempt) {
 	case m.keeper == nil:
 		for _, c := range batch {
 			c.Answer(nil, a.err)
-			c.doubtful()
+			c.Conclude()
 		}
 	case !a.final && (!a.began || a.unknown || m.closing.Err() != nil || a.severed || m.blameless(a.err)):
 		m.keeper.leavePending(batch, a.err)
@@ -394,21 +397,21 @@ func (m *commander) rejectionOf(err error) []byte {
 	if m.traits.Final != nil {
 		code, _ = m.traits.Final(err)
 	}
-	return RejectedValue(code, err.Error())
+	return engine.RejectedValue(code, err.Error())
 }
 
 // replay answers a command with what is recorded of it.
-func (m *commander) replay(c *Call, r ledger.Row) {
-	c.out = outcome{}
-	c.out.result.replayed = true
+func (m *commander) replay(c *call, r ledger.Row) {
+	out := engine.Answer{Result: engine.Result{Replayed: true}}
 	switch {
-	case r.Key != c.print:
-		c.out = outcome{err: mismatch(c.id)}
+	case r.Key != c.Fingerprint():
+		out = engine.Answer{Err: mismatch(c.ID())}
 	case r.State == durable.Resolved:
-		c.out.value, c.out.err = c.task.typed.decoded(r.Value)
+		out.Value, out.Err = c.task.typed.decoded(r.Value)
 	default:
-		_, c.out.err = c.Replay(durable.Promise{CreateKey: r.Key, State: r.State, Value: durable.Value{Data: r.Value}})
+		_, out.Err = c.Replay(durable.Promise{CreateKey: r.Key, State: r.State, Value: durable.Value{Data: r.Value}})
 	}
+	c.SetOutcome(out)
 }
 
 func mismatch(id string) error { return fmt.Errorf("groupcommit: id %q: %w", id, ErrMismatch) }

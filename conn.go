@@ -5,6 +5,8 @@ import (
 	"database/sql/driver"
 	"errors"
 
+	"github.com/groupcommit/groupcommit/engine"
+
 	"github.com/groupcommit/groupcommit/internal/fallback"
 	"github.com/groupcommit/groupcommit/internal/sqltext"
 	"github.com/groupcommit/groupcommit/internal/turn"
@@ -132,13 +134,13 @@ func (c *conn) abandon(begun bool) func() {
 }
 
 // batchable reports that an Exec joins a group.
-func (c *conn) batchable(ctx context.Context, t *sqltext.Text, traits *Traits, args []driver.NamedValue) bool {
+func (c *conn) batchable(ctx context.Context, t *sqltext.Text, traits *engine.Traits, args []driver.NamedValue) bool {
 	return c.groupable(ctx, t, traits, args) && !c.db.apiece(traits)
 }
 
 // groupable reports that an Exec may join a group, if there are any.
-func (c *conn) groupable(ctx context.Context, t *sqltext.Text, traits *Traits, args []driver.NamedValue) bool {
-	return t.Class == sqltext.Batch && !c.holds() && !traits.needsConn(args) && !noBatch(ctx)
+func (c *conn) groupable(ctx context.Context, t *sqltext.Text, traits *engine.Traits, args []driver.NamedValue) bool {
+	return t.Class == sqltext.Batch && !c.holds() && !traits.NeedsConn(args) && !noBatch(ctx)
 }
 
 // holds reports that the conn's next statement must go to the physical connection that it has.
@@ -146,7 +148,7 @@ func (c *conn) holds() bool { return c.physical != nil }
 
 // use makes the physical connection ready for a statement: borrowed, bound if the statement changes the session, with
 // the writer's turn if it may write.
-func (c *conn) use(ctx context.Context, traits *Traits, t *sqltext.Text) error {
+func (c *conn) use(ctx context.Context, traits *engine.Traits, t *sqltext.Text) error {
 	if c.writes && c.inTx {
 		if t.Class == sqltext.Control && !t.Savepoint {
 			return errEnded

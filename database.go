@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/groupcommit/groupcommit/engine"
+
 	"github.com/groupcommit/groupcommit/durable"
 	"github.com/groupcommit/groupcommit/internal/repeat"
 	"github.com/groupcommit/groupcommit/internal/sqltext"
@@ -39,15 +41,15 @@ type database struct {
 	apartRoom   chan struct{} // a token for each connection that runs a call which was put off
 	blockedRoom chan struct{} // the same, for those that have taken long
 
-	traits     atomic.Pointer[Traits] // set by the first physical connection
-	generation atomic.Int64           // of the physical connections that are not known to be stale
-	writer     *turn.Writer           // written once, before traits
-	lanes      []*batcher             // the same; one for each group that may run at the same time
-	ledger     durable.Store          // the same; nil without Promises
-	dialect    durable.Dialect        // the same; of the ledger's table
-	abreast    bool                   // the same; calls may be executed at the same time
-	altered    atomic.Int64           // changes of the schema that have gone through us
-	width      int                    // the same; how many lanes there are, and each partition has
+	traits     atomic.Pointer[engine.Traits] // set by the first physical connection
+	generation atomic.Int64                  // of the physical connections that are not known to be stale
+	writer     *turn.Writer                  // written once, before traits
+	lanes      []*batcher                    // the same; one for each group that may run at the same time
+	ledger     durable.Store                 // the same; nil without Promises
+	dialect    durable.Dialect               // the same; of the ledger's table
+	abreast    bool                          // the same; calls may be executed at the same time
+	altered    atomic.Int64                  // changes of the schema that have gone through us
+	width      int                           // the same; how many lanes there are, and each partition has
 
 	mu      sync.Mutex // guards the setting of traits, and the rest
 	engine  Engine
@@ -80,13 +82,13 @@ func (d *database) engineFor(conn driver.Conn) Engine {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.engine == nil {
-		d.engine = findEngine(conn)
+		d.engine = engine.Find(conn)
 	}
 	return d.engine
 }
 
-func (d *database) settings() Settings {
-	return Settings{DSN: d.dsn, Connector: d.parent, Mode: d.limits.mode, LockTimeout: d.limits.lockWait, MaxTime: d.limits.maxTime, Promises: d.limits.promises, spelled: d.limits.spelled, schema: d.altered.Load}
+func (d *database) settings() engine.Settings {
+	return engine.Settings{DSN: d.dsn, Connector: d.parent, Mode: d.limits.mode, LockTimeout: d.limits.lockWait, MaxTime: d.limits.maxTime, Promises: d.limits.promises, Spelling: d.limits.spelled, Schema: d.altered.Load}
 }
 
 // crowd is how many calls have to wait for one lane before another is used. Fewer are better off in one group: it shares
@@ -112,7 +114,7 @@ func pick(lanes []*batcher) *batcher {
 }
 
 // open learns from the first physical connection what the database is like. See ready.
-func (d *database) open(ctx context.Context) (_ *Traits, err error) {
+func (d *database) open(ctx context.Context) (_ *engine.Traits, err error) {
 	l, err := d.pool.borrow(ctx, false)
 	if err != nil {
 		return nil, err

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/groupcommit/groupcommit/engine"
+
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -477,3 +479,21 @@ func (w withPinger) Ping(context.Context) error {
 	defer done()
 	return err
 }
+
+// anySession is a session as the author of an adapter would write it on engine's own helpers.
+type anySession struct{ conn driver.Conn }
+
+func (s anySession) Traits() engine.Traits { return engine.Traits{Dialect: engine.GenericSQL} }
+func (s anySession) Idle() bool            { return false }
+func (s anySession) Close()                {}
+
+func (s anySession) Alone(c *Call) (driver.Result, error) {
+	return engine.ExecOn(c.Context(), s.conn, c)
+}
+
+func (s anySession) Group(ctx context.Context, calls []*Call) engine.Outcome {
+	return engine.GroupOn(ctx, s.conn, calls)
+}
+
+// anyEngine is the engine of drivers that no package knows.
+func anyEngine() Engine { return engine.Find(nil) }

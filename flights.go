@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/groupcommit/groupcommit/engine"
+
 	"github.com/groupcommit/groupcommit/durable"
 )
 
@@ -50,7 +52,7 @@ type flight struct {
 	over   bool
 	shared bool // others than its first caller may know it
 	gone   bool // another flight has its id
-	out    outcome
+	out    engine.Answer
 	own    bool      // the outcome is its first caller's alone: its context ended, its argument panicked, its connection failed
 	brief  bool      // it is forgotten when it has landed
 	at     time.Time // when it landed
@@ -90,8 +92,8 @@ func (p *flightPart) begin(id string, print durable.Key) (f *flight) {
 }
 
 // land ends a flight with its first caller's outcome. The caller then forgets the flight.
-func (fs *flights) land(f *flight, out outcome, ctx context.Context) {
-	own := f.own || out.panicked || out.err == errUnanswered || errors.Is(out.err, driver.ErrBadConn) || out.err != nil && ctx.Err() != nil
+func (fs *flights) land(f *flight, out engine.Answer, ctx context.Context) {
+	own := f.own || out.Panicked || out.Err == engine.ErrUnanswered || errors.Is(out.Err, driver.ErrBadConn) || out.Err != nil && ctx.Err() != nil
 	now := time.Now()
 	p := fs.part(f.id)
 	p.mu.Lock()
@@ -100,7 +102,7 @@ func (fs *flights) land(f *flight, out outcome, ctx context.Context) {
 	if f.landed != nil {
 		close(f.landed)
 	}
-	if out.err == nil && !out.result.replayed && !f.brief { // of a replay it is not known how long it will be kept
+	if out.Err == nil && !out.Result.Replayed && !f.brief { // of a replay it is not known how long it will be kept
 		p.remember(f)
 	} else {
 		delete(p.byID, f.id)
@@ -130,18 +132,18 @@ func (p *flightPart) remember(f *flight) {
 //
 // It waits no longer than patience, which is that of a call in the queue; 0 is for as long as it takes. The other call may be
 // waiting for the one who asks: a function that SQL calls may execute the very call that it is a part of.
-func (f *flight) share(ctx context.Context, since time.Time, patience time.Duration, busy error) (out outcome, ok bool) {
+func (f *flight) share(ctx context.Context, since time.Time, patience time.Duration, busy error) (out engine.Answer, ok bool) {
 	if f.landed != nil {
 		select {
 		case <-f.landed:
 		default:
 			if err := f.await(ctx, since, patience, busy); err != nil {
-				return outcome{err: err}, true
+				return engine.Answer{Err: err}, true
 			}
 		}
 	}
 	out = f.out
-	out.result.replayed = out.err == nil
+	out.Result.Replayed = out.Err == nil
 	return out, !f.own
 }
 
@@ -157,7 +159,7 @@ func (f *flight) await(ctx context.Context, since time.Time, patience time.Durat
 	case <-f.landed:
 		return nil
 	case <-ctx.Done():
-		return &OutcomeUnknownError{ID: f.id, Cause: ctx.Err(), ended: ctx.Err(), attached: true}
+		return engine.Left(f.id, ctx.Err())
 	case <-limit:
 		return busy
 	}

@@ -2,9 +2,12 @@ package groupcommit
 
 import (
 	"context"
+	"database/sql/driver"
 	"fmt"
 	"testing"
 	"time"
+
+	"github.com/groupcommit/groupcommit/engine"
 
 	"github.com/stretchr/testify/require"
 )
@@ -16,7 +19,7 @@ func TestAFlightThatSomebodyHoldsIsNotUsedAgain(t *testing.T) {
 		f, mine, err := fs.board(id, "print")
 		require.NoError(t, err)
 		require.True(t, mine, id)
-		fs.land(f, outcome{result: result{rows: rows}}, background)
+		fs.land(f, answered(rows), background)
 		return f
 	}
 	fly("held", 4711)
@@ -29,7 +32,9 @@ func TestAFlightThatSomebodyHoldsIsNotUsedAgain(t *testing.T) {
 	}
 	out, ok := held.share(background, time.Time{}, 0, nil)
 	require.True(t, ok)
-	require.EqualValues(t, 4711, out.result.rows)
+	rows, err := out.Result.RowsAffected()
+	require.NoError(t, err)
+	require.EqualValues(t, 4711, rows)
 	require.False(t, used[held])
 	require.Less(t, len(used), 2*keptFlights*len(fs.parts), "the others are")
 	fly("held", 1) // it is no longer kept
@@ -41,7 +46,13 @@ func TestAPromiseIsForgottenWithItsRetention(t *testing.T) {
 		f, mine, err := fs.board("again", "print")
 		require.NoError(t, err)
 		require.True(t, mine)
-		fs.land(f, outcome{}, context.Background())
+		fs.land(f, engine.Answer{}, context.Background())
 	}
 	require.Len(t, fs.part("again").byID, 1)
+}
+
+func answered(rows int64) engine.Answer {
+	var c engine.Call
+	c.Answer(driver.RowsAffected(rows), nil)
+	return c.Outcome()
 }

@@ -9,6 +9,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/groupcommit/groupcommit/engine"
+
 	"github.com/groupcommit/groupcommit/durable"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -21,11 +23,11 @@ type oneWriterSession struct{ checkingSession }
 
 const busyWait = 10 * time.Second
 
-func (oneWriterSession) Traits() Traits {
-	return Traits{Dialect: GenericSQL, Check: DefaultCheck, OneWriter: true, Busy: errBusy, BusyWait: busyWait}
+func (oneWriterSession) Traits() engine.Traits {
+	return engine.Traits{Dialect: engine.GenericSQL, Check: engine.DefaultCheck, OneWriter: true, Busy: errBusy, BusyWait: busyWait}
 }
 
-func (e oneWriter) Open(ctx context.Context, conn driver.Conn, s Settings) (Session, error) {
+func (e oneWriter) Open(ctx context.Context, conn driver.Conn, s engine.Settings) (engine.Session, error) {
 	return oneWriterSession{checkingSession{anySession{conn}}}, nil
 }
 
@@ -97,17 +99,17 @@ type losingSession struct {
 	losing
 }
 
-func (e losing) Open(_ context.Context, conn driver.Conn, _ Settings) (Session, error) {
+func (e losing) Open(_ context.Context, conn driver.Conn, _ engine.Settings) (engine.Session, error) {
 	return losingSession{anySession{conn}, e}, nil
 }
 
-func (s losingSession) Traits() Traits {
-	return Traits{Dialect: GenericSQL, Check: DefaultCheck, Writers: 2}
+func (s losingSession) Traits() engine.Traits {
+	return engine.Traits{Dialect: engine.GenericSQL, Check: engine.DefaultCheck, Writers: 2}
 }
 
-func (s losingSession) Group(context.Context, []*Call) Outcome {
+func (s losingSession) Group(context.Context, []*Call) engine.Outcome {
 	s.meanwhile()
-	return Outcome{Verdict: Unknown, Err: errFake}
+	return engine.Outcome{Verdict: engine.Unknown, Err: errFake}
 }
 
 func TestWhoseContextEndsBeforeALostCommitIsFoundOutIsToldThatItMayHaveRun(t *testing.T) {

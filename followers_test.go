@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/groupcommit/groupcommit/engine"
+
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -19,7 +21,7 @@ type troubled struct {
 	calls *int
 }
 
-func (e troubled) Open(_ context.Context, conn driver.Conn, _ Settings) (Session, error) {
+func (e troubled) Open(_ context.Context, conn driver.Conn, _ engine.Settings) (engine.Session, error) {
 	return troubledSession{anySession{conn}, e}, nil
 }
 
@@ -28,8 +30,8 @@ type troubledSession struct {
 	troubled
 }
 
-func (s troubledSession) Traits() Traits {
-	return Traits{Dialect: GenericSQL, Writers: 2, Final: func(err error) (string, bool) { return "", s.final && err == s.err }}
+func (s troubledSession) Traits() engine.Traits {
+	return engine.Traits{Dialect: engine.GenericSQL, Writers: 2, Final: func(err error) (string, bool) { return "", s.final && err == s.err }}
 }
 
 func (s troubledSession) Idle() bool { return true }

@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"reflect"
 
+	"github.com/groupcommit/groupcommit/engine"
+
 	"github.com/groupcommit/groupcommit/durable"
 	"github.com/groupcommit/groupcommit/internal/ledger"
 )
@@ -60,7 +62,7 @@ func Handle[C, R any](db *sql.DB, h Handler[C, R], opts ...Option) (*Commands[C,
 	}
 	var none R
 	m.table.Expected, _ = m.encode(none) // if it cannot be, no result is what is expected
-	m.handle = func(a *attempt, calls []*Call) error {
+	m.handle = func(a *attempt, calls []*call) error {
 		batch := make([]*Command[C, R], len(calls))
 		for i, c := range calls {
 			batch[i] = c.task.typed.(*Command[C, R])
@@ -172,7 +174,8 @@ type typed interface {
 func newCommand[C, R any](m *commander, id string) *Command[C, R] {
 	c := &Command[C, R]{}
 	p := &c.promise.promise
-	p.call.promise, p.call.id, p.call.task = p, id, &c.task
+	p.call.promise, p.call.task = p, &c.task
+	p.call.Identify(id, "")
 	c.commander, c.typed = m, c
 	return c
 }
@@ -207,7 +210,7 @@ func (c *Command[C, R]) decoded(data []byte) (any, error) {
 
 // encode and decode are the codec's, whose panic is an error.
 func (m *commander) encode(v any) (data []byte, err error) {
-	err = unpanicked(func() (err error) {
+	err = engine.Guard(func() (err error) {
 		data, err = m.limits.handling.codec.Encode(v)
 		return err
 	})
@@ -215,12 +218,12 @@ func (m *commander) encode(v any) (data []byte, err error) {
 }
 
 func (m *commander) decode(data []byte, v any) error {
-	return unpanicked(func() error { return m.limits.handling.codec.Decode(data, v) })
+	return engine.Guard(func() error { return m.limits.handling.codec.Decode(data, v) })
 }
 
 // describe gives a command with an id what it is known by, and returns its value, encoded.
-func (m *commander) describe(c *Call) (param []byte, err error) {
-	if err := m.db.keeps(c.id); err != nil {
+func (m *commander) describe(c *call) (param []byte, err error) {
+	if err := m.db.keeps(c.ID()); err != nil {
 		return nil, err
 	}
 	if param, err = c.task.typed.param(); err != nil {
@@ -231,7 +234,7 @@ func (m *commander) describe(c *Call) (param []byte, err error) {
 	known = binary.AppendUvarint(known, uint64(len(m.table.Kind)))
 	known = append(append(known, m.table.Kind...), param...)
 	sum := sha256.Sum256(known)
-	c.print = durable.Key(sum[:])
+	c.Identify(c.ID(), durable.Key(sum[:]))
 	return param, nil
 }
 

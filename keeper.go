@@ -83,11 +83,11 @@ func (k *keeper) release() {
 func (k *keeper) hand(p *Promise) {
 	if m := k.commander; !m.batch.hasRoom() {
 		k.await(p)
-		m.table.Shelve(m.closing, m.db.virtual, []string{p.call.id}, time.Now()) // if not, the lease ends by itself
+		m.table.Shelve(m.closing, m.db.virtual, []string{p.call.ID()}, time.Now()) // if not, the lease ends by itself
 		return
 	}
 	k.mu.Lock()
-	k.held[p.call.id] = true
+	k.held[p.call.ID()] = true
 	k.mu.Unlock()
 	k.commander.launch(p)
 }
@@ -109,10 +109,10 @@ func (k *keeper) await(p *Promise) {
 		defer k.commander.batch.active.Done()
 	}
 	k.mu.Lock()
-	delete(k.held, p.call.id)
+	delete(k.held, p.call.ID())
 	closed := k.closed
 	if !closed {
-		k.awaited[p.call.id] = p
+		k.awaited[p.call.ID()] = p
 	}
 	k.mu.Unlock()
 	if closed {
@@ -235,7 +235,9 @@ func (k *keeper) adopt(r ledger.Row) bool {
 		return true
 	}
 	c := &p.call
-	c.ctx, c.print, c.task.recorded = context.Background(), r.Key, true
+	c.SetContext(context.Background())
+	c.Identify(r.ID, r.Key)
+	c.task.recorded = true
 	f, mine, err := m.db.flights.board(r.ID, r.Key)
 	if err != nil || !mine {
 		return false

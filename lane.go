@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/groupcommit/groupcommit/engine"
+
 	"github.com/groupcommit/groupcommit/internal/turn"
 )
 
@@ -33,7 +35,7 @@ func (l *lane) overtime() time.Duration {
 }
 
 // alone runs a call on a connection that no group waits for, if it may be left alone with it.
-func (l *lane) alone(c *Call) {
+func (l *lane) alone(c *call) {
 	switch {
 	case !l.abreast:
 		l.solo(c)
@@ -52,16 +54,16 @@ const (
 	mostBlocked = 40
 )
 
-func (l *lane) apart(c *Call) {
-	defer c.doubtful()
+func (l *lane) apart(c *call) {
+	defer c.Conclude()
 	if l.writer != nil {
 		l.inTurn(c)
 		return
 	}
 	select {
 	case l.apartRoom <- struct{}{}:
-	case <-c.ctx.Done():
-		c.Answer(nil, c.ctx.Err())
+	case <-c.Context().Done():
+		c.Answer(nil, c.Context().Err())
 		return
 	}
 	var mu sync.Mutex
@@ -90,9 +92,9 @@ func (l *lane) apart(c *Call) {
 }
 
 // inTurn is apart where there is one writer: the leader's turn has ended, so the call takes one of its own.
-func (l *lane) inTurn(c *Call) {
+func (l *lane) inTurn(c *call) {
 	t := turn.New()
-	if err := l.takeTurn(c.ctx, t, nil, time.Now()); err != nil {
+	if err := l.takeTurn(c.Context(), t, nil, time.Now()); err != nil {
 		c.Answer(nil, err)
 		return
 	}
@@ -102,30 +104,30 @@ func (l *lane) inTurn(c *Call) {
 
 // solo runs one call by itself, and again where the error is transient. A call of which it is not known what became of an
 // earlier attempt runs until its claim has told, also where the policy has had enough: for as long as a group is asked about.
-func (l *lane) solo(c *Call) {
+func (l *lane) solo(c *call) {
 	stale, failed := 0, 0
 	var until time.Time
-	defer c.doubtful()
+	defer c.Conclude()
 	for {
 		l.runOnce(c)
-		if unknown := (*OutcomeUnknownError)(nil); c.id != "" && errors.As(c.out.err, &unknown) {
-			c.doubt = unknown.Cause
+		if unknown := (*OutcomeUnknownError)(nil); c.ID() != "" && errors.As(c.Err(), &unknown) {
+			c.Doubt(unknown.Cause)
 		}
-		switch err := c.out.err; {
+		switch err := c.Err(); {
 		case err == nil:
 			return
 		case c.promise != nil && errors.Is(err, driver.ErrBadConn) && stale < staleRetries:
 			stale++ // database/sql runs a blocking Exec again; a promise has nobody behind it
 			l.renew(stale)
-		case l.transient(err), c.doubt != nil:
+		case l.transient(err), c.Doubted() != nil:
 			failed++
-			if c.doubt != nil && until.IsZero() {
+			if c.Doubted() != nil && until.IsZero() {
 				until = time.Now().Add(l.limits.maxTime)
 			}
-			if l.limits.retryPolicy().pause(c.ctx, failed) {
+			if l.limits.retryPolicy().pause(c.Context(), failed) {
 				break
 			}
-			if c.doubt == nil || time.Now().After(until) || !asking.pause(c.ctx, 1) {
+			if c.Doubted() == nil || time.Now().After(until) || !asking.pause(c.Context(), 1) {
 				return
 			}
 		default:
@@ -134,13 +136,13 @@ func (l *lane) solo(c *Call) {
 	}
 }
 
-func (l *lane) runOnce(c *Call) {
+func (l *lane) runOnce(c *call) {
 	p, ok, err := lease{}, false, error(nil)
 	if c.home != nil {
 		p, ok = l.pool.takeRetained(c.home)
 	}
 	if !ok {
-		p, err = l.pool.borrow(c.ctx, l.writer != nil)
+		p, err = l.pool.borrow(c.Context(), l.writer != nil)
 	}
 	if err != nil {
 		c.Answer(nil, err)
@@ -151,13 +153,13 @@ func (l *lane) runOnce(c *Call) {
 		switch {
 		case !ok:
 			p.discard() // nobody knows what the panic left open
-		case c.home != nil && errors.Is(c.out.err, driver.ErrBadConn):
+		case c.home != nil && errors.Is(c.Err(), driver.ErrBadConn):
 			c.home.bad = true
 			p.discard()
 		case c.home != nil && c.home.retains():
 			l.pool.retain(c.home, p)
 		default:
-			p.done(c.out.err, l.writer != nil)
+			p.done(c.Err(), l.writer != nil)
 		}
 	}()
 	ok = c.Try(p.session.Alone)
@@ -179,16 +181,16 @@ func (d *database) renew(stale int) {
 }
 
 // commit runs a group until it is known what became of it. Nothing of it is in the database when it runs again.
-func (l *lane) commit(calls []*Call) Outcome {
+func (l *lane) commit(calls []*call) engine.Outcome {
 	defer l.room(calls)()
 	stale, failed, at := 0, 0, -1
 	for {
 		out, given := l.commitOnce(calls)
-		if out.Verdict == Unknown && out.Token != nil {
+		if out.Verdict == engine.Unknown && out.Token != nil {
 			out = l.resolve(l.groupContext(calls), out, given)
 		}
 		switch {
-		case out.Verdict != Refused:
+		case out.Verdict != engine.Refused:
 			return out
 		case given:
 			return answerEnded(calls)
@@ -196,7 +198,7 @@ func (l *lane) commit(calls []*Call) Outcome {
 			stale++
 			l.renew(stale)
 		case out.Again && out.Culprit >= 0 && out.Culprit == at: // twice at the same call: it may be the call
-			return Outcome{Verdict: RolledBack, Culprit: at}
+			return engine.Outcome{Verdict: engine.RolledBack, Culprit: at}
 		case out.Again || l.transient(out.Err):
 			failed++
 			at = -1
@@ -213,11 +215,11 @@ func (l *lane) commit(calls []*Call) Outcome {
 }
 
 // commitOnce runs a group. given says that it was given up because nobody waits for it any more.
-func (l *lane) commitOnce(calls []*Call) (out Outcome, given bool) {
+func (l *lane) commitOnce(calls []*call) (out engine.Outcome, given bool) {
 	ctx, cancel := context.WithTimeout(l.groupContext(calls), l.limits.maxTime)
 	defer cancel()
 	for _, c := range calls {
-		c.apart = false
+		c.Reset()
 	}
 	if l.writer == nil {
 		a := abandon(calls, cancel)
@@ -225,11 +227,11 @@ func (l *lane) commitOnce(calls []*Call) (out Outcome, given bool) {
 	}
 	p, err := l.pool.borrow(ctx, true)
 	if err != nil {
-		return Outcome{Verdict: Refused, Err: err}, given
+		return engine.Outcome{Verdict: engine.Refused, Err: err}, given
 	}
-	out = Outcome{Broken: true} // what a panic leaves
+	out = engine.Outcome{Broken: true} // what a panic leaves
 	defer func() {
-		if out.Broken && l.writer == nil && (out.Verdict == Unknown || ctx.Err() != nil) { // as are the others, perhaps
+		if out.Broken && l.writer == nil && (out.Verdict == engine.Unknown || ctx.Err() != nil) { // as are the others, perhaps
 			l.generation.Add(1)
 		}
 		if out.Broken {
@@ -238,7 +240,7 @@ func (l *lane) commitOnce(calls []*Call) (out Outcome, given bool) {
 			p.giveBack(true)
 		}
 	}()
-	out = p.session.Group(ctx, calls)
+	out = p.session.Group(ctx, engineCalls(calls))
 	out.Broken = out.Broken || errors.Is(out.Err, driver.ErrBadConn)
 	return out, given
 }
@@ -258,7 +260,7 @@ const (
 )
 
 // resolve asks the database what became of a group whose answer to COMMIT was lost. given says that the group was given up.
-func (l *lane) resolve(ctx context.Context, lost Outcome, given bool) Outcome {
+func (l *lane) resolve(ctx context.Context, lost engine.Outcome, given bool) engine.Outcome {
 	limit := l.limits.maxTime
 	if given {
 		limit = min(limit, askGiven)
@@ -273,31 +275,31 @@ func (l *lane) resolve(ctx context.Context, lost Outcome, given bool) Outcome {
 			within *= 2
 		}
 		switch {
-		case err == nil && verdict == Committed:
-			return Outcome{}
-		case err == nil && verdict == RolledBack:
+		case err == nil && verdict == engine.Committed:
+			return engine.Outcome{}
+		case err == nil && verdict == engine.RolledBack:
 			if lost.Culprit >= 0 && errors.Is(lost.Err, context.DeadlineExceeded) {
 				// One call took all the time: it must not cost the others theirs, nor be ended for good.
-				return Outcome{Verdict: RolledBack, Culprit: lost.Culprit}
+				return engine.Outcome{Verdict: engine.RolledBack, Culprit: lost.Culprit}
 			}
-			return Outcome{Verdict: Refused, Err: lost.Err, Again: true, Culprit: lost.Culprit}
+			return engine.Outcome{Verdict: engine.Refused, Err: lost.Err, Again: true, Culprit: lost.Culprit}
 		case err == nil, !again.pause(ctx, asked):
 			return lost
 		}
 	}
 }
 
-func (l *lane) ask(ctx context.Context, token any, within time.Duration) (Verdict, error) {
+func (l *lane) ask(ctx context.Context, token any, within time.Duration) (engine.Verdict, error) {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	p, err := l.pool.borrow(ctx, false)
 	if err != nil {
-		return Unknown, err
+		return engine.Unknown, err
 	}
 	defer func() { p.done(err, false) }()
-	r, ok := p.session.(Resolver)
+	r, ok := p.session.(engine.Resolver)
 	if !ok {
-		return Unknown, nil
+		return engine.Unknown, nil
 	}
 	verdict, err := r.Resolve(ctx, token)
 	return verdict, err

@@ -5,6 +5,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/groupcommit/groupcommit/engine"
+
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -19,7 +21,7 @@ func abreast(t *testing.T) *world {
 func TestALoneCallMayWaitForOneThatCameLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := abreast(t)
-		w.env.onAlone = func(c *Call) {
+		w.env.onAlone = func(c *call) {
 			switch c.Query {
 			case "plug":
 				<-w.env.gate
@@ -58,18 +60,18 @@ func TestALoneCallThatIsOverSoonKeepsTheLead(t *testing.T) {
 
 func TestWhereCallsHaveNoOrderWhoRunsAloneKeepsNobodyWaiting(t *testing.T) {
 	for name, story := range map[string]struct {
-		verdict Outcome
+		verdict engine.Outcome
 		ran     []string
 	}{
-		"culprit":    {Outcome{Verdict: RolledBack, Culprit: 2}, []string{"group a bb ccc d ee", "group a bb", "group d ee", "apart ccc"}},
-		"no culprit": {Outcome{Verdict: RolledBack, Culprit: -1}, []string{"group a bb ccc d ee", "apart a", "apart bb", "apart ccc", "apart d", "apart ee"}},
-		"one left":   {Outcome{Verdict: RolledBack, Culprit: 1}, []string{"group a bb ccc d ee", "group ccc d ee", "apart a", "apart bb"}},
+		"culprit":    {engine.Outcome{Verdict: engine.RolledBack, Culprit: 2}, []string{"group a bb ccc d ee", "group a bb", "group d ee", "apart ccc"}},
+		"no culprit": {engine.Outcome{Verdict: engine.RolledBack, Culprit: -1}, []string{"group a bb ccc d ee", "apart a", "apart bb", "apart ccc", "apart d", "apart ee"}},
+		"one left":   {engine.Outcome{Verdict: engine.RolledBack, Culprit: 1}, []string{"group a bb ccc d ee", "group ccc d ee", "apart a", "apart bb"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := abreast(t)
-				verdicts := []Outcome{story.verdict}
-				w.env.onCommit = func(calls []*Call) (out Outcome) {
+				verdicts := []engine.Outcome{story.verdict}
+				w.env.onCommit = func(calls []*call) (out engine.Outcome) {
 					for _, c := range calls {
 						c.Try(w.env.run)
 					}

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/groupcommit/groupcommit/engine"
+
 	"github.com/groupcommit/groupcommit/internal/fallback"
 	"github.com/groupcommit/groupcommit/internal/fingerprint"
 	"github.com/groupcommit/groupcommit/internal/sqltext"
@@ -14,7 +16,7 @@ import (
 
 // execOnce runs an Exec whose context has an id: in a group as any other call, unless its conn holds a physical
 // connection, which then is the one to run it on.
-func (c *conn) execOnce(ctx context.Context, id string, t *sqltext.Text, traits *Traits, query string, args []driver.NamedValue, inputs int) (driver.Result, error) {
+func (c *conn) execOnce(ctx context.Context, id string, t *sqltext.Text, traits *engine.Traits, query string, args []driver.NamedValue, inputs int) (driver.Result, error) {
 	if err := c.mayHaveID(ctx, id, t, traits, args); err != nil {
 		return nil, err
 	}
@@ -33,7 +35,7 @@ func (c *conn) execOnce(ctx context.Context, id string, t *sqltext.Text, traits 
 		if err != nil {
 			return nil, err
 		}
-		var out outcome
+		var out engine.Answer
 		ok := true
 		switch {
 		case !mine:
@@ -44,20 +46,20 @@ func (c *conn) execOnce(ctx context.Context, id string, t *sqltext.Text, traits 
 			out = c.fly(ctx, f, query, args, inputs != -1)
 		}
 		if ok {
-			return out.get()
+			return out.Get()
 		}
 	}
 }
 
 // mayHaveID is the error of a call that cannot be a durable promise.
-func (c *conn) mayHaveID(ctx context.Context, id string, t *sqltext.Text, traits *Traits, args []driver.NamedValue) error {
+func (c *conn) mayHaveID(ctx context.Context, id string, t *sqltext.Text, traits *engine.Traits, args []driver.NamedValue) error {
 	if err := c.db.keeps(id); err != nil {
 		return err
 	}
 	switch {
 	case t.Class != sqltext.Batch:
 		return errNoID(id, "this statement")
-	case traits.needsConn(args):
+	case traits.NeedsConn(args):
 		return errNoID(id, "a statement with an argument that is for the driver")
 	case c.inTx:
 		return errNoID(id, "a statement inside a transaction")
@@ -86,8 +88,8 @@ func refuseID(ctx context.Context, what string) error {
 }
 
 // fly has a group execute the call of a new flight.
-func (c *conn) fly(ctx context.Context, f *flight, query string, args []driver.NamedValue, prepared bool) (out outcome) {
-	out.err = errUnanswered // what runtime.Goexit leaves
+func (c *conn) fly(ctx context.Context, f *flight, query string, args []driver.NamedValue, prepared bool) (out engine.Answer) {
+	out.Err = engine.ErrUnanswered // what runtime.Goexit leaves
 	defer func() { c.db.flights.land(f, out, ctx) }()
 	out = c.run(ctx, query, args, prepared, f)
 	return out
@@ -95,33 +97,34 @@ func (c *conn) fly(ctx context.Context, f *flight, query string, args []driver.N
 
 // flyHere executes the call of a new flight on a connection of its own. What comes of that connection, such as the end of
 // its session's patience, is nobody else's: others who wait for the flight then try by themselves.
-func (c *conn) flyHere(ctx context.Context, f *flight, t *sqltext.Text, traits *Traits, query string, args []driver.NamedValue, prepared bool) (out outcome) {
-	out.err = errUnanswered
+func (c *conn) flyHere(ctx context.Context, f *flight, t *sqltext.Text, traits *engine.Traits, query string, args []driver.NamedValue, prepared bool) (out engine.Answer) {
+	out.Err = engine.ErrUnanswered
 	defer func() {
-		f.own = !traits.everybodys(out.err)
+		f.own = !everybodys(traits, out.Err)
 		c.db.flights.land(f, out, ctx)
 	}()
 	if err := c.use(ctx, traits, t); err != nil {
-		out.err = err
+		out.Err = err
 		return out
 	}
-	call := &Call{Query: query, Args: args, Prepared: prepared, ctx: ctx, id: f.id, print: f.print, bytes: size(query, args)}
+	call := &call{Call: engine.NewCall(ctx, query, args, prepared)}
+	call.Identify(f.id, f.print)
 	if !call.Try(c.session.Alone) {
 		c.discard() // nobody knows what the panic left open
 	}
 	c.after(t)
-	c.met(call.out.err)
-	if unknown := (*OutcomeUnknownError)(nil); errors.As(call.out.err, &unknown) {
-		call.doubt = unknown.Cause
+	c.met(call.Err())
+	if unknown := (*OutcomeUnknownError)(nil); errors.As(call.Err(), &unknown) {
+		call.Doubt(unknown.Cause)
 		c.discard() // there may be room for one connection, and another is to find out
 		(&lane{database: c.db}).apart(call)
 	}
-	out = call.out
+	out = call.Outcome()
 	return out
 }
 
 // everybodys reports that whoever comes with the same id is to get the same: a result, or an error that is recorded.
-func (t *Traits) everybodys(err error) bool {
+func everybodys(t *engine.Traits, err error) bool {
 	if err == nil || t.Final == nil {
 		return err == nil
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 
+	"github.com/groupcommit/groupcommit/engine"
+
 	"github.com/groupcommit/groupcommit/durable"
 	"github.com/groupcommit/groupcommit/internal/turn"
 )
@@ -19,7 +21,7 @@ type opening struct {
 // ready returns what the database is like. The first caller opens it, the others wait. Where an opening fails the next
 // caller tries; but who has waited through one that began after it came gets that one's error. Otherwise, of a database that
 // answers nobody, the last caller would wait for as long as all before it together.
-func (d *database) ready(ctx context.Context) (*Traits, error) {
+func (d *database) ready(ctx context.Context) (*engine.Traits, error) {
 	if t := d.traits.Load(); t != nil {
 		return t, nil
 	}
@@ -50,7 +52,7 @@ func (d *database) ready(ctx context.Context) (*Traits, error) {
 	}
 }
 
-func (d *database) openFor(ctx context.Context, o *opening) (t *Traits, err error) {
+func (d *database) openFor(ctx context.Context, o *opening) (t *engine.Traits, err error) {
 	defer func() { // also of a panic, in a hook of the user's
 		o.err, o.left = err, ctx.Err() != nil
 		d.mu.Lock()
@@ -62,11 +64,11 @@ func (d *database) openFor(ctx context.Context, o *opening) (t *Traits, err erro
 }
 
 // openLedger makes sure of the ledger's table, and sets the ledger.
-func (d *database) openLedger(ctx context.Context, t *Traits, w *turn.Writer, l lease) error {
+func (d *database) openLedger(ctx context.Context, t *engine.Traits, w *turn.Writer, l lease) error {
 	if !d.limits.promises {
 		return nil
 	}
-	dialect := map[Dialect]durable.Dialect{SQLiteSQL: durable.SQLite, PostgresSQL: durable.PostgreSQL}[t.Dialect]
+	dialect := map[engine.Dialect]durable.Dialect{engine.SQLiteSQL: durable.SQLite, engine.PostgresSQL: durable.PostgreSQL}[t.Dialect]
 	if !t.Ledger || dialect == 0 {
 		return badOption(d.limits.spelled("Promises"), "on", "on this database only off")
 	}
@@ -93,7 +95,7 @@ func (d *database) openLedger(ctx context.Context, t *Traits, w *turn.Writer, l 
 type tableTurns struct {
 	durable.Querier
 	writer *turn.Writer // nil where nobody takes turns, or who calls has it
-	traits *Traits
+	traits *engine.Traits
 }
 
 func (q tableTurns) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/groupcommit/groupcommit/engine"
 )
 
 // An Option changes how a database groups its calls. Options are given to [Register] or [NewConnector]; those with a
@@ -125,7 +127,7 @@ func MaxTime(d time.Duration) Option {
 func Mode(m GroupMode) Option {
 	return forDatabase("Mode", func(l *limits) error {
 		if m > Autocommit {
-			return badOption("Mode", m.String(), modes)
+			return badOption("Mode", m.String(), engine.Modes)
 		}
 		l.mode = m
 		return nil
@@ -236,20 +238,16 @@ func positive(name string, n int, set func(*limits)) Option {
 }
 
 // badOption is the error of an option, by the name that the program has written.
-func badOption(name, value, allowed string) error { return &optionError{name, value, allowed} }
-
-type optionError struct{ name, value, allowed string }
-
-func (e *optionError) Error() string {
-	return fmt.Sprintf("groupcommit: option %s: %q is not allowed; %s is", e.name, e.value, e.allowed)
+func badOption(name, value, allowed string) error {
+	return &engine.OptionError{Name: name, Value: value, Allowed: allowed}
 }
 
 // fromDSN is an option as it stands in a data source name. Its errors name it so, also the later ones, of the engine.
 func fromDSN(name string, o Option) Option {
 	return func(l *limits) error {
 		err := o(l)
-		if bad, ok := errors.AsType[*optionError](err); ok {
-			return badOption(prefix+name, bad.value, bad.allowed)
+		if bad, ok := errors.AsType[*engine.OptionError](err); ok {
+			return badOption(prefix+name, bad.Value, bad.Allowed)
 		}
 		l.inDSN = append(slices.Clip(l.inDSN), name)
 		return err
@@ -337,7 +335,7 @@ func parseValue(name, value string) (Option, error) {
 				return Mode(m), nil
 			}
 		}
-		return nil, badOption(prefix+name, value, modes)
+		return nil, badOption(prefix+name, value, engine.Modes)
 	}
 	return nil, fmt.Errorf("groupcommit: unknown option %s=%q in the data source name; allowed are %s", prefix+name, value, strings.Join(dsnOptions, ", "))
 }

@@ -72,7 +72,7 @@ func TestOptionsSetTheirLimitAndNoOther(t *testing.T) {
 		{Promises(), func(l *limits) { l.promises = true }},
 		{Retention(0), func(l *limits) { l.keep = 0 }},
 		{Retention(time.Hour), func(l *limits) { l.keep = time.Hour }},
-		{WithEngine(anyDriver{}), func(l *limits) { l.engine = anyDriver{} }},
+		{WithEngine(anyEngine()), func(l *limits) { l.engine = anyEngine() }},
 	} {
 		want := defaults
 		test.want(&want)

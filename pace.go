@@ -128,7 +128,7 @@ func (p *pace) learn(first, last arrival, all bool) {
 }
 
 // lingerFor waits for a full group until own has waited [MaxDelay], its context ends or the database closes.
-func (b *batcher) lingerFor(own *Call) {
+func (b *batcher) lingerFor(own *call) {
 	b.mu.Lock()
 	if b.full() || b.closed {
 		b.mu.Unlock()
@@ -145,7 +145,7 @@ func (b *batcher) lingerFor(own *Call) {
 		b.linger = false
 		b.mu.Unlock()
 	}()
-	ctx, cancel := context.WithDeadline(own.ctx, own.since.Add(b.limits.maxDelay))
+	ctx, cancel := context.WithDeadline(own.Context(), own.since.Add(b.limits.maxDelay))
 	defer cancel()
 	select {
 	case <-b.filled:

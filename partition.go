@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"reflect"
 	"sync"
+
+	"github.com/groupcommit/groupcommit/engine"
 )
 
 // Partition has only calls of equal keys share a group. key is called once for each call, with the context of the call and in
@@ -79,7 +81,7 @@ func (d *database) lanesFor(ctx context.Context) (*partition, []*batcher, error)
 
 // keyOf calls the program's function.
 func (l *limits) keyOf(ctx context.Context) (key any, err error) {
-	err = unpanicked(func() error {
+	err = engine.Guard(func() error {
 		key = l.partition(ctx)
 		return nil
 	})
@@ -170,7 +172,7 @@ func (ps *partitions) close() {
 
 // room waits until a group may have a connection, where promises lead groups of many keys at a time: nothing else bounds how
 // many they are. It returns what ends the use.
-func (l *lane) room(calls []*Call) (leave func()) {
+func (l *lane) room(calls []*call) (leave func()) {
 	if l.limits.partition == nil || l.writer != nil || calls[0].promise == nil {
 		return func() {}
 	}
@@ -180,20 +182,20 @@ func (l *lane) room(calls []*Call) (leave func()) {
 
 // groupContext is what the hooks see of a group: the values of one of its calls where all calls have the same to show, and else
 // those of nobody.
-func (l *lane) groupContext(calls []*Call) context.Context {
+func (l *lane) groupContext(calls []*call) context.Context {
 	if l.limits.partition == nil {
 		return context.Background()
 	}
-	return context.WithoutCancel(calls[0].ctx)
+	return context.WithoutCancel(calls[0].Context())
 }
 
 // Where a hook reads the caller's context and nothing says which callers are alike, each call runs by itself.
 
 // apiece reports that there are no groups, because of a hook.
-func (d *database) apiece(t *Traits) bool { return t.Hook != "" && d.limits.partition == nil }
+func (d *database) apiece(t *engine.Traits) bool { return t.Hook != "" && d.limits.partition == nil }
 
 // warn says once of a database that it is apiece.
-func (d *database) warn(t *Traits) {
+func (d *database) warn(t *engine.Traits) {
 	if d.apiece(t) {
 		slog.Warn("groupcommit: calls are not grouped, because a hook reads the context of each caller; the option Partition says which callers may share a group", "hook", t.Hook)
 	}
@@ -210,7 +212,7 @@ func (b *batcher) during(f func()) error {
 }
 
 // runApiece runs a call as the plain driver does, and answers it. There may be any number of promises: they have bounded room.
-func (d *database) runApiece(c *Call) {
+func (d *database) runApiece(c *call) {
 	l := &lane{database: d}
 	if c.promise != nil {
 		l.apart(c)

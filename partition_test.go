@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/groupcommit/groupcommit/engine"
+
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -161,16 +163,16 @@ func TestCloseAnswersTheCallsOfAllKeys(t *testing.T) {
 }
 
 // hooked is the engine of a driver with a hook that reads contexts.
-type hooked struct{ anyDriver }
+type hooked struct{ Engine }
 
-type hookedSession struct{ Session }
+type hookedSession struct{ engine.Session }
 
-func (h hooked) Open(ctx context.Context, conn driver.Conn, s Settings) (Session, error) {
-	ses, err := h.anyDriver.Open(ctx, conn, s)
+func (h hooked) Open(ctx context.Context, conn driver.Conn, s engine.Settings) (engine.Session, error) {
+	ses, err := anyEngine().Open(ctx, conn, s)
 	return hookedSession{ses}, err
 }
 
-func (h hookedSession) Traits() Traits {
+func (h hookedSession) Traits() engine.Traits {
 	t := h.Session.Traits()
 	t.Hook = "Hook"
 	return t

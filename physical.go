@@ -5,6 +5,8 @@ import (
 	"database/sql/driver"
 	"time"
 
+	"github.com/groupcommit/groupcommit/engine"
+
 	"github.com/groupcommit/groupcommit/internal/fallback"
 	"github.com/groupcommit/groupcommit/internal/lru"
 	"github.com/groupcommit/groupcommit/internal/turn"
@@ -66,7 +68,7 @@ type physical struct {
 	raw     driver.Conn
 	db      *database
 	born    int64
-	session Session
+	session engine.Session
 	schema  int64                   // the version of the schema that unused is of
 	closed  int64                   // the program's statements that unused knows to be closed
 	unused  *lru.Cache[driver.Stmt] // prepared statements that nobody uses now, by text

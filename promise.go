@@ -11,6 +11,8 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/groupcommit/groupcommit/engine"
+
 	"github.com/groupcommit/groupcommit/durable"
 	"github.com/groupcommit/groupcommit/internal/fallback"
 	"github.com/groupcommit/groupcommit/internal/fingerprint"
@@ -19,7 +21,7 @@ import (
 // A Promise is an Exec whose outcome will come. It is made by [Go]. It settles whether anybody awaits it or not, once,
 // and any number of goroutines may use it.
 type Promise struct {
-	call    Call
+	call    call
 	batch   *batcher
 	part    *partition // until it is settled; nil without Partition
 	state   atomic.Uint32
@@ -45,7 +47,8 @@ type Promise struct {
 // [*PanicError].
 func Go(ctx context.Context, db *sql.DB, query string, args ...any) *Promise {
 	p := &Promise{}
-	p.call = Call{Query: query, ctx: ctx, promise: p}
+	p.call.promise = p
+	p.call.Call = engine.NewCall(ctx, query, nil, false)
 	d, err := databaseOf(db)
 	if err != nil {
 		return p.reject(err)
@@ -57,12 +60,14 @@ func Go(ctx context.Context, db *sql.DB, query string, args ...any) *Promise {
 		}
 		return p.reject(err)
 	}
-	if p.call.Args, err = named(args); err != nil {
+	nvs, err := named(args)
+	if err != nil {
 		return p.reject(err)
 	}
+	p.call.Args = nvs
 	d.pool.mayKeep() // no connection of the program's own pool is ever used
 	c := &conn{db: d}
-	if !c.groupable(ctx, d.texts.Get(traits.Dialect, query), traits, p.call.Args) {
+	if !c.groupable(ctx, d.texts.Get(traits.Dialect, query), traits, nvs) {
 		if !d.lanes[0].accept() {
 			return p.reject(ErrClosed)
 		}
@@ -70,13 +75,14 @@ func Go(ctx context.Context, db *sql.DB, query string, args ...any) *Promise {
 		return p
 	}
 	if traits.Check != nil {
-		if err := unpanicked(func() (err error) {
-			p.call.Args, err = fallback.Check(p.call.Args, -1, []fallback.ArgCheck{traits.Check, fallback.DefaultCheck})
+		if err := engine.Guard(func() (err error) {
+			nvs, err = fallback.Check(nvs, -1, []fallback.ArgCheck{traits.Check, fallback.DefaultCheck})
 			return err
 		}); err != nil {
 			return p.reject(err)
 		}
 	}
+	p.call.Call = engine.NewCall(ctx, query, nvs, false)
 	var lanes []*batcher
 	if p.part, lanes, err = d.lanesFor(ctx); err != nil {
 		return p.reject(err)
@@ -85,9 +91,11 @@ func Go(ctx context.Context, db *sql.DB, query string, args ...any) *Promise {
 		if err := d.keeps(id); err != nil {
 			return p.reject(err)
 		}
-		p.call.id, p.call.since = id, time.Now()
-		if err := unpanicked(func() (err error) {
-			p.call.print, err = fingerprint.Of(id, query, p.call.Args)
+		p.call.since = time.Now()
+		p.call.Identify(id, "")
+		if err := engine.Guard(func() error {
+			print, err := fingerprint.Of(id, query, nvs)
+			p.call.Identify(id, print)
 			return err
 		}); err != nil {
 			return p.reject(err)
@@ -111,7 +119,7 @@ func (p *Promise) join(d *database, lanes []*batcher) {
 
 // depart has a call with an id executed, or waits for the one that is under way.
 func (p *Promise) depart(d *database) {
-	f, mine, err := d.flights.board(p.call.id, p.call.print)
+	f, mine, err := d.flights.board(p.call.ID(), p.call.Fingerprint())
 	switch {
 	case err != nil:
 		p.reject(err)
@@ -141,14 +149,14 @@ func (p *Promise) follow(d *database, f *flight) {
 	defer d.lanes[0].active.Done()
 	patience, busy := d.patience()
 	for mine := false; !mine; {
-		out, ok := f.share(p.call.ctx, p.call.since, patience, busy)
+		out, ok := f.share(p.call.Context(), p.call.since, patience, busy)
 		if ok {
-			p.call.out = out
+			p.call.SetOutcome(out)
 			p.settle()
 			return
 		}
 		var err error
-		if f, mine, err = d.flights.board(p.call.id, p.call.print); err != nil {
+		if f, mine, err = d.flights.board(p.call.ID(), p.call.Fingerprint()); err != nil {
 			p.reject(err)
 			return
 		}
@@ -164,8 +172,8 @@ func (p *Promise) apart(d *database) {
 	defer p.settle() // also after runtime.Goexit
 	query, args := p.call.Query, p.call.Args
 	for try := 0; ; try++ {
-		p.call.Try(func(*Call) (driver.Result, error) {
-			if err := p.call.ctx.Err(); err != nil {
+		p.call.Try(func(*engine.Call) (driver.Result, error) {
+			if err := p.call.Context().Err(); err != nil {
 				return nil, err
 			}
 			c := &conn{db: d}
@@ -176,11 +184,11 @@ func (p *Promise) apart(d *database) {
 				}
 				c.Close()
 			}()
-			res, err := c.ExecContext(p.call.ctx, query, append([]driver.NamedValue(nil), args...))
+			res, err := c.ExecContext(p.call.Context(), query, append([]driver.NamedValue(nil), args...))
 			bad = errors.Is(err, driver.ErrBadConn)
 			return res, err
 		})
-		if try == staleRetries || !errors.Is(p.call.out.err, driver.ErrBadConn) {
+		if try == staleRetries || !errors.Is(p.call.Err(), driver.ErrBadConn) {
 			return
 		}
 	}
@@ -213,7 +221,7 @@ func (b *batcher) accept() bool {
 
 // submit queues the promise's call; it waits for room if there is none.
 func (b *batcher) submit(p *Promise) {
-	c, ctx := &p.call, p.call.ctx
+	c, ctx := &p.call, p.call.Context()
 	if err := ctx.Err(); err != nil {
 		p.reject(err)
 		return
@@ -270,9 +278,9 @@ func (p *Promise) alone() {
 // reject settles a promise that never came to be a call.
 func (p *Promise) reject(err error) *Promise {
 	if t := p.call.task; t != nil && t.recorded && errors.Is(err, ErrClosed) {
-		err = &PendingError{ID: p.call.id, Cause: err}
+		err = &PendingError{ID: p.call.ID(), Cause: err}
 	}
-	p.call.out = outcome{err: err}
+	p.call.SetOutcome(engine.Answer{Err: err})
 	p.settle()
 	return p
 }
@@ -281,13 +289,13 @@ func (p *Promise) reject(err error) *Promise {
 func (p *Promise) settle() {
 	p.call.Query, p.call.Args = "", nil
 	if t := p.call.task; t != nil {
-		t.commander.keeper.drop(p.call.id)
-		if pending, ok := p.call.out.err.(*PendingError); ok {
-			pending.ID = p.call.id
+		t.commander.keeper.drop(p.call.ID())
+		if pending, ok := p.call.Err().(*PendingError); ok {
+			pending.ID = p.call.ID()
 		}
 	}
 	if p.flight != nil { // first, so that who has seen the outcome does not find the call under way
-		p.flights.land(p.flight, p.call.out, p.call.ctx)
+		p.flights.land(p.flight, p.call.Outcome(), p.call.Context())
 	}
 	p.state.Store(uint32(p.call.verdict()))
 	if asked := p.done.Swap(&settled); asked != nil {
@@ -310,20 +318,20 @@ var settled = func() chan struct{} {
 }()
 
 // verdict is the state that the call's outcome comes to. An error of a context is the caller's only if that one ended.
-func (c *Call) verdict() durable.State {
-	switch err := c.out.err; {
+func (c *call) verdict() durable.State {
+	switch err := c.Err(); {
 	case err == nil:
 		return durable.Resolved
-	case c.task != nil && c.out.result.replayed:
+	case c.task != nil && c.Outcome().Result.Replayed:
 		if rejected, ok := errors.AsType[*RejectedError](err); ok {
 			return rejected.State
 		}
 		return durable.Rejected
 	case c.task != nil && c.state == callClaimed: // whatever the handler says
 		return durable.Rejected
-	case errors.Is(err, context.Canceled) && c.ctx.Err() != nil:
+	case errors.Is(err, context.Canceled) && c.Context().Err() != nil:
 		return durable.RejectedCanceled
-	case errors.Is(err, context.DeadlineExceeded) && c.ctx.Err() != nil:
+	case errors.Is(err, context.DeadlineExceeded) && c.Context().Err() != nil:
 		return durable.RejectedTimedout
 	}
 	return durable.Rejected
@@ -335,10 +343,11 @@ func (p *Promise) Await(ctx context.Context) (sql.Result, error) {
 	if err := p.wait(ctx); err != nil {
 		return nil, err
 	}
-	if p.call.out.err != nil {
-		return nil, p.call.out.err
+	out := p.call.Outcome()
+	if out.Err != nil {
+		return nil, out.Err
 	}
-	return &p.call.out.result, nil
+	return &out.Result, nil
 }
 
 // wait returns nil when the promise is settled.
@@ -372,7 +381,7 @@ func (p *Promise) Done() <-chan struct{} {
 }
 
 // ID is the id of [WithID]; "" if there was none.
-func (p *Promise) ID() string { return p.call.id }
+func (p *Promise) ID() string { return p.call.ID() }
 
 // State is PENDING until the promise is settled. It is then RESOLVED, or REJECTED if there is an error:
 // REJECTED_CANCELED or REJECTED_TIMEDOUT if that is the end of the context of [Go].

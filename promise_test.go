@@ -13,6 +13,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/groupcommit/groupcommit/engine"
+
 	"github.com/groupcommit/groupcommit/durable"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -24,15 +26,17 @@ type checking struct{}
 
 type checkingSession struct{ anySession }
 
-func (checking) Open(_ context.Context, conn driver.Conn, _ Settings) (Session, error) {
+func (checking) Open(_ context.Context, conn driver.Conn, _ engine.Settings) (engine.Session, error) {
 	return checkingSession{anySession{conn}}, nil
 }
 
-func (checkingSession) Traits() Traits { return Traits{Dialect: GenericSQL, Check: DefaultCheck} }
+func (checkingSession) Traits() engine.Traits {
+	return engine.Traits{Dialect: engine.GenericSQL, Check: engine.DefaultCheck}
+}
 
 // kinds are the two ways of a promise: in a group, and beside them.
 func kinds(t *testing.T, test func(t *testing.T, f *fake, db *sql.DB)) {
-	for name, e := range map[string]Engine{"in groups": checking{}, "any driver": anyDriver{}} {
+	for name, e := range map[string]Engine{"in groups": checking{}, "any driver": anyEngine()} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newFake()

@@ -1,13 +1,16 @@
 package groupcommit
 
-import "time"
+import (
+	"time"
+
+	"github.com/groupcommit/groupcommit/engine"
+)
 
 // The batcher's queue, and the backlog behind it: how calls come in, how they are taken back, how long they wait.
 
 // admit queues c, or puts it in the backlog if the queue is full. lead says that the caller must lead.
-func (b *batcher) admit(c *Call) (lead bool, err error) {
+func (b *batcher) admit(c *call) (lead bool, err error) {
 	c.since = time.Now()
-	c.bytes = size(c.Query, c.Args)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closed && !c.accepted {
@@ -41,11 +44,11 @@ func (b *batcher) hasRoom() bool {
 	return !b.crowded()
 }
 
-func (b *batcher) enqueue(c *Call) {
+func (b *batcher) enqueue(c *call) {
 	c.state = callQueued
 	b.queue.push(c)
 	b.waiting.Store(int32(b.queue.n))
-	b.bytes += c.bytes
+	b.bytes += c.Bytes()
 	if b.linger && b.full() {
 		select {
 		case b.filled <- struct{}{}:
@@ -59,9 +62,9 @@ func (b *batcher) full() bool {
 }
 
 // dequeue takes c out of the queue.
-func (b *batcher) dequeue(c *Call) {
+func (b *batcher) dequeue(c *call) {
 	b.queue.remove(c)
-	b.bytes -= c.bytes
+	b.bytes -= c.Bytes()
 	b.moveUp()
 	b.waiting.Store(int32(b.queue.n))
 }
@@ -92,7 +95,7 @@ func (b *batcher) stayAway(n int) {
 }
 
 // withdraw takes c back if no group has claimed it and its goroutine has not been told to lead.
-func (b *batcher) withdraw(c *Call) bool {
+func (b *batcher) withdraw(c *call) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch c.state {
@@ -103,13 +106,13 @@ func (b *batcher) withdraw(c *Call) bool {
 	default:
 		return false
 	}
-	b.withdrawn(c, c.ctx.Err())
+	b.withdrawn(c, c.Context().Err())
 	return true
 }
 
-func (b *batcher) withdrawn(c *Call, err error) {
+func (b *batcher) withdrawn(c *call, err error) {
 	c.state = callWithdrawn
-	c.out = outcome{err: err}
+	c.SetOutcome(engine.Answer{Err: err})
 	b.stats.Withdrawn++
 }
 
@@ -185,11 +188,11 @@ func (b *batcher) close() {
 
 // callList is a list of calls, oldest first. A call is in one list at most.
 type callList struct {
-	first, last *Call
+	first, last *call
 	n           int
 }
 
-func (l *callList) push(c *Call) {
+func (l *callList) push(c *call) {
 	c.prev, c.next = l.last, nil
 	if l.last == nil {
 		l.first = c
@@ -200,7 +203,7 @@ func (l *callList) push(c *Call) {
 	l.n++
 }
 
-func (l *callList) remove(c *Call) {
+func (l *callList) remove(c *call) {
 	if c.prev == nil {
 		l.first = c.next
 	} else {

@@ -6,6 +6,8 @@ import (
 	"database/sql/driver"
 	"fmt"
 
+	"github.com/groupcommit/groupcommit/engine"
+
 	"github.com/groupcommit/groupcommit/internal/sqltext"
 )
 
@@ -63,7 +65,7 @@ func (c *conn) raws(ctx context.Context) (driver.Conn, error) {
 
 // ownOf finds our connection in what database/sql pools: itself, or inside wrappers above us.
 func ownOf(dc any) (*conn, error) {
-	for c, _ := dc.(driver.Conn); c != nil; c = unwrap(c) {
+	for c, _ := dc.(driver.Conn); c != nil; c = engine.Unwrap(c) {
 		switch own := c.(type) {
 		case *conn:
 			return own, nil

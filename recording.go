@@ -28,19 +28,19 @@ func (m *commander) beginDurable(ctx context.Context, p *Promise) {
 		p.reject(err)
 		return
 	}
-	c.ctx = context.Background() // only Cancel takes it back
+	c.SetContext(context.Background()) // only Cancel takes it back
 	m.depart(p)
 }
 
-func (m *commander) describeDurable(c *Call) (param []byte, err error) {
-	if c.id == "" {
+func (m *commander) describeDurable(c *call) (param []byte, err error) {
+	if c.ID() == "" {
 		return nil, fmt.Errorf("groupcommit: a command of kind %q has no id; one that is Durable needs an id of 1 to 255 bytes", m.table.Kind)
 	}
 	return m.describe(c)
 }
 
 // record inserts the command, unless there is one of its id.
-func (k *keeper) record(ctx context.Context, c *Call, param []byte) error {
+func (k *keeper) record(ctx context.Context, c *call, param []byte) error {
 	m := k.commander
 	if handledBy(ctx) == m.db {
 		return errWaitsForItself
@@ -59,8 +59,8 @@ func rowsOf(res sql.Result, err error) (int64, error) {
 	return res.RowsAffected()
 }
 
-func (k *keeper) row(c *Call, param []byte, now time.Time) ledger.Row {
-	r := ledger.Row{ID: c.id, Key: c.print, Param: param, Created: now}
+func (k *keeper) row(c *call, param []byte, now time.Time) ledger.Row {
+	r := ledger.Row{ID: c.ID(), Key: c.Fingerprint(), Param: param, Created: now}
 	if d := k.commander.limits.handling.timeout; d > 0 {
 		r.Timeout = now.Add(d)
 	}
@@ -68,7 +68,7 @@ func (k *keeper) row(c *Call, param []byte, now time.Time) ledger.Row {
 }
 
 // add records a command in a transaction of the caller's.
-func (m *commander) add(ctx context.Context, tx *sql.Tx, c *Call) error {
+func (m *commander) add(ctx context.Context, tx *sql.Tx, c *call) error {
 	switch {
 	case m.keeper == nil:
 		return fmt.Errorf("groupcommit: Add: commands of kind %q are not Durable, which is an option of Handle", m.table.Kind)
@@ -86,15 +86,15 @@ func (m *commander) add(ctx context.Context, tx *sql.Tx, c *Call) error {
 		return err
 	}
 	if n == 0 {
-		found, err := m.table.Read(ctx, tx, []string{c.id})
+		found, err := m.table.Read(ctx, tx, []string{c.ID()})
 		if err != nil {
 			return err
 		}
-		switch r, ok := found[c.id]; {
+		switch r, ok := found[c.ID()]; {
 		case !ok:
-			return hidden(c.id)
-		case r.Key != c.print:
-			return mismatch(c.id)
+			return hidden(c.ID())
+		case r.Key != c.Fingerprint():
+			return mismatch(c.ID())
 		}
 	}
 	m.db.added.Store(true)
@@ -127,12 +127,12 @@ func (k *keeper) launch(p *Promise) {
 			k.hand(p)
 			return
 		}
-		found, err := m.table.Read(m.closing, m.db.virtual, []string{c.id})
+		found, err := m.table.Read(m.closing, m.db.virtual, []string{c.ID()})
 		if err != nil {
-			p.reject(&PendingError{ID: c.id, Cause: err})
+			p.reject(&PendingError{ID: c.ID(), Cause: err})
 			return
 		}
-		switch r, ok := found[c.id]; {
+		switch r, ok := found[c.ID()]; {
 		case !ok: // it was settled, and has been deleted since
 			param, err := c.task.typed.param()
 			if err == nil {
@@ -142,7 +142,7 @@ func (k *keeper) launch(p *Promise) {
 				p.reject(err)
 				return
 			}
-		case r.State.Done() || r.Key != c.print:
+		case r.State.Done() || r.Key != c.Fingerprint():
 			m.replay(c, r)
 			p.settle()
 			return
@@ -154,7 +154,7 @@ func (k *keeper) launch(p *Promise) {
 			return
 		}
 	}
-	p.reject(hidden(c.id))
+	p.reject(hidden(c.ID()))
 }
 
 func hidden(id string) error {

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/groupcommit/groupcommit/engine"
+
 	"github.com/groupcommit/groupcommit/durable"
 	"github.com/groupcommit/groupcommit/internal/ledger"
 )
@@ -14,11 +16,11 @@ import (
 // How durable commands end that no handler has ended, and how they are waited for.
 
 // leavePending answers commands that somebody is to try again.
-func (k *keeper) leavePending(batch []*Call, cause error) {
+func (k *keeper) leavePending(batch []*call, cause error) {
 	ids := make([]string, len(batch))
 	for i, c := range batch {
-		ids[i] = c.id
-		c.out = outcome{err: &PendingError{ID: c.id, Cause: cause}}
+		ids[i] = c.ID()
+		c.SetOutcome(engine.Answer{Err: &PendingError{ID: c.ID(), Cause: cause}})
 	}
 	k.commander.table.Shelve(k.commander.closing, k.commander.db.virtual, ids, time.Now()) // if not, the lease ends by itself
 }
@@ -29,14 +31,14 @@ func (m *commander) blameless(err error) bool {
 }
 
 // reject records the end of commands whose handler has failed for good.
-func (k *keeper) reject(batch []*Call, cause error) {
+func (k *keeper) reject(batch []*call, cause error) {
 	m := k.commander
 	rows := make([]ledger.Row, len(batch))
 	ids := make([]string, len(batch))
 	value := m.rejectionOf(cause)
 	for i, c := range batch {
-		ids[i] = c.id
-		rows[i] = ledger.Row{ID: c.id, State: durable.Rejected, Value: value}
+		ids[i] = c.ID()
+		rows[i] = ledger.Row{ID: c.ID(), State: durable.Rejected, Value: value}
 	}
 	ctx := context.Background()
 	n, err := m.table.Settle(ctx, m.db.virtual, rows)
@@ -49,7 +51,7 @@ func (k *keeper) reject(batch []*Call, cause error) {
 		return
 	}
 	for _, c := range batch {
-		if r, ok := found[c.id]; ok && (r.State != durable.Rejected || string(r.Value) != string(value)) {
+		if r, ok := found[c.ID()]; ok && (r.State != durable.Rejected || string(r.Value) != string(value)) {
 			m.replay(c, r)
 		} else {
 			c.Answer(nil, cause)

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/groupcommit/groupcommit/engine"
+
 	"github.com/groupcommit/groupcommit/internal/fallback"
 	"github.com/groupcommit/groupcommit/internal/sqltext"
 )
@@ -85,7 +87,7 @@ func setOn(ctx context.Context, c driver.Conn, text string) error {
 
 // refresh learns from a physical connection what a setting has changed of the database's traits.
 func (d *database) refresh(p *physical, setting string) {
-	r, ok := p.session.(Refresher)
+	r, ok := p.session.(engine.Refresher)
 	if !ok {
 		return
 	}

@@ -3,6 +3,8 @@ package groupcommit
 import (
 	"database/sql"
 	"time"
+
+	"github.com/groupcommit/groupcommit/engine"
 )
 
 // Reason is why a group was closed when it was.
@@ -63,7 +65,7 @@ func (s Stats) MeanGroup() float64 {
 	return float64(s.Calls-s.Withdrawn-int64(s.Queued)) / float64(s.Groups)
 }
 
-func (s *Stats) observe(calls []*Call, reason Reason, reruns int, waited, took time.Duration) {
+func (s *Stats) observe(calls []*call, reason Reason, reruns int, waited, took time.Duration) {
 	n := len(calls)
 	s.Groups++
 	if n == 1 {
@@ -137,7 +139,7 @@ func (d *database) mode() (GroupMode, string) {
 	d.mu.Lock()
 	e := d.engine
 	d.mu.Unlock()
-	if m, ok := e.(Moder); ok {
+	if m, ok := e.(engine.Moder); ok {
 		return m.Mode()
 	}
 	return Transaction, ""

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/groupcommit/groupcommit/engine"
+
 	"github.com/groupcommit/groupcommit/internal/fallback"
 	"github.com/groupcommit/groupcommit/internal/sqltext"
 )
@@ -56,7 +58,7 @@ func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, e
 	return s, nil
 }
 
-func (s *stmt) count(traits *Traits) {
+func (s *stmt) count(traits *engine.Traits) {
 	if traits.ByText {
 		s.open = true
 		s.conn.db.stmts.opened(s.query)
@@ -122,7 +124,7 @@ func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driv
 	return c.queried(s.text, rows, err)
 }
 
-func (s *stmt) use(ctx context.Context, traits *Traits, args int) error {
+func (s *stmt) use(ctx context.Context, traits *engine.Traits, args int) error {
 	if err := s.conn.use(ctx, traits, s.text); err != nil {
 		return err
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"github.com/groupcommit/groupcommit/engine"
+
 	"github.com/groupcommit/groupcommit/internal/sqltext"
 	"github.com/groupcommit/groupcommit/internal/turn"
 )
@@ -12,7 +14,7 @@ import (
 
 // mayWrite takes the writer's turn for a statement, if it writes or if that is to be expected of its transaction. One that
 // begins a transaction by text does not need it yet.
-func (c *conn) mayWrite(ctx context.Context, traits *Traits, t *sqltext.Text) (err error) {
+func (c *conn) mayWrite(ctx context.Context, traits *engine.Traits, t *sqltext.Text) (err error) {
 	switch {
 	case c.db.writer == nil:
 		return nil

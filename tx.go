@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql/driver"
 
+	"github.com/groupcommit/groupcommit/engine"
+
 	"github.com/groupcommit/groupcommit/internal/fallback"
 )
 
@@ -38,7 +40,7 @@ func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, e
 	return &transaction{c, tx, ctx}, nil
 }
 
-func (c *conn) begin(ctx context.Context, traits *Traits, opts driver.TxOptions) (driver.Tx, error) {
+func (c *conn) begin(ctx context.Context, traits *engine.Traits, opts driver.TxOptions) (driver.Tx, error) {
 	if !c.writes || traits.Begin == "" {
 		return fallback.Begin(ctx, c.raw, opts)
 	}

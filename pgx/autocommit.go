@@ -6,7 +6,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/engine"
+
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
@@ -190,13 +191,13 @@ func (a *answers) each(sent []request) (answered int, flushed bool, lost error) 
 		}
 		switch {
 		case !loose: // it was not executed
-			r.call.Apart()
+			r.call.PutOff()
 		case s.watch.mayHaveHit(err), transient(err):
-			r.call.Apart() // it waits, or is tried again, by itself
+			r.call.PutOff() // it waits, or is tried again, by itself
 		case err != nil && len(r.call.Args) == 0:
-			r.call.Apart() // the plain driver sends it by the simple protocol, and some errors are different there
+			r.call.PutOff() // the plain driver sends it by the simple protocol, and some errors are different there
 		case err != nil && s.invalidate(r.query, err):
-			r.call.Apart() // the plain driver may not fail
+			r.call.PutOff() // the plain driver may not fail
 		case err != nil:
 			r.call.Answer(nil, err)
 		default:
@@ -287,7 +288,7 @@ func succeeded(answered []request) []request {
 
 func putOff(requests []request) {
 	for _, r := range requests {
-		r.call.Apart()
+		r.call.PutOff()
 	}
 }
 
@@ -311,7 +312,7 @@ func (s *session) unanswered(requests []request, lost error) {
 
 func unknown(requests []request, err error) {
 	for _, r := range requests {
-		r.call.Answer(nil, &groupcommit.OutcomeUnknownError{Cause: err})
+		r.call.Answer(nil, &engine.OutcomeUnknownError{Cause: err})
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/engine"
 )
 
 // What a function sets for its transaction (set_config(…, true), SET LOCAL, a temporary table that is dropped ON COMMIT) lasts to
@@ -202,34 +202,34 @@ const (
 	comment    = `--[^\n]*|/\*([^*]|\*+[^*/])*\*+/` // an alternative makes a lazy quantifier greedy
 )
 
-// Mode makes an engine a groupcommit.Moder. It is asked after the first connection.
-func (e *engine) Mode() (groupcommit.GroupMode, string) {
-	if e.settings.Mode != groupcommit.Automatic {
+// Mode makes an engine a engine.Moder. It is asked after the first connection.
+func (e *adapter) Mode() (engine.GroupMode, string) {
+	if e.settings.Mode != engine.Automatic {
 		return e.settings.Mode, "option " + e.settings.Spelled("Mode")
 	}
 	if level := e.isolation.Load(); level != nil {
-		return groupcommit.Autocommit, "default_transaction_isolation is " + *level
+		return engine.Autocommit, "default_transaction_isolation is " + *level
 	}
 	switch k := e.functions.known.Load(); {
 	case k == nil:
-		return groupcommit.Automatic, ""
+		return engine.Automatic, ""
 	case k.why != "":
-		return groupcommit.Autocommit, k.why
+		return engine.Autocommit, k.why
 	}
-	return groupcommit.Transaction, ""
+	return engine.Transaction, ""
 }
 
 // apiece reports that each call is to have a transaction of its own.
 func (s *session) apiece(ctx context.Context) (bool, error) {
 	switch {
 	case !s.server.readCommitted:
-		s.engine.isolation.Store(&s.server.isolation)
+		s.adapter.isolation.Store(&s.server.isolation)
 		return true, nil
-	case s.settings.Mode == groupcommit.Autocommit:
+	case s.settings.Mode == engine.Autocommit:
 		return true, nil
-	case s.settings.Mode == groupcommit.Transaction:
+	case s.settings.Mode == engine.Transaction:
 		return false, nil
 	}
-	why, err := s.engine.functions.whyApiece(ctx, s)
+	why, err := s.adapter.functions.whyApiece(ctx, s)
 	return why != "", err
 }

@@ -5,7 +5,8 @@ import (
 	"reflect"
 	"runtime"
 
-	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/engine"
+
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
 )
@@ -19,7 +20,7 @@ type hooks struct {
 	pooled bool   // the connections are a pgxpool's
 }
 
-func (h hooks) traits() groupcommit.Traits {
+func (h hooks) traits() engine.Traits {
 	t := traits
 	t.Hook, t.Pooled = h.name, h.pooled
 	return t

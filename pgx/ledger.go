@@ -11,7 +11,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/engine"
+
 	"github.com/groupcommit/groupcommit/durable"
 	"github.com/jackc/pgx/v5/pgconn"
 )
@@ -30,8 +31,8 @@ import (
 // Every result is here before COMMIT is sent. Whoever loses the connection before that knows that nothing was committed.
 //
 // Where a statement of ours fails the culprit is -1: the requests with ids must not come again.
-func (s *session) ledgered(ctx context.Context, requests []request) (out groupcommit.Outcome, sent []request, culprit int) {
-	undone := groupcommit.Outcome{Verdict: groupcommit.RolledBack, Culprit: -1}
+func (s *session) ledgered(ctx context.Context, requests []request) (out engine.Outcome, sent []request, culprit int) {
+	undone := engine.Outcome{Verdict: engine.RolledBack, Culprit: -1}
 	if err := s.deallocate(ctx); err != nil {
 		return s.refused(ctx, err), nil, -1
 	}
@@ -92,7 +93,7 @@ func (s *session) ledgered(ctx context.Context, requests []request) (out groupco
 	s.ended = true
 	switch {
 	case a.failed >= 0:
-		return groupcommit.Outcome{Verdict: groupcommit.Refused, Err: driver.ErrBadConn, Broken: true}, sent, -1
+		return engine.Outcome{Verdict: engine.Refused, Err: driver.ErrBadConn, Broken: true}, sent, -1
 	case !committing && (ctx.Err() != nil || ended(err)): // one call took all the time, or ended the connection, or the claim did
 		if a.executing && a.answered < len(sent) {
 			s.stuck = sent[a.answered].call
@@ -104,7 +105,7 @@ func (s *session) ledgered(ctx context.Context, requests []request) (out groupco
 		out.Broken = true
 		return out, sent, -1
 	}
-	out = groupcommit.Outcome{Verdict: groupcommit.Unknown, Culprit: -1, Err: cmp.Or(err, closeErr), Broken: true}
+	out = engine.Outcome{Verdict: engine.Unknown, Culprit: -1, Err: cmp.Or(err, closeErr), Broken: true}
 	if a.token.xid != "" {
 		out.Token = a.token
 	}
@@ -153,7 +154,7 @@ func claimsOf(requests []request) ([]request, *claims) {
 	for _, r := range requests {
 		if id := r.call.ID(); id != "" {
 			if once[id] {
-				r.call.Apart()
+				r.call.PutOff()
 				continue
 			}
 			once[id] = true
@@ -234,7 +235,7 @@ func replay(requests []request, values [][]byte) {
 		if p, ok := found[r.call.ID()]; ok {
 			r.call.Answer(r.call.Replay(p))
 		} else {
-			r.call.Apart()
+			r.call.PutOff()
 		}
 	}
 }
@@ -254,7 +255,7 @@ func (a *answers) record(claimed time.Time) error {
 	for _, r := range a.sent {
 		if r.call.ID() != "" && (late || r.rows != expected) {
 			ids = append(ids, r.call.ID())
-			values = append(values, hex.EncodeToString(groupcommit.ResolvedValue(r.rows, nil)))
+			values = append(values, hex.EncodeToString(engine.ResolvedValue(r.rows, nil)))
 		}
 	}
 	if len(ids) > 0 {
@@ -308,7 +309,7 @@ func withoutIDs(requests []request) []request {
 	kept := make([]request, 0, len(requests))
 	for _, r := range requests {
 		if r.call.ID() != "" {
-			r.call.Apart()
+			r.call.PutOff()
 		} else {
 			kept = append(kept, r)
 		}

@@ -9,7 +9,8 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/engine"
+
 	"github.com/groupcommit/groupcommit/durable"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -26,12 +27,12 @@ import (
 // the caller does: the claim for another transaction with the same id, until it is known what became of that.
 //
 // An error that would come again is recorded, too, once it has been rolled back: see [deterministic].
-func (s *session) once(c *groupcommit.Call) (driver.Result, error) {
+func (s *session) once(c *engine.Call) (driver.Result, error) {
 	ctx := c.Context()
 	defer s.abort(ctx) // whatever happened: an argument may have panicked
 	claimed := time.Now()
 	for tried := 1; ; tried++ {
-		state, value := durable.Resolved, groupcommit.ResolvedValue(expected, nil)
+		state, value := durable.Resolved, engine.ResolvedValue(expected, nil)
 		tag, err := s.text(ctx, "BEGIN; "+insertPromise(c, state, value))
 		switch {
 		case err != nil && s.pg.IsClosed() && ctx.Err() == nil:
@@ -56,7 +57,7 @@ func (s *session) once(c *groupcommit.Call) (driver.Result, error) {
 		}
 	}
 	c.Claimed()
-	res, err := groupcommit.ExecOn(ctx, s.conn, c)
+	res, err := engine.ExecOn(ctx, s.conn, c)
 	if err != nil {
 		return s.rejected(c, err)
 	}
@@ -66,14 +67,14 @@ func (s *session) once(c *groupcommit.Call) (driver.Result, error) {
 	}
 	end := "COMMIT"
 	if rows != expected || time.Since(claimed) > datedAnew {
-		value := bytea(groupcommit.ResolvedValue(rows, nil))
+		value := bytea(engine.ResolvedValue(rows, nil))
 		end = counted("UPDATE groupcommit_promises SET value = "+value+", completed_at = "+now+" WHERE id = "+text(c.ID())+" RETURNING value = "+value+" AS taken", "1") + "; COMMIT"
 	}
 	switch _, err := s.text(ctx, end); {
 	case err == nil:
 		return res, nil
 	case s.pg.IsClosed():
-		return nil, &groupcommit.OutcomeUnknownError{Cause: err}
+		return nil, &engine.OutcomeUnknownError{Cause: err}
 	case s.Idle(): // COMMIT itself failed: of a deferred constraint, say
 		return s.rejected(c, err)
 	default:
@@ -83,7 +84,7 @@ func (s *session) once(c *groupcommit.Call) (driver.Result, error) {
 
 // rejected ends a call whose statement failed. The caller gets the driver's own error, and whoever comes again with the id
 // what is recorded of it.
-func (s *session) rejected(c *groupcommit.Call, failed error) (driver.Result, error) {
+func (s *session) rejected(c *engine.Call, failed error) (driver.Result, error) {
 	ctx := c.Context()
 	if s.pg.IsClosed() || !deterministic(failed) {
 		return nil, failed
@@ -92,7 +93,7 @@ func (s *session) rejected(c *groupcommit.Call, failed error) (driver.Result, er
 	if err == nil {
 		pg := asPg(failed)
 		var tag pgconn.CommandTag
-		tag, err = s.text(ctx, insertPromise(c, durable.Rejected, groupcommit.RejectedValue(pg.Code, pg.Message)))
+		tag, err = s.text(ctx, insertPromise(c, durable.Rejected, engine.RejectedValue(pg.Code, pg.Message)))
 		if err == nil && tag.RowsAffected() == 1 {
 			return nil, failed
 		}
@@ -104,7 +105,7 @@ func (s *session) rejected(c *groupcommit.Call, failed error) (driver.Result, er
 		}
 	}
 	if s.pg.IsClosed() && ctx.Err() == nil {
-		return nil, &groupcommit.OutcomeUnknownError{Cause: errors.Join(failed, err)} // it may have been recorded
+		return nil, &engine.OutcomeUnknownError{Cause: errors.Join(failed, err)} // it may have been recorded
 	}
 	return nil, fmt.Errorf("groupcommit: id %q: %w; that could not be recorded, so the id may be executed again: %w", c.ID(), failed, err)
 }
@@ -148,7 +149,7 @@ func (s *session) text(ctx context.Context, statements string) (pgconn.CommandTa
 	return s.pg.Exec(ctx, statements, pgx.QueryExecModeSimpleProtocol)
 }
 
-func insertPromise(c *groupcommit.Call, state durable.State, value []byte) string {
+func insertPromise(c *engine.Call, state durable.State, value []byte) string {
 	return "INSERT INTO groupcommit_promises (id, state, create_key, value, created_at, completed_at) VALUES (" + text(c.ID()) + ", " +
 		strconv.Itoa(int(state)) + ", " + bytea([]byte(c.Fingerprint())) + ", " + bytea(value) + ", " + now + ", " + now + ") ON CONFLICT (id) DO NOTHING"
 }

@@ -56,7 +56,7 @@
 //
 // Where the connection dies before the answer to COMMIT, the server is asked what became of the transaction, by its id.
 // Either the callers get their results, or the group runs again. Only if that cannot be known they get a
-// [*groupcommit.OutcomeUnknownError]: because the server cannot be reached for [groupcommit.MaxTime], or because it has been
+// [*engine.OutcomeUnknownError]: because the server cannot be reached for [groupcommit.MaxTime], or because it has been
 // restarted, has crashed or has been replaced by its standby in between and says that the id was committed, which may then
 // be another's. A call that was committed, but whose result was lost with the connection, is answered without an error; its
 // RowsAffected says that it is not known.
@@ -132,6 +132,8 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/groupcommit/groupcommit/engine"
+
 	"github.com/groupcommit/groupcommit"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
@@ -142,9 +144,9 @@ import (
 const DriverName = "pgx-groupcommit"
 
 func init() {
-	groupcommit.RegisterEngine(func(c driver.Conn) groupcommit.Engine {
+	engine.Register(func(c driver.Conn) engine.Engine {
 		if _, ok := c.(*stdlib.Conn); ok {
-			return &engine{memory: newMemory()}
+			return &adapter{memory: newMemory()}
 		}
 		return nil
 	})
@@ -154,19 +156,19 @@ func init() {
 	}
 }
 
-// engine is groupcommit.Engine for one PostgreSQL database.
-type engine struct {
+// adapter is the engine for one PostgreSQL database.
+type adapter struct {
 	memory    *memory
 	functions functions
 	isolation atomic.Pointer[string] // of a session, if it is stricter than read committed
 
 	once     sync.Once
-	traits   groupcommit.Traits // of the first connection: all are of one connector
-	settings groupcommit.Settings
+	traits   engine.Traits // of the first connection: all are of one connector
+	settings engine.Settings
 }
 
-func (e *engine) Open(_ context.Context, conn driver.Conn, s groupcommit.Settings) (groupcommit.Session, error) {
-	std, ok := groupcommit.Unwrapped[*stdlib.Conn](conn)
+func (e *adapter) Open(_ context.Context, conn driver.Conn, s engine.Settings) (engine.Session, error) {
+	std, ok := engine.Unwrapped[*stdlib.Conn](conn)
 	if !ok {
 		return nil, fmt.Errorf("groupcommit/pgx: the connection is a %T; a *stdlib.Conn of pgx is needed", conn)
 	}
@@ -180,13 +182,13 @@ func (e *engine) Open(_ context.Context, conn driver.Conn, s groupcommit.Setting
 }
 
 // session returns the session of a connection. One that comes from a pool has been there before, perhaps.
-func (e *engine) session(conn driver.Conn, pg *pgx.Conn, s groupcommit.Settings) *session {
+func (e *adapter) session(conn driver.Conn, pg *pgx.Conn, s engine.Settings) *session {
 	if !e.traits.Pooled {
 		return newSession(conn, pg, s, e)
 	}
 	const key = "groupcommit"
 	data := pg.PgConn().CustomData()
-	if known, ok := data[key].(*session); ok && known.engine == e {
+	if known, ok := data[key].(*session); ok && known.adapter == e {
 		known.conn = conn
 		return known
 	}
@@ -197,15 +199,15 @@ func (e *engine) session(conn driver.Conn, pg *pgx.Conn, s groupcommit.Settings)
 
 // checkEncoding is the error of a session in which an id is another one as an argument of a statement, which the server
 // converts, than in its text.
-func checkEncoding(s groupcommit.Settings, of string) error {
+func checkEncoding(s engine.Settings, of string) error {
 	if of == "UTF8" || of == "" { // not told by some poolers
 		return nil
 	}
 	return fmt.Errorf("groupcommit/pgx: option %s: client_encoding %q is not allowed; UTF8 is, by client_encoding=UTF8 in the data source name, whatever the encoding of the database", s.Spelled("Promises"), of)
 }
 
-var traits = groupcommit.Traits{
-	Dialect:     groupcommit.PostgresSQL,
+var traits = engine.Traits{
+	Dialect:     engine.PostgresSQL,
 	Writers:     2,
 	Ledger:      true,
 	ByText:      true,

@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/engine"
 )
 
 // server is what a session must know of the server and of its own settings there.
@@ -60,7 +60,7 @@ func (s *session) learnServer(ctx context.Context) error {
 		return err
 	}
 	v.readCommitted = v.isolation == "read committed" || v.isolation == "read uncommitted"
-	if s.settings.Mode == groupcommit.Autocommit && v.version < 90600 {
+	if s.settings.Mode == engine.Autocommit && v.version < 90600 {
 		return fmt.Errorf("groupcommit/pgx: option %s: \"autocommit\" is not allowed on a server of version %d; PostgreSQL 9.6 or later is needed", s.settings.Spelled("Mode"), v.version)
 	}
 	xid := "''"
@@ -94,45 +94,45 @@ type token struct {
 // Within one life of one server the answer is the truth. After a crash a server may give an id again that it had not
 // written down, and a standby that took over one that it had not heard of: so "committed" may be said of another's
 // transaction. All else says that ours has left nothing, because whoever knows of its commit gives its id to nobody.
-func (s *session) Resolve(ctx context.Context, asked any) (groupcommit.Verdict, error) {
+func (s *session) Resolve(ctx context.Context, asked any) (engine.Verdict, error) {
 	t := asked.(token)
 	if s.server == nil {
 		if err := s.learnServer(ctx); err != nil {
-			return groupcommit.Unknown, err
+			return engine.Unknown, err
 		}
 	}
 	if s.server.status == "" || t.xid == "" {
-		return groupcommit.Unknown, nil
+		return engine.Unknown, nil
 	}
 	var standby, same bool
 	if err := s.pg.QueryRow(ctx, "SELECT pg_is_in_recovery()").Scan(&standby); err != nil {
-		return groupcommit.Unknown, err
+		return engine.Unknown, err
 	}
 	if standby {
-		return groupcommit.Unknown, errStandby
+		return engine.Unknown, errStandby
 	}
 	status, err := s.status(ctx, t.xid)
 	if err != nil {
-		return groupcommit.Unknown, err
+		return engine.Unknown, err
 	}
 	// After the status, so that it is of the same life: a pooler may have led the two to different connections.
 	if err := s.pg.QueryRow(ctx, "SELECT "+t.server.life.lasts()).Scan(&same); err != nil {
-		return groupcommit.Unknown, err
+		return engine.Unknown, err
 	}
 	switch {
 	case same && status == inProgress:
 		s.pg.Exec(ctx, endBackend, t.xid) // if it may; if not, it ends by itself
-		return groupcommit.Unknown, errStillRunning
+		return engine.Unknown, errStillRunning
 	case same && status == committed:
-		return groupcommit.Committed, nil
+		return engine.Committed, nil
 	case same && status == aborted:
-		return groupcommit.RolledBack, nil
+		return engine.RolledBack, nil
 	case same, t.server.cluster == "", t.server.cluster != s.server.cluster:
-		return groupcommit.Unknown, nil
+		return engine.Unknown, nil
 	case status == aborted, status == inProgress, status == unborn:
-		return groupcommit.RolledBack, nil
+		return engine.RolledBack, nil
 	}
-	return groupcommit.Unknown, nil
+	return engine.Unknown, nil
 }
 
 // What a server says of an id.

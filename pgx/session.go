@@ -7,7 +7,8 @@ import (
 	"slices"
 	"time"
 
-	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/engine"
+
 	"github.com/groupcommit/groupcommit/internal/lru"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -17,9 +18,9 @@ import (
 type session struct {
 	conn     driver.Conn // what the plain driver's calls go through
 	pg       *pgx.Conn   // the same or inside it
-	settings groupcommit.Settings
+	settings engine.Settings
 	memory   *memory
-	engine   *engine
+	adapter  *adapter
 	simple   bool // by the simple protocol: nothing can be pipelined
 
 	server *server // what is known of the server; nil before the first group
@@ -29,22 +30,22 @@ type session struct {
 	failed bool  // the last transaction failed and is still to be rolled back
 	ended  bool  // the connection is of no more use
 
-	stuck *groupcommit.Call // what the server was at when the group was lost
-	watch watch             // over the waiting for answers
+	stuck *engine.Call // what the server was at when the group was lost
+	watch watch        // over the waiting for answers
 
 	dropped []*pgconn.StatementDescription // no longer known; the server is still to forget them
 }
 
-func newSession(conn driver.Conn, pg *pgx.Conn, s groupcommit.Settings, e *engine) *session {
+func newSession(conn driver.Conn, pg *pgx.Conn, s engine.Settings, e *adapter) *session {
 	config := pg.Config()
-	ses := &session{conn: conn, pg: pg, settings: s, memory: e.memory, engine: e}
+	ses := &session{conn: conn, pg: pg, settings: s, memory: e.memory, adapter: e}
 	ses.simple = config.DefaultQueryExecMode == pgx.QueryExecModeSimpleProtocol
 	ses.known = lru.New(max(1, config.StatementCacheCapacity), ses.forget)
 	ses.watch.session, ses.watch.limit = ses, s.LockTimeout
 	return ses
 }
 
-func (s *session) Traits() groupcommit.Traits { return s.engine.traits }
+func (s *session) Traits() engine.Traits { return s.adapter.traits }
 
 func (s *session) Idle() bool {
 	return !s.pg.IsClosed() && s.pg.PgConn().TxStatus() == 'I'
@@ -55,16 +56,16 @@ func (s *session) IsValid() bool { return !s.pg.IsClosed() }
 
 func (s *session) Close() {} // the statements end with the connection
 
-func (s *session) Alone(c *groupcommit.Call) (driver.Result, error) {
+func (s *session) Alone(c *engine.Call) (driver.Result, error) {
 	if c.ID() != "" {
 		return s.once(c)
 	}
-	return groupcommit.ExecOn(c.Context(), s.conn, c)
+	return engine.ExecOn(c.Context(), s.conn, c)
 }
 
 // Group commits what it can in one transaction, what has a way of its own by that, and puts off what must not keep the
 // others waiting.
-func (s *session) Group(ctx context.Context, calls []*groupcommit.Call) groupcommit.Outcome {
+func (s *session) Group(ctx context.Context, calls []*engine.Call) engine.Outcome {
 	if s.server == nil {
 		if err := s.learnServer(ctx); err != nil {
 			return s.refused(ctx, err)
@@ -78,7 +79,7 @@ func (s *session) Group(ctx context.Context, calls []*groupcommit.Call) groupcom
 	together, single := s.sort(calls, apiece)
 	s.stuck = nil
 	out := s.share(ctx, together, &single)
-	if out.Verdict != groupcommit.Committed {
+	if out.Verdict != engine.Committed {
 		out.Culprit = slices.Index(calls, s.stuck)
 		putOff(single) // not begun
 		return out
@@ -87,7 +88,7 @@ func (s *session) Group(ctx context.Context, calls []*groupcommit.Call) groupcom
 		putOff(single)
 	} else {
 		if err := s.each(ctx, single); err != nil {
-			if !slices.ContainsFunc(calls, func(c *groupcommit.Call) bool { return c.Err() == nil }) {
+			if !slices.ContainsFunc(calls, func(c *engine.Call) bool { return c.Err() == nil }) {
 				return s.refused(ctx, err) // nothing of the group was executed
 			}
 			putOff(single)
@@ -100,7 +101,7 @@ func (s *session) Group(ctx context.Context, calls []*groupcommit.Call) groupcom
 
 // A request is a call in a pipeline.
 type request struct {
-	call   *groupcommit.Call
+	call   *engine.Call
 	query  string // the call's: the memory is told after it has been answered
 	sample bool   // its time is to be taken
 	rows   int64  // that it has affected
@@ -108,7 +109,7 @@ type request struct {
 }
 
 // sort says which way each call goes; apiece, that none may share a transaction.
-func (s *session) sort(calls []*groupcommit.Call, apiece bool) (together, single []request) {
+func (s *session) sort(calls []*engine.Call, apiece bool) (together, single []request) {
 	now := time.Now()
 	together = make([]request, 0, len(calls))
 	for _, c := range calls {
@@ -116,7 +117,7 @@ func (s *session) sort(calls []*groupcommit.Call, apiece bool) (together, single
 		r := request{call: c, query: c.Query, sample: sample}
 		switch {
 		case way == apart, c.ID() != "" && (way == own || apiece || s.simple):
-			c.Apart()
+			c.PutOff()
 		case way == own || apiece:
 			single = append(single, r)
 		default:
@@ -130,12 +131,12 @@ func (s *session) sort(calls []*groupcommit.Call, apiece bool) (together, single
 const mayFail = 1
 
 // share commits the requests in one transaction, without those that fail. What is too many is added to single.
-func (s *session) share(ctx context.Context, together []request, single *[]request) groupcommit.Outcome {
-	var out groupcommit.Outcome
+func (s *session) share(ctx context.Context, together []request, single *[]request) engine.Outcome {
+	var out engine.Outcome
 	for failed := 0; len(together) > 0; failed++ {
 		if failed > mayFail {
 			*single = append(withoutIDs(together), *single...)
-			return groupcommit.Outcome{}
+			return engine.Outcome{}
 		}
 		transaction := s.transaction
 		switch {
@@ -147,18 +148,18 @@ func (s *session) share(ctx context.Context, together []request, single *[]reque
 		var culprit int
 		out, together, culprit = transaction(ctx, together)
 		s.teach(together, culprit)
-		if out.Verdict != groupcommit.RolledBack || out.Broken {
+		if out.Verdict != engine.RolledBack || out.Broken {
 			return out
 		}
 		if culprit < 0 && s.hasID(together) { // perhaps a statement of the ledger's
-			together, out = withoutIDs(together), groupcommit.Outcome{}
+			together, out = withoutIDs(together), engine.Outcome{}
 			continue
 		}
 		if culprit < 0 { // COMMIT itself failed
 			*single = append(together, *single...)
-			return groupcommit.Outcome{}
+			return engine.Outcome{}
 		}
-		together[culprit].call.Apart()
+		together[culprit].call.PutOff()
 		together = append(together[:culprit:culprit], together[culprit+1:]...)
 	}
 	return out
@@ -182,11 +183,11 @@ func (s *session) teach(requests []request, culprit int) {
 }
 
 // refused is the outcome of a group of which nothing was committed, because of its connection.
-func (s *session) refused(ctx context.Context, err error) groupcommit.Outcome {
+func (s *session) refused(ctx context.Context, err error) engine.Outcome {
 	if pgconn.SafeToRetry(err) || s.pg.IsClosed() && ctx.Err() == nil {
 		err = driver.ErrBadConn // another connection may do
 	}
-	return groupcommit.Outcome{Verdict: groupcommit.Refused, Err: err, Broken: s.pg.IsClosed()}
+	return engine.Outcome{Verdict: engine.Refused, Err: err, Broken: s.pg.IsClosed()}
 }
 
 // asPg returns the server's own error in err.

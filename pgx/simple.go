@@ -6,11 +6,11 @@ import (
 	"slices"
 	"time"
 
-	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/engine"
 )
 
 // oneByOne is transaction where nothing can be pipelined. It is the same statements, each a round trip but for the head.
-func (s *session) oneByOne(ctx context.Context, requests []request) (out groupcommit.Outcome, sent []request, culprit int) {
+func (s *session) oneByOne(ctx context.Context, requests []request) (out engine.Outcome, sent []request, culprit int) {
 	if err := s.rollback(ctx); err != nil {
 		return s.refused(ctx, err), nil, -1
 	}
@@ -18,16 +18,16 @@ func (s *session) oneByOne(ctx context.Context, requests []request) (out groupco
 		if sendable(r) {
 			return false
 		}
-		r.call.Apart()
+		r.call.PutOff()
 		return true
 	})
 	if len(sent) == 0 {
-		return groupcommit.Outcome{}, nil, -1
+		return engine.Outcome{}, nil, -1
 	}
 	s.watch.begin("")
 	out, culprit = s.execute(ctx, sent)
 	hit := s.watch.end(ctx)
-	if out.Verdict == groupcommit.Committed {
+	if out.Verdict == engine.Committed {
 		return s.committed(ctx, out.Commit, hit), sent, -1
 	}
 	if s.ended && !out.Broken {
@@ -40,7 +40,7 @@ func (s *session) oneByOne(ctx context.Context, requests []request) (out groupco
 }
 
 // execute has the requests executed and commits them.
-func (s *session) execute(ctx context.Context, requests []request) (out groupcommit.Outcome, culprit int) {
+func (s *session) execute(ctx context.Context, requests []request) (out engine.Outcome, culprit int) {
 	conn := s.pg.PgConn()
 	begun, err := conn.Exec(ctx, "BEGIN; SET CONSTRAINTS ALL IMMEDIATE; "+s.server.head).ReadAll()
 	if err != nil {
@@ -50,7 +50,7 @@ func (s *session) execute(ctx context.Context, requests []request) (out groupcom
 	start := time.Now()
 	s.watch.aim(at(string(head[1]), string(head[2])), start)
 	for i, r := range requests {
-		returned := r.call.Try(func(c *groupcommit.Call) (driver.Result, error) { return groupcommit.ExecOn(ctx, s.conn, c) })
+		returned := r.call.Try(func(c *engine.Call) (driver.Result, error) { return engine.ExecOn(ctx, s.conn, c) })
 		now := time.Now()
 		s.watch.hear(now)
 		if r.sample {
@@ -61,7 +61,7 @@ func (s *session) execute(ctx context.Context, requests []request) (out groupcom
 		case returned && err == nil:
 		case conn.IsClosed(): // it took all the time, or ended the connection
 			s.stuck = r.call
-			return groupcommit.Outcome{Verdict: groupcommit.RolledBack, Broken: true}, -1
+			return engine.Outcome{Verdict: engine.RolledBack, Broken: true}, -1
 		default:
 			return s.undone(ctx, err), i
 		}
@@ -70,12 +70,12 @@ func (s *session) execute(ctx context.Context, requests []request) (out groupcom
 	ended, err := conn.Exec(ctx, "COMMIT").ReadAll()
 	switch {
 	case err == nil && ended[0].CommandTag.String() == "COMMIT":
-		return groupcommit.Outcome{Commit: time.Since(start)}, -1
+		return engine.Outcome{Commit: time.Since(start)}, -1
 	case err == nil, !endsConnection(err): // not by pgconn.SafeToRetry: ReadAll says so also of a COMMIT that was sent
 		return s.undone(ctx, err), -1
 	}
 	s.ended = true
-	out = groupcommit.Outcome{Verdict: groupcommit.Unknown, Err: err, Broken: true}
+	out = engine.Outcome{Verdict: engine.Unknown, Err: err, Broken: true}
 	if xid := string(head[0]); xid != "" {
 		out.Token = token{xid: xid, server: s.server}
 	}
@@ -83,10 +83,10 @@ func (s *session) execute(ctx context.Context, requests []request) (out groupcom
 }
 
 // undone is the outcome of a transaction whose COMMIT was not sent, or has failed.
-func (s *session) undone(ctx context.Context, err error) groupcommit.Outcome {
+func (s *session) undone(ctx context.Context, err error) engine.Outcome {
 	if s.pg.IsClosed() {
 		return s.refused(ctx, err)
 	}
 	s.failed = s.pg.PgConn().TxStatus() != 'I'
-	return groupcommit.Outcome{Verdict: groupcommit.RolledBack}
+	return engine.Outcome{Verdict: engine.RolledBack}
 }

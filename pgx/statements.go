@@ -7,7 +7,8 @@ import (
 	"encoding/hex"
 	"slices"
 
-	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/engine"
+
 	"github.com/groupcommit/groupcommit/internal/lru"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -112,7 +113,7 @@ func (s *session) prepare(ctx context.Context, requests []request) ([]request, e
 	kept := requests[:0]
 	for _, r := range requests {
 		if !sendable(r) {
-			r.call.Apart()
+			r.call.PutOff()
 			continue
 		}
 		if len(r.call.Args) > 0 {
@@ -123,7 +124,7 @@ func (s *session) prepare(ctx context.Context, requests []request) ([]request, e
 			case asPg(err) == nil || s.pg.IsClosed():
 				return nil, err
 			default:
-				r.call.Apart()
+				r.call.PutOff()
 				continue
 			}
 		}
@@ -168,10 +169,10 @@ func (s *session) send(p *pgconn.Pipeline, r request, first func()) error {
 // try sends a request. One that cannot be sent is put off: what is known of its text may be out of date, and the plain
 // driver has the right words. One whose argument panics is answered.
 func (s *session) try(p *pgconn.Pipeline, r request, first func()) (sent bool) {
-	returned := r.call.Try(func(*groupcommit.Call) (driver.Result, error) { return nil, s.send(p, r, first) })
+	returned := r.call.Try(func(*engine.Call) (driver.Result, error) { return nil, s.send(p, r, first) })
 	if returned && r.call.Err() != nil {
 		s.drop(r.query)
-		r.call.Apart()
+		r.call.PutOff()
 	}
 	return returned && r.call.Err() == nil
 }

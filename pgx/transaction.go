@@ -7,7 +7,8 @@ import (
 	"errors"
 	"time"
 
-	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/engine"
+
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
@@ -28,7 +29,7 @@ import (
 //
 // sent are the requests that it held: the others have been put off or answered, and must not come again. culprit is the
 // one of them whose error undid the transaction, or -1.
-func (s *session) transaction(ctx context.Context, requests []request) (out groupcommit.Outcome, sent []request, culprit int) {
+func (s *session) transaction(ctx context.Context, requests []request) (out engine.Outcome, sent []request, culprit int) {
 	ready, err := s.prepare(ctx, requests)
 	if err != nil {
 		return s.refused(ctx, err), nil, -1
@@ -68,7 +69,7 @@ func (s *session) transaction(ctx context.Context, requests []request) (out grou
 		return s.committed(ctx, a.commit, hit), sent, -1
 	case a.synced:
 		s.failed = s.pg.PgConn().TxStatus() != 'I'
-		out = groupcommit.Outcome{Verdict: groupcommit.RolledBack, Broken: s.ended}
+		out = engine.Outcome{Verdict: engine.RolledBack, Broken: s.ended}
 		if a.failed < 0 {
 			return out, sent, -1
 		}
@@ -79,18 +80,18 @@ func (s *session) transaction(ctx context.Context, requests []request) (out grou
 		return out, sent, a.failed
 	case s.direct() && ended(err) && a.answered < len(sent): // before the server came to COMMIT
 		s.ended, s.stuck = true, sent[a.answered].call
-		return groupcommit.Outcome{Verdict: groupcommit.RolledBack, Broken: true}, sent, -1
+		return engine.Outcome{Verdict: engine.RolledBack, Broken: true}, sent, -1
 	}
 	if a.failed >= 0 { // undone for certain, whatever came after; its error is nobody else's
 		s.ended = true
-		return groupcommit.Outcome{Verdict: groupcommit.Refused, Err: driver.ErrBadConn, Broken: true}, sent, -1
+		return engine.Outcome{Verdict: engine.Refused, Err: driver.ErrBadConn, Broken: true}, sent, -1
 	}
 	// The connection is gone, and COMMIT may have been received. What was committed has no result that did not arrive.
 	s.ended = true
 	for _, r := range a.sent[a.answered:] {
 		r.call.Answer(lostResult{}, nil)
 	}
-	out = groupcommit.Outcome{Verdict: groupcommit.Unknown, Err: cmp.Or(err, closeErr), Broken: true}
+	out = engine.Outcome{Verdict: engine.Unknown, Err: cmp.Or(err, closeErr), Broken: true}
 	if a.token.xid != "" {
 		out.Token = a.token
 	}
@@ -101,13 +102,13 @@ func (s *session) transaction(ctx context.Context, requests []request) (out grou
 }
 
 // committed is the outcome of a transaction that the server has committed, perhaps in spite of a cancel.
-func (s *session) committed(ctx context.Context, took time.Duration, hit bool) groupcommit.Outcome {
+func (s *session) committed(ctx context.Context, took time.Duration, hit bool) engine.Outcome {
 	if hit {
 		if err := s.confirm(ctx); err != nil {
-			return groupcommit.Outcome{Verdict: groupcommit.Unknown, Culprit: -1, Err: err, Broken: true}
+			return engine.Outcome{Verdict: engine.Unknown, Culprit: -1, Err: err, Broken: true}
 		}
 	}
-	return groupcommit.Outcome{Commit: took}
+	return engine.Outcome{Commit: took}
 }
 
 // begin sends what every transaction begins with, and returns how many statements that is.

@@ -3,7 +3,7 @@ package sqlite3
 import "github.com/groupcommit/groupcommit"
 
 // Engine is what the package registers.
-var Engine groupcommit.Engine = engine{}
+var Engine groupcommit.Engine = adapter{}
 
 // Environment is the trait.
 var Environment = environment

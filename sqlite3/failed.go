@@ -7,7 +7,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/engine"
+
 	"github.com/mattn/go-sqlite3"
 )
 
@@ -38,7 +39,7 @@ const (
 //     keeps what was before its plain SQLITE_CONSTRAINT.
 //   - A savepoint undoes everything, except in a virtual table whose module does not know of savepoints.
 //   - What is not the statement's own error (of a wrapper, of the disk, of another connection) says nothing.
-func (s *session) remains(c *groupcommit.Call, err error) remains {
+func (s *session) remains(c *engine.Call, err error) remains {
 	if s.untouched {
 		return same
 	}

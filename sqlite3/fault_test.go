@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/groupcommit/groupcommit/engine"
+
 	"github.com/groupcommit/groupcommit"
 	"github.com/groupcommit/groupcommit/sqlite3"
 	mattn "github.com/mattn/go-sqlite3"
@@ -22,16 +24,16 @@ type faulty struct {
 }
 
 type faultySession struct {
-	groupcommit.Session
+	engine.Session
 	faulty
 }
 
-func (e faulty) Open(ctx context.Context, conn driver.Conn, s groupcommit.Settings) (groupcommit.Session, error) {
+func (e faulty) Open(ctx context.Context, conn driver.Conn, s engine.Settings) (engine.Session, error) {
 	session, err := e.Engine.Open(ctx, conn, s)
 	return faultySession{session, e}, err
 }
 
-func (s faultySession) Group(ctx context.Context, calls []*groupcommit.Call) groupcommit.Outcome {
+func (s faultySession) Group(ctx context.Context, calls []*groupcommit.Call) engine.Outcome {
 	if !s.done.CompareAndSwap(false, true) {
 		return s.Session.Group(ctx, calls)
 	}

@@ -5,7 +5,7 @@ import (
 	"runtime"
 	"time"
 
-	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/engine"
 )
 
 // Group runs calls in one transaction.
@@ -17,10 +17,10 @@ import (
 //
 // Rejected: a savepoint around every call, which costs as much as a small INSERT. Rejected too: to leave it to the batcher,
 // which runs the culprit alone; with one failing call in 20, a thousand calls would end in a thousand transactions.
-func (s *session) Group(_ context.Context, calls []*groupcommit.Call) (out groupcommit.Outcome) {
+func (s *session) Group(_ context.Context, calls []*engine.Call) (out engine.Outcome) {
 	if s.unprotected() {
 		warnUnprotected(s.lite.GetFilename("main"))
-		return groupcommit.Outcome{Verdict: groupcommit.RolledBack, Culprit: -1}
+		return engine.Outcome{Verdict: engine.RolledBack, Culprit: -1}
 	}
 	g := group{session: s, calls: calls}
 	if !s.hasGuests() {
@@ -42,11 +42,11 @@ func (s *session) Group(_ context.Context, calls []*groupcommit.Call) (out group
 // group is one group on its way.
 type group struct {
 	*session
-	calls []*groupcommit.Call
+	calls []*engine.Call
 	at    int  // the call that is executed
 	guard int  // from this one on, each has a savepoint
 	again bool // it is to run once more
-	out   groupcommit.Outcome
+	out   engine.Outcome
 }
 
 // run runs the group until it is known what it came to. Nothing panics through it.
@@ -69,9 +69,9 @@ func (g *group) run() {
 func (g *group) once() {
 	g.at, g.words.locked = 0, false
 	if err := g.begin(); err != nil {
-		g.out = groupcommit.Outcome{Verdict: groupcommit.RolledBack, Culprit: -1}
+		g.out = engine.Outcome{Verdict: engine.RolledBack, Culprit: -1}
 		if isBusy(err) { // the others would only wait for as long
-			g.out = groupcommit.Outcome{Verdict: groupcommit.Refused, Err: err}
+			g.out = engine.Outcome{Verdict: engine.Refused, Err: err}
 		}
 		return
 	}
@@ -105,20 +105,20 @@ func (g *group) once() {
 }
 
 // execute executes the call that it is at, and reports whether the transaction can go on.
-func (g *group) execute(c *groupcommit.Call) (on bool) {
+func (g *group) execute(c *engine.Call) (on bool) {
 	guard := g.at >= g.guard || guarded.has(c.Query)
 	if guard && g.do(&g.own.savepoint, savepointText) != nil {
 		return g.undo(-1)
 	}
 	if !c.Try(g.inTurn) {
 		g.abandon()
-		g.out = groupcommit.Outcome{Verdict: groupcommit.RolledBack, Culprit: g.at, Broken: true}
+		g.out = engine.Outcome{Verdict: engine.RolledBack, Culprit: g.at, Broken: true}
 		return false
 	}
 	err := c.Err()
 	// Only the connection knows whether the error has ended the transaction. What came next would commit by itself.
 	if err != nil && g.lite.AutoCommit() {
-		g.out = groupcommit.Outcome{Verdict: groupcommit.RolledBack, Culprit: g.at}
+		g.out = engine.Outcome{Verdict: engine.RolledBack, Culprit: g.at}
 		return false
 	}
 	left := same
@@ -145,7 +145,7 @@ func (g *group) execute(c *groupcommit.Call) (on bool) {
 }
 
 // retry rolls back for a call that may have left rows, and has the group run again.
-func (g *group) retry(c *groupcommit.Call) (on bool) {
+func (g *group) retry(c *engine.Call) (on bool) {
 	guarded.failed(c.Query)
 	g.undo(g.at)
 	if g.out.Broken {
@@ -164,13 +164,13 @@ func (g *group) finish() {
 	err := g.commit()
 	switch {
 	case err == nil:
-		g.out = groupcommit.Outcome{Commit: time.Since(start)}
+		g.out = engine.Outcome{Commit: time.Since(start)}
 	case g.lite.AutoCommit() && !g.undone(err):
-		g.out = groupcommit.Outcome{Verdict: groupcommit.Unknown, Culprit: -1, Err: err}
+		g.out = engine.Outcome{Verdict: engine.Unknown, Culprit: -1, Err: err}
 	default:
 		g.undo(-1)
 		if isBusy(err) {
-			g.out.Verdict, g.out.Err = groupcommit.Refused, err
+			g.out.Verdict, g.out.Err = engine.Refused, err
 		}
 	}
 }
@@ -179,14 +179,14 @@ func (g *group) finish() {
 func (g *group) undo(culprit int) (on bool) {
 	// Closing the connection rolls back, too.
 	broken := !g.lite.AutoCommit() && g.rollback() != nil
-	g.out = groupcommit.Outcome{Verdict: groupcommit.RolledBack, Culprit: culprit, Broken: broken}
+	g.out = engine.Outcome{Verdict: engine.RolledBack, Culprit: culprit, Broken: broken}
 	return false
 }
 
 // left ends a group that something of the program's has left by a panic, in a hook, or by runtime.Goexit.
 func (g *group) left(exited bool) {
 	g.abandon()
-	g.out = groupcommit.Outcome{Verdict: groupcommit.RolledBack, Culprit: -1, Broken: true}
+	g.out = engine.Outcome{Verdict: engine.RolledBack, Culprit: -1, Broken: true}
 	if !exited {
 		return
 	}
@@ -194,6 +194,6 @@ func (g *group) left(exited bool) {
 		g.out.Culprit, g.out.Apart = g.at, true
 	}
 	for _, c := range g.calls { // where the goroutine is a caller's, nobody comes to read the outcome
-		c.Apart()
+		c.PutOff()
 	}
 }

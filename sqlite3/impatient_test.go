@@ -5,6 +5,8 @@ import (
 	"database/sql/driver"
 	"strings"
 
+	"github.com/groupcommit/groupcommit/engine"
+
 	"github.com/groupcommit/groupcommit"
 	"github.com/groupcommit/groupcommit/sqlite3"
 	mattn "github.com/mattn/go-sqlite3"
@@ -25,8 +27,8 @@ func init() {
 // impatientEngine is the package's, but for data source names with impatient.
 type impatientEngine struct{}
 
-func (impatientEngine) Open(ctx context.Context, conn driver.Conn, s groupcommit.Settings) (groupcommit.Session, error) {
-	lite, ok := groupcommit.Unwrapped[*mattn.SQLiteConn](conn)
+func (impatientEngine) Open(ctx context.Context, conn driver.Conn, s engine.Settings) (engine.Session, error) {
+	lite, ok := engine.Unwrapped[*mattn.SQLiteConn](conn)
 	if !ok || !strings.Contains(s.DSN, impatient) {
 		return sqlite3.Engine.Open(ctx, conn, s)
 	}

@@ -9,7 +9,8 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/engine"
+
 	"github.com/groupcommit/groupcommit/durable"
 	"github.com/mattn/go-sqlite3"
 )
@@ -50,7 +51,7 @@ func (l *ledger) close() {
 
 // claim returns the promises of those calls that have an id which is in the ledger. The others' ids are the calls' own until
 // the transaction ends, in whatever order: nobody else claims meanwhile.
-func (s *session) claim(calls []*groupcommit.Call) (map[string]durable.Promise, error) {
+func (s *session) claim(calls []*engine.Call) (map[string]durable.Promise, error) {
 	ids := s.ledger.ids[:0]
 	for _, c := range calls {
 		if c.ID() != "" {
@@ -94,7 +95,7 @@ func (s *session) claim(calls []*groupcommit.Call) (map[string]durable.Promise, 
 
 // record writes down what the calls with an id have come to, but for those that were found in the ledger. An error that may go
 // away is not recorded.
-func (s *session) record(calls []*groupcommit.Call, found map[string]durable.Promise) error {
+func (s *session) record(calls []*engine.Call, found map[string]durable.Promise) error {
 	l := &s.ledger
 	l.notes = l.notes[:0]
 	for _, c := range calls {
@@ -108,7 +109,7 @@ func (s *session) record(calls []*groupcommit.Call, found map[string]durable.Pro
 			l.value = c.AppendResolved(l.value[:0])
 			l.add(c, durable.Resolved, l.value)
 		} else if code, ok := rejection(err); ok {
-			l.add(c, durable.Rejected, groupcommit.RejectedValue(code, err.Error()))
+			l.add(c, durable.Rejected, engine.RejectedValue(code, err.Error()))
 		}
 	}
 	for i := range l.notes {
@@ -161,7 +162,7 @@ func (n *notes) all(res driver.Result) error {
 	return nil
 }
 
-func (l *ledger) add(c *groupcommit.Call, state durable.State, value []byte) {
+func (l *ledger) add(c *engine.Call, state durable.State, value []byte) {
 	n := l.notesOf(state, len(value))
 	n.count++
 	n.ids = appendID(n.ids, c.ID())
@@ -236,7 +237,7 @@ func environment(err error) bool {
 }
 
 // promised runs one call with an id in a transaction of its own.
-func (s *session) promised(c *groupcommit.Call) (driver.Result, error) {
+func (s *session) promised(c *engine.Call) (driver.Result, error) {
 	if s.unprotected() {
 		return nil, errUnprotected(fmt.Sprintf("id %q", c.ID()))
 	}
@@ -256,7 +257,7 @@ func (s *session) promised(c *groupcommit.Call) (driver.Result, error) {
 
 // attempt claims the call's id, runs it and records what it came to. It is not done if the outcome is an error that is still to be
 // recorded.
-func (s *session) attempt(c *groupcommit.Call, run func() (driver.Result, error)) (res driver.Result, err error, done bool) {
+func (s *session) attempt(c *engine.Call, run func() (driver.Result, error)) (res driver.Result, err error, done bool) {
 	s.words.locked = false
 	if err := s.begin(); err != nil {
 		return nil, err, true
@@ -266,7 +267,7 @@ func (s *session) attempt(c *groupcommit.Call, run func() (driver.Result, error)
 			res, err, done = nil, driver.ErrBadConn, true // closing the connection rolls back, too
 		}
 	}()
-	one := []*groupcommit.Call{c}
+	one := []*engine.Call{c}
 	found, err := s.claim(one)
 	if err != nil {
 		return nil, err, true
@@ -293,7 +294,7 @@ func (s *session) attempt(c *groupcommit.Call, run func() (driver.Result, error)
 	}
 	if failed := s.commit(); failed != nil {
 		if s.lite.AutoCommit() && !s.undone(failed) {
-			return nil, &groupcommit.OutcomeUnknownError{ID: c.ID(), Cause: failed}, true
+			return nil, &engine.OutcomeUnknownError{ID: c.ID(), Cause: failed}, true
 		}
 		_, final := rejection(failed)
 		return nil, failed, !final

@@ -7,7 +7,8 @@ import (
 	"runtime"
 	"strings"
 
-	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/engine"
+
 	"github.com/groupcommit/groupcommit/internal/lru"
 	"github.com/groupcommit/groupcommit/internal/sqltext"
 	"github.com/mattn/go-sqlite3"
@@ -25,11 +26,11 @@ import (
 type session struct {
 	conn   driver.Conn         // what statements go through
 	lite   *sqlite3.SQLiteConn // the same or inside it, for its state
-	traits groupcommit.Traits
+	traits engine.Traits
 	rows   bool                  // every statement may have rows
 	counts bool                  // every statement that writes has one
 	kept   *lru.Cache[statement] // nil for a text that the driver's Exec must run
-	inTurn func(*groupcommit.Call) (driver.Result, error)
+	inTurn func(*engine.Call) (driver.Result, error)
 	own    ownStatements
 	ledger ledger
 
@@ -54,7 +55,7 @@ const (
 
 var background = context.Background()
 
-func newSession(conn driver.Conn, lite *sqlite3.SQLiteConn, t groupcommit.Traits, counts bool, files []string) *session {
+func newSession(conn driver.Conn, lite *sqlite3.SQLiteConn, t engine.Traits, counts bool, files []string) *session {
 	// On the only connection of a database the program may set the PRAGMA at any time.
 	s := &session{conn: conn, lite: lite, traits: t, rows: counts || t.OneConn, counts: counts, files: files}
 	s.kept = lru.New(keptStatements, func(st statement) {
@@ -64,12 +65,12 @@ func newSession(conn driver.Conn, lite *sqlite3.SQLiteConn, t groupcommit.Traits
 	})
 	// Without a context that can end: the driver would start a goroutine for each statement, and interrupt the
 	// transaction of all for the sake of one.
-	s.inTurn = func(c *groupcommit.Call) (driver.Result, error) { return s.exec(background, c) }
+	s.inTurn = func(c *engine.Call) (driver.Result, error) { return s.exec(background, c) }
 	return s
 }
 
-func (s *session) Traits() groupcommit.Traits { return s.traits }
-func (s *session) Idle() bool                 { return s.lite.AutoCommit() }
+func (s *session) Traits() engine.Traits { return s.traits }
+func (s *session) Idle() bool            { return s.lite.AutoCommit() }
 
 func (s *session) Close() {
 	if s.current != nil {
@@ -80,7 +81,7 @@ func (s *session) Close() {
 	s.own.close()
 }
 
-func (s *session) Alone(c *groupcommit.Call) (driver.Result, error) {
+func (s *session) Alone(c *engine.Call) (driver.Result, error) {
 	if s.hasGuests() && c.Context().Done() == nil { // or else the driver takes another goroutine, whose panic ends the program
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
@@ -103,7 +104,7 @@ func (s *session) Alone(c *groupcommit.Call) (driver.Result, error) {
 }
 
 // exec runs one call as the driver's own Exec would.
-func (s *session) exec(ctx context.Context, c *groupcommit.Call) (driver.Result, error) {
+func (s *session) exec(ctx context.Context, c *engine.Call) (driver.Result, error) {
 	s.untouched = false
 	if len(c.Args) > 0 && !s.rows && c.Bytes() <= keptBytes {
 		st, known := s.kept.Get(c.Query)
@@ -129,7 +130,7 @@ func (s *session) exec(ctx context.Context, c *groupcommit.Call) (driver.Result,
 
 // once runs a call by a statement of its own. counts makes the result, for a statement that is at its end only when it has
 // been closed.
-func (s *session) once(ctx context.Context, c *groupcommit.Call, counts func(driver.Result) (driver.Result, error)) (driver.Result, error) {
+func (s *session) once(ctx context.Context, c *engine.Call, counts func(driver.Result) (driver.Result, error)) (driver.Result, error) {
 	st, err := s.prepare(ctx, c.Query)
 	if err != nil {
 		return nil, err
@@ -178,15 +179,15 @@ func returns(query string) bool {
 }
 
 // direct runs a call by the driver's own Exec.
-func (s *session) direct(ctx context.Context, c *groupcommit.Call) (driver.Result, error) {
-	res, err := groupcommit.ExecOn(ctx, s.conn, c)
+func (s *session) direct(ctx context.Context, c *engine.Call) (driver.Result, error) {
+	res, err := engine.ExecOn(ctx, s.conn, c)
 	if err == nil {
 		return res, nil
 	}
 	prepared, inputs := s.prepares(c.Query)
 	if !prepared && s.mayBeOutdated(err) && s.refresh() {
 		if prepared, inputs = s.prepares(c.Query); prepared {
-			if res, err = groupcommit.ExecOn(ctx, s.conn, c); err == nil {
+			if res, err = engine.ExecOn(ctx, s.conn, c); err == nil {
 				return res, nil
 			}
 		}

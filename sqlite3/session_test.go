@@ -7,7 +7,8 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/engine"
+
 	"github.com/mattn/go-sqlite3"
 	"github.com/stretchr/testify/require"
 )
@@ -18,7 +19,7 @@ func sessionOf(t testing.TB, file string) *session {
 	conn, err := (&sqlite3.SQLiteDriver{}).Open("file:" + file)
 	require.NoError(t, err)
 	t.Cleanup(func() { conn.Close() })
-	s, err := engine{}.Open(context.Background(), conn, groupcommit.Settings{})
+	s, err := adapter{}.Open(context.Background(), conn, engine.Settings{})
 	require.NoError(t, err)
 	t.Cleanup(s.Close)
 	return s.(*session)

@@ -17,7 +17,7 @@
 //
 // An I/O error of COMMIT may come when the transaction is committed already: with the journal modes TRUNCATE, PERSIST
 // and MEMORY, with DELETE and synchronous=EXTRA, and where files are attached. The callers then get a
-// [groupcommit.OutcomeUnknownError]; calls with ids find out for themselves. With WAL, and with DELETE below EXTRA, such
+// [engine.OutcomeUnknownError]; calls with ids find out for themselves. With WAL, and with DELETE below EXTRA, such
 // an error says that nothing was committed.
 //
 // With journal_mode=OFF nothing can be rolled back. There is no group then, which is logged once, and no call can have an id.
@@ -69,6 +69,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/groupcommit/groupcommit/engine"
+
 	"github.com/groupcommit/groupcommit"
 	"github.com/jmoiron/sqlx"
 	"github.com/mattn/go-sqlite3"
@@ -78,9 +80,9 @@ import (
 const DriverName = "sqlite3-groupcommit"
 
 func init() {
-	groupcommit.RegisterEngine(func(c driver.Conn) groupcommit.Engine {
+	engine.Register(func(c driver.Conn) engine.Engine {
 		if _, ok := c.(*sqlite3.SQLiteConn); ok {
-			return engine{}
+			return adapter{}
 		}
 		return nil
 	})
@@ -90,8 +92,8 @@ func init() {
 	}
 }
 
-// engine is groupcommit.Engine for SQLite.
-type engine struct{}
+// adapter is the engine for SQLite.
+type adapter struct{}
 
 // A caller who waits for the writer waits for goroutines of this program, which will be done. So without a busy timeout of
 // the program's own it waits for longer than the driver's default, which is made for other processes.
@@ -100,11 +102,11 @@ const (
 	defaultByName = 5 * time.Second // what the driver sets where the data source name says nothing
 )
 
-func (engine) Open(ctx context.Context, conn driver.Conn, s groupcommit.Settings) (groupcommit.Session, error) {
-	if s.Mode == groupcommit.Autocommit {
+func (adapter) Open(ctx context.Context, conn driver.Conn, s engine.Settings) (engine.Session, error) {
+	if s.Mode == engine.Autocommit {
 		return nil, fmt.Errorf("groupcommit/sqlite3: option %s: %q is not allowed; on SQLite only transaction is", s.Spelled("Mode"), s.Mode)
 	}
-	lite, ok := groupcommit.Unwrapped[*sqlite3.SQLiteConn](conn)
+	lite, ok := engine.Unwrapped[*sqlite3.SQLiteConn](conn)
 	if !ok {
 		return nil, fmt.Errorf("groupcommit/sqlite3: the connection is a %T; a *sqlite3.SQLiteConn is needed", conn)
 	}
@@ -130,7 +132,7 @@ func (engine) Open(ctx context.Context, conn driver.Conn, s groupcommit.Settings
 }
 
 // traits says what the database is like. file is what SQLite calls it, "" if it lives in memory or is temporary.
-func traits(file, dsn string, busy time.Duration) groupcommit.Traits {
+func traits(file, dsn string, busy time.Duration) engine.Traits {
 	_, query, _ := strings.Cut(dsn, "?")
 	params, _ := url.ParseQuery(query) // the driver has refused what cannot be parsed
 	shared := params.Get("cache") == "shared"
@@ -138,8 +140,8 @@ func traits(file, dsn string, busy time.Duration) groupcommit.Traits {
 	if file == "" && shared {
 		key = dsn // the name of a database in memory that several connections may share
 	}
-	return groupcommit.Traits{
-		Dialect:     groupcommit.SQLiteSQL,
+	return engine.Traits{
+		Dialect:     engine.SQLiteSQL,
 		OneWriter:   true,
 		Ledger:      true,
 		WriterKey:   key,
@@ -147,7 +149,7 @@ func traits(file, dsn string, busy time.Duration) groupcommit.Traits {
 		BeginWrites: slices.Contains([]string{"immediate", "exclusive"}, strings.ToLower(params.Get("_txlock"))),
 		Busy:        sqlite3.Error{Code: sqlite3.ErrBusy, ExtendedCode: sqlite3.ErrNoExtended(sqlite3.ErrBusy)},
 		BusyWait:    busyWait(busy, params.Has("_busy_timeout") || params.Has("_timeout")),
-		Check:       groupcommit.DefaultCheck, // the driver has no check of its own
+		Check:       engine.DefaultCheck, // the driver has no check of its own
 		OpenWrites:  params.Has("_auto_vacuum") || params.Has("_vacuum"),
 		Begin:       "BEGIN IMMEDIATE", // a snapshot that another process has overtaken cannot be written to
 		Savepoints:  true,
@@ -164,8 +166,8 @@ func busyWait(busy time.Duration, chosen bool) time.Duration {
 	return patience
 }
 
-// Refresh makes a session a groupcommit.Refresher: PRAGMA busy_timeout.
-func (s *session) Refresh(t groupcommit.Traits, setting string) groupcommit.Traits {
+// Refresh makes a session a engine.Refresher: PRAGMA busy_timeout.
+func (s *session) Refresh(t engine.Traits, setting string) engine.Traits {
 	if strings.TrimPrefix(setting, "main.") == "busy_timeout" {
 		if ms, err := number(s.lite, "PRAGMA busy_timeout"); err == nil {
 			t.BusyWait = time.Duration(ms) * time.Millisecond

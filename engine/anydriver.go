@@ -1,4 +1,4 @@
-package groupcommit
+package engine
 
 import (
 	"context"
@@ -14,7 +14,7 @@ type anyDriver struct{}
 
 func (anyDriver) Open(_ context.Context, conn driver.Conn, s Settings) (Session, error) {
 	if s.Mode == Autocommit {
-		return nil, badOption(s.Spelled("Mode"), s.Mode.String(), "on this database only transaction")
+		return nil, &OptionError{s.Spelled("Mode"), s.Mode.String(), "on this database only transaction"}
 	}
 	return anySession{conn}, nil
 }

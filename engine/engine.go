@@ -1,4 +1,6 @@
-package groupcommit
+// Package engine is for authors of adapters: what a database must tell groupcommit, and how groups become one commit on it.
+// A program needs none of it.
+package engine
 
 import (
 	"context"
@@ -13,8 +15,6 @@ import (
 
 // An Engine is what a database must tell us: how a group becomes one commit on it, and how it differs from the
 // database next door. Packages sqlite3 and pgx bring one each; without one, the engine for any driver serves.
-//
-// Engines are for authors of adapters. A program needs none of this file.
 type Engine interface {
 	// Open is called once for every new physical connection, before anything runs on it, possibly by several
 	// goroutines at once.
@@ -33,25 +33,25 @@ type Settings struct {
 	MaxTime     time.Duration    // how long a group may take
 	Promises    bool             // calls may have ids; the ledger's table is there before the first of them
 
-	spelled func(option string) string
-	schema  func() int64
+	Spelling func(option string) string // how the program has written an option; nil: as it is called in code
+	Schema   func() int64               // counts the changes of the schema; nil: there are none
 }
 
 // SchemaChanges counts the changes of the schema that have gone through this database.
 func (s Settings) SchemaChanges() int64 {
-	if s.schema == nil {
+	if s.Schema == nil {
 		return 0
 	}
-	return s.schema()
+	return s.Schema()
 }
 
 // Spelled returns an option's name as the program has written it, for an error about it: of "Mode", groupcommit_mode where it
 // stood in the data source name.
 func (s Settings) Spelled(option string) string {
-	if s.spelled == nil {
+	if s.Spelling == nil {
 		return option
 	}
-	return s.spelled(option)
+	return s.Spelling(option)
 }
 
 // A Session is an [Engine] on one physical connection. It is never used by two goroutines at once.
@@ -65,7 +65,7 @@ type Session interface {
 	Alone(c *Call) (driver.Result, error)
 
 	// Group runs at least two calls in one transaction and commits it, answering each with [Call.Answer] or
-	// [Call.Try], or putting it off with [Call.Apart]. The answers count only if the outcome is Committed. ctx is
+	// [Call.Try], or putting it off with [Call.PutOff]. The answers count only if the outcome is Committed. ctx is
 	// nobody's but the group's.
 	Group(ctx context.Context, calls []*Call) Outcome
 
@@ -179,7 +179,7 @@ type Traits struct {
 	// that the program has closed must be closed.
 	ByText bool
 	// Hook names what prepares a connection before each use from the context of whoever uses it, a pool's hook say; "" if
-	// nothing does that is known. There are then no groups without [Partition].
+	// nothing does that is known. There are then no groups without groupcommit.Partition.
 	Hook string
 	// Pooled says that the physical connections come from another pool, whose users want them: none is kept when it is not
 	// used, and what the pool does before each use is done.
@@ -192,15 +192,15 @@ type Traits struct {
 	// fit), and the database's code for it. nil: none would.
 	Final func(error) (code string, final bool)
 	// Transient reports that an error is certain to have left nothing behind and may not come again: the call is
-	// tried again by the policy of [Retry]. nil: none is.
+	// tried again by the policy of groupcommit.Retry. nil: none is.
 	Transient func(error) bool
 	// Environment reports that an error is none of the statement's: a server or a disk that does not serve, a lock that
 	// somebody else has. At another time the same statement may do. nil: none is.
 	Environment func(error) bool
 }
 
-// needsConn reports that the arguments must be seen by the connection that the call runs on, and by no other.
-func (t *Traits) needsConn(args []driver.NamedValue) bool {
+// NeedsConn reports that the arguments must be seen by the connection that the call runs on, and by no other.
+func (t *Traits) NeedsConn(args []driver.NamedValue) bool {
 	if t.Alone != nil {
 		return t.Alone(args)
 	}
@@ -218,13 +218,13 @@ var engines struct {
 	match []func(driver.Conn) Engine
 }
 
-// RegisterEngine makes an engine known to [Register] and [NewConnector], which choose by the physical connection:
+// Register makes an engine known to groupcommit.Register and groupcommit.NewConnector, which choose by the physical connection:
 // match returns an engine for one database, or nil for a connection that is not its own. It is called in an init
 // function of the engine's package.
 //
 // match sees the connection that the wrapped driver returned and, if that is nobody's, what is inside it, as far
 // as Raw, Unwrap or WrappedConn methods show it.
-func RegisterEngine(match func(driver.Conn) Engine) {
+func Register(match func(driver.Conn) Engine) {
 	if match == nil {
 		panic("groupcommit: RegisterEngine: match is nil; a function is needed")
 	}
@@ -233,10 +233,11 @@ func RegisterEngine(match func(driver.Conn) Engine) {
 	engines.match = append(engines.match, match)
 }
 
-func findEngine(conn driver.Conn) Engine {
+// Find returns the engine for a connection: a registered one, or the one for any driver.
+func Find(conn driver.Conn) Engine {
 	engines.mu.RLock()
 	defer engines.mu.RUnlock()
-	for ; conn != nil; conn = unwrap(conn) {
+	for ; conn != nil; conn = Unwrap(conn) {
 		for _, match := range engines.match {
 			if e := match(conn); e != nil {
 				return e
@@ -248,7 +249,7 @@ func findEngine(conn driver.Conn) Engine {
 
 // Unwrapped returns the first connection of type C in conn or inside its wrappers.
 func Unwrapped[C driver.Conn](conn driver.Conn) (C, bool) {
-	for ; conn != nil; conn = unwrap(conn) {
+	for ; conn != nil; conn = Unwrap(conn) {
 		if c, ok := conn.(C); ok {
 			return c, true
 		}
@@ -257,8 +258,8 @@ func Unwrapped[C driver.Conn](conn driver.Conn) (C, bool) {
 	return none, false
 }
 
-// unwrap takes one wrapper off, by the names that the known wrappers use; nil when there is none.
-func unwrap(conn driver.Conn) driver.Conn {
+// Unwrap takes one wrapper off, by the names that the known wrappers use; nil when there is none.
+func Unwrap(conn driver.Conn) driver.Conn {
 	switch w := conn.(type) {
 	case interface{ Raw() driver.Conn }:
 		return w.Raw()

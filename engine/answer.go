@@ -1,0 +1,34 @@
+package engine
+
+import "database/sql/driver"
+
+// An Answer is what a caller gets: a result or an error.
+type Answer struct {
+	Result   Result
+	Value    any // of a command; no Exec has one
+	Err      error
+	Panicked bool // Err is a *PanicError, of the caller's own panic
+}
+
+// Get is what Exec returns. It panics where the plain driver would have.
+func (a *Answer) Get() (driver.Result, error) {
+	switch {
+	case a.Panicked:
+		panic(a.Err.(*PanicError).Value)
+	case a.Err != nil:
+		return nil, a.Err
+	}
+	res := a.Result
+	return &res, nil
+}
+
+// Result is a [driver.Result] that was read right after its statement.
+type Result struct {
+	id, rows       int64
+	idErr, rowsErr error
+	// Replayed says that it comes from the ledger, or from another call.
+	Replayed bool
+}
+
+func (r *Result) LastInsertId() (int64, error) { return r.id, r.idErr }
+func (r *Result) RowsAffected() (int64, error) { return r.rows, r.rowsErr }

@@ -1,0 +1,117 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+
+	"github.com/groupcommit/groupcommit/durable"
+)
+
+// ErrUnanswered is the outcome of a call whose leader's goroutine ended in the middle of the group. No caller should
+// ever see it.
+var ErrUnanswered = errors.New("groupcommit: the call's group ended before the call had an outcome")
+
+// ErrMismatch is the error of a call whose id belongs to another statement, or to the same one with other arguments. The
+// call was not executed.
+var ErrMismatch = errors.New("the id belongs to another statement or command, or to other arguments")
+
+// RejectedError is a recorded error, for a call that comes again after the first one had been answered with the driver's
+// own. Of that there is left what the database said.
+type RejectedError struct {
+	ID      string        // the promise's
+	State   durable.State // REJECTED; of a command also REJECTED_CANCELED or REJECTED_TIMEDOUT
+	Code    string        // the database's own: a SQLSTATE, SQLite's extended code as a number; "" if there was none
+	Message string        // at most 1 KiB
+}
+
+func (e *RejectedError) Error() string {
+	if e.State != durable.Rejected {
+		return fmt.Sprintf("groupcommit: promise %q is %v", e.ID, e.State)
+	}
+	return fmt.Sprintf("groupcommit: promise %q was rejected: %s", e.ID, e.Message)
+}
+
+// Is makes a promise that was taken back match context.Canceled, and one whose time was over context.DeadlineExceeded.
+func (e *RejectedError) Is(target error) bool {
+	return e.State == durable.RejectedCanceled && target == context.Canceled ||
+		e.State == durable.RejectedTimedout && target == context.DeadlineExceeded
+}
+
+// OutcomeUnknownError says that the call may have been executed or not, or may still be. A COMMIT was sent and its answer
+// never came; or the caller's context ended while another call with the same id was under way, which goes on. For a call
+// without an id nobody can be asked; one with an id finds out when it is made again.
+//
+// It matches the error of the caller's context if that is what has ended and the call has an id. It never matches
+// driver.ErrBadConn, which would make database/sql execute the call again.
+type OutcomeUnknownError struct {
+	ID    string // the call's; "" if it has none
+	Cause error  // what happened to the connection, or the error of the caller's context
+
+	ended    error // the error of the caller's context; nil if that has not ended
+	attached bool  // to another call, which is under way
+}
+
+// Left is the error of a caller whose context ended while another call with the same id was under way.
+func Left(id string, ended error) *OutcomeUnknownError {
+	return &OutcomeUnknownError{ID: id, Cause: ended, ended: ended, attached: true}
+}
+
+func (e *OutcomeUnknownError) Error() string {
+	id := ""
+	if e.ID != "" {
+		id = fmt.Sprintf("id %q: ", e.ID)
+	}
+	why := "the answer to COMMIT was lost"
+	if e.attached {
+		why = "another call with the id is still under way and may take effect"
+	}
+	return fmt.Sprintf("groupcommit: %sthe outcome of the call is unknown: %s: %v", id, why, e.Cause)
+}
+
+// Unwrap returns the error of the caller's context, and nothing else: Cause may be driver.ErrBadConn, or the end of a
+// time that is not the caller's.
+func (e *OutcomeUnknownError) Unwrap() error { return e.ended }
+
+// PanicError is the outcome of a call during which something of the caller's own panicked: a [driver.Valuer], a
+// type's conversion, a function that SQL calls, a command's handler. A blocking Exec panics with Value, as it does on the
+// plain driver; a [Promise] is rejected with the PanicError.
+type PanicError struct {
+	Value any
+	Stack []byte // of the goroutine that panicked
+}
+
+func (e *PanicError) Error() string {
+	return fmt.Sprintf("groupcommit: panic during a call: %v", e.Value)
+}
+
+// Unwrap returns Value if it is an error.
+func (e *PanicError) Unwrap() error {
+	err, _ := e.Value.(error)
+	return err
+}
+
+// Guard calls f, which belongs to a program, and returns its error, or a *[PanicError] if it panics.
+func Guard(f func() error) (err error) {
+	returned := false
+	defer func() {
+		if !returned {
+			err = &PanicError{Value: recover(), Stack: debug.Stack()}
+		}
+	}()
+	err = f()
+	returned = true
+	return err
+}
+
+// An OptionError is the error of an option whose value is not allowed.
+type OptionError struct {
+	Name    string // as the program has written it: see [Settings.Spelled]
+	Value   string
+	Allowed string
+}
+
+func (e *OptionError) Error() string {
+	return fmt.Sprintf("groupcommit: option %s: %q is not allowed; %s is", e.Name, e.Value, e.Allowed)
+}
