@@ -224,7 +224,7 @@ func (a *attempt) guarded() error {
 // state says whether database/sql has ended the transaction, and whether the database knows of none.
 func (a *attempt) state() (inTx, idle bool, err error) {
 	err = a.own(func(c *conn) error {
-		inTx, idle = c.inTx, c.physical == nil || c.session.Idle()
+		inTx, idle = c.inTx, c.lease.Conn == nil || c.lease.Conn.Session.Idle()
 		return nil
 	})
 	return inTx, idle, err
@@ -233,8 +233,8 @@ func (a *attempt) state() (inTx, idle bool, err error) {
 // gone reports that the connection is there no longer.
 func (a *attempt) gone() (gone bool) {
 	err := a.own(func(c *conn) error {
-		if c.physical != nil {
-			v, ok := c.session.(driver.Validator)
+		if c.lease.Conn != nil {
+			v, ok := c.lease.Conn.Session.(driver.Validator)
 			gone = ok && !v.IsValid()
 		}
 		return nil
@@ -375,10 +375,10 @@ func (a *attempt) tryOnce(c *call, all bool, f func() error) error {
 // raw runs a statement that is ours beside the handler's.
 func (a *attempt) raw(text string) error {
 	return a.own(func(c *conn) error {
-		if c.failed && c.session.Idle() {
+		if c.failed && c.lease.Conn.Session.Idle() {
 			return errUndone // a savepoint would begin another transaction
 		}
-		_, err := fallback.Exec(context.Background(), c.raw, text, nil)
+		_, err := fallback.Exec(context.Background(), c.lease.Conn.Raw, text, nil)
 		return err
 	})
 }

@@ -49,7 +49,7 @@ func newCommander(d *database, typ reflect.Type, opts []Option) (*commander, err
 	if err != nil {
 		return nil, err
 	}
-	d.pool.mayKeep() // its connections are not the program's
+	d.pool.MayKeep() // its connections are not the program's
 	if traits.Hook != "" {
 		return nil, fmt.Errorf("groupcommit: Handle of %v: %s reads the context of whoever uses a connection, and a batch is of many callers; open another database for the handler, without the hook", typ, traits.Hook)
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/groupcommit/groupcommit/engine"
 
 	"github.com/groupcommit/groupcommit/internal/fallback"
+	"github.com/groupcommit/groupcommit/internal/physical"
 	"github.com/groupcommit/groupcommit/internal/sqltext"
 	"github.com/groupcommit/groupcommit/internal/turn"
 )
@@ -25,8 +26,8 @@ import (
 //
 // database/sql calls a conn, its statements and its transaction under one lock; nothing here has another.
 type conn struct {
-	db *database
-	lease
+	db       *database
+	lease    physical.Lease
 	programs bool // the program's own pool has it
 
 	bound   bool // for life
@@ -96,7 +97,7 @@ func (c *conn) ExecContext(ctx context.Context, query string, args []driver.Name
 	if err := c.use(ctx, traits, t); err != nil {
 		return nil, err
 	}
-	res, err := fallback.Exec(ctx, c.raw, query, args)
+	res, err := fallback.Exec(ctx, c.lease.Conn.Raw, query, args)
 	c.after(t)
 	return res, c.met(err)
 }
@@ -116,7 +117,7 @@ func (c *conn) QueryContext(ctx context.Context, query string, args []driver.Nam
 	if err := c.use(ctx, traits, t); err != nil {
 		return nil, err
 	}
-	rows, err := fallback.Query(ctx, c.raw, query, args)
+	rows, err := fallback.Query(ctx, c.lease.Conn.Raw, query, args)
 	return c.queried(t, rows, err)
 }
 
@@ -144,7 +145,7 @@ func (c *conn) groupable(ctx context.Context, t *sqltext.Text, traits *engine.Tr
 }
 
 // holds reports that the conn's next statement must go to the physical connection that it has.
-func (c *conn) holds() bool { return c.physical != nil }
+func (c *conn) holds() bool { return c.lease.Conn != nil }
 
 // use makes the physical connection ready for a statement: borrowed, bound if the statement changes the session, with
 // the writer's turn if it may write.
@@ -153,7 +154,7 @@ func (c *conn) use(ctx context.Context, traits *engine.Traits, t *sqltext.Text) 
 		if t.Class == sqltext.Control && !t.Savepoint {
 			return errEnded
 		}
-		if c.failed && c.session.Idle() { // it would commit by itself
+		if c.failed && c.lease.Conn.Session.Idle() { // it would commit by itself
 			return errUndone
 		}
 	}
@@ -163,9 +164,9 @@ func (c *conn) use(ctx context.Context, traits *engine.Traits, t *sqltext.Text) 
 	if err := c.borrow(ctx); err != nil {
 		return err
 	}
-	if c.unset != nil { // of one that is bound: nothing runs without the program's settings
+	if c.lease.Conn.Unset() != nil { // of one that is bound: nothing runs without the program's settings
 		c.after(nil)
-		return c.unset
+		return c.lease.Conn.Unset()
 	}
 	if t.Query != "" {
 		c.count()
@@ -174,7 +175,7 @@ func (c *conn) use(ctx context.Context, traits *engine.Traits, t *sqltext.Text) 
 	switch {
 	case t.Class == sqltext.Control || t.Class == sqltext.Session && traits.OneConn:
 		c.control = true
-	case t.Settings != nil && c.uses == 1 && c.session.Idle(): // one in a transaction is its connection's
+	case t.Settings != nil && c.uses == 1 && c.lease.Conn.Session.Idle(): // one in a transaction is its connection's
 		c.set, c.onlyBy = t.Settings, !c.bound
 	}
 	c.bound = c.bound || t.Class == sqltext.Session && !traits.OneConn
@@ -211,7 +212,7 @@ func (c *conn) Ping(ctx context.Context) error {
 	if err := c.use(ctx, traits, &sqltext.Text{}); err != nil {
 		return err
 	}
-	err = c.met(c.physical.Ping(ctx))
+	err = c.met(c.lease.Conn.Ping(ctx))
 	c.after(nil)
 	return err
 }
@@ -228,11 +229,11 @@ func (c *conn) met(err error) error {
 // IsValid is where database/sql says that a checkout is over.
 func (c *conn) IsValid() bool {
 	c.back = true
-	if c.physical == nil {
+	if c.lease.Conn == nil {
 		c.uses = 0
 		return true
 	}
-	valid := c.physical.IsValid()
+	valid := c.lease.Conn.IsValid()
 	if !valid {
 		c.discard()
 		return !c.bound
@@ -245,26 +246,22 @@ func (c *conn) IsValid() bool {
 func (c *conn) ResetSession(ctx context.Context) error {
 	c.used()
 	c.release() // IsValid did, unless a wrapper above us hides it
-	if c.physical == nil {
+	if c.lease.Conn == nil {
 		return nil
 	}
-	if err := c.resetRaw(ctx); err != nil { // what is bound is never exchanged for another one
-		return err
-	}
-	c.catchUp(ctx)
-	return nil
+	return c.lease.Conn.Reset(ctx) // what is bound is never exchanged for another one
 }
 
 // Close is called when database/sql gives the conn up. If it still holds a physical connection, that one was bound,
 // retained or bad. Where one was bad, all that are older are taken for bad: database/sql tries two and then wants a new one.
 func (c *conn) Close() error {
 	if c.bad && !c.db.traits.Load().OneConn {
-		c.db.generation.Add(1)
+		c.db.pool.Renew()
 	}
-	if l, ok := c.db.pool.takeRetained(c); ok {
-		l.discard()
+	if l, ok := c.db.pool.TakeRetained(c); ok {
+		l.Discard()
 	}
-	if c.physical != nil {
+	if c.lease.Conn != nil {
 		c.discard()
 	}
 	c.leaveTurn()

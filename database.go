@@ -14,6 +14,7 @@ import (
 	"github.com/groupcommit/groupcommit/engine"
 
 	"github.com/groupcommit/groupcommit/durable"
+	"github.com/groupcommit/groupcommit/internal/physical"
 	"github.com/groupcommit/groupcommit/internal/repeat"
 	"github.com/groupcommit/groupcommit/internal/sqltext"
 	"github.com/groupcommit/groupcommit/internal/turn"
@@ -26,14 +27,12 @@ type database struct {
 	dsn    string // without our options
 	limits limits
 
-	pool *pool // of physical connections
+	pool *physical.Pool
 	// virtual hands out our own connections, to what is ours and does what a program does: handlers' transactions.
 	virtual *sql.DB
 
 	texts   sqltext.Cache
-	shared  settings // of all physical connections
 	readers turn.Readers
-	stmts   openStmts
 	flights flights
 
 	partitions partitions
@@ -41,15 +40,14 @@ type database struct {
 	apartRoom   chan struct{} // a token for each connection that runs a call which was put off
 	blockedRoom chan struct{} // the same, for those that have taken long
 
-	traits     atomic.Pointer[engine.Traits] // set by the first physical connection
-	generation atomic.Int64                  // of the physical connections that are not known to be stale
-	writer     *turn.Writer                  // written once, before traits
-	lanes      []*batcher                    // the same; one for each group that may run at the same time
-	ledger     durable.Store                 // the same; nil without Promises
-	dialect    durable.Dialect               // the same; of the ledger's table
-	abreast    bool                          // the same; calls may be executed at the same time
-	altered    atomic.Int64                  // changes of the schema that have gone through us
-	width      int                           // the same; how many lanes there are, and each partition has
+	traits  atomic.Pointer[engine.Traits] // set by the first physical connection
+	writer  *turn.Writer                  // written once, before traits
+	lanes   []*batcher                    // the same; one for each group that may run at the same time
+	ledger  durable.Store                 // the same; nil without Promises
+	dialect durable.Dialect               // the same; of the ledger's table
+	abreast bool                          // the same; calls may be executed at the same time
+	altered atomic.Int64                  // changes of the schema that have gone through us
+	width   int                           // the same; how many lanes there are, and each partition has
 
 	mu      sync.Mutex // guards the setting of traits, and the rest
 	engine  Engine
@@ -71,24 +69,10 @@ func newDatabase(parent driver.Connector, dsn string, l limits) *database {
 		}
 	}
 	d := &database{parent: parent, dsn: dsn, limits: l, engine: l.engine, apartRoom: make(chan struct{}, mostApart), blockedRoom: make(chan struct{}, mostBlocked), flights: flights{keep: l.keep}}
-	d.pool = newPool(physicalConnector{parent, d}, l.physical)
+	d.pool = physical.New(physical.Config{Connector: parent, Open: d.openSession, TakeTurn: d.turnToOpen, Refresh: d.refresh, SetUp: l.physical})
 	d.virtual = sql.OpenDB(virtualConnector{d})
 	d.virtual.SetMaxIdleConns(l.maxQueue)
 	return d
-}
-
-// engineFor returns the database's engine, which the first physical connection decides.
-func (d *database) engineFor(conn driver.Conn) Engine {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.engine == nil {
-		d.engine = engine.Find(conn)
-	}
-	return d.engine
-}
-
-func (d *database) settings() engine.Settings {
-	return engine.Settings{DSN: d.dsn, Connector: d.parent, Mode: d.limits.mode, LockTimeout: d.limits.lockWait, MaxTime: d.limits.maxTime, Promises: d.limits.promises, Spelling: d.limits.spelled, Schema: d.altered.Load}
 }
 
 // crowd is how many calls have to wait for one lane before another is used. Fewer are better off in one group: it shares
@@ -115,20 +99,20 @@ func pick(lanes []*batcher) *batcher {
 
 // open learns from the first physical connection what the database is like. See ready.
 func (d *database) open(ctx context.Context) (_ *engine.Traits, err error) {
-	l, err := d.pool.borrow(ctx, false)
+	l, err := d.pool.Borrow(ctx, false)
 	if err != nil {
 		return nil, err
 	}
-	traits := l.session.Traits()
+	traits := l.Conn.Session.Traits()
 	t := &traits
 	if t.OneConn {
-		d.pool.onlyOne()
+		d.pool.OnlyOne()
 	}
 	defer func() {
 		if err != nil || t.OneConn {
-			l.giveBack(false)
+			l.GiveBack(false)
 		} else {
-			l.handOver(ctx)
+			l.HandOver(ctx)
 		}
 	}()
 	t.OneWriter = t.OneWriter || t.OneConn
@@ -155,10 +139,12 @@ func (d *database) open(ctx context.Context) (_ *engine.Traits, err error) {
 		d.width = max(1, cmp.Or(d.limits.writers, t.Writers))
 		d.abreast = max(d.limits.writers, t.Writers) > 1
 	}
-	d.pool.openWrites = t.OpenWrites
-	d.pool.keepWarm(d.width)
+	if t.OpenWrites {
+		d.pool.OpenInTurn()
+	}
+	d.pool.KeepWarm(d.width)
 	if t.Pooled {
-		d.pool.keepNone()
+		d.pool.KeepNone()
 	}
 	d.lanes = d.newLanes()
 	d.warn(t)

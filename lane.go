@@ -9,6 +9,7 @@ import (
 
 	"github.com/groupcommit/groupcommit/engine"
 
+	"github.com/groupcommit/groupcommit/internal/physical"
 	"github.com/groupcommit/groupcommit/internal/turn"
 )
 
@@ -137,12 +138,12 @@ func (l *lane) solo(c *call) {
 }
 
 func (l *lane) runOnce(c *call) {
-	p, ok, err := lease{}, false, error(nil)
+	p, ok, err := physical.Lease{}, false, error(nil)
 	if c.home != nil {
-		p, ok = l.pool.takeRetained(c.home)
+		p, ok = l.pool.TakeRetained(c.home)
 	}
 	if !ok {
-		p, err = l.pool.borrow(c.Context(), l.writer != nil)
+		p, err = l.pool.Borrow(c.Context(), l.writer != nil)
 	}
 	if err != nil {
 		c.Answer(nil, err)
@@ -152,17 +153,17 @@ func (l *lane) runOnce(c *call) {
 	defer func() { // also of runtime.Goexit
 		switch {
 		case !ok:
-			p.discard() // nobody knows what the panic left open
+			p.Discard() // nobody knows what the panic left open
 		case c.home != nil && errors.Is(c.Err(), driver.ErrBadConn):
 			c.home.bad = true
-			p.discard()
+			p.Discard()
 		case c.home != nil && c.home.retains():
-			l.pool.retain(c.home, p)
+			l.pool.Retain(c.home, p)
 		default:
-			p.done(c.Err(), l.writer != nil)
+			p.Done(c.Err(), l.writer != nil)
 		}
 	}()
-	ok = c.Try(p.session.Alone)
+	ok = c.Try(p.Conn.Session.Alone)
 }
 
 func (d *database) transient(err error) bool {
@@ -176,7 +177,7 @@ const staleRetries = 2
 // renew has the last of those tries use a connection that is new.
 func (d *database) renew(stale int) {
 	if stale == staleRetries && !d.traits.Load().OneConn {
-		d.generation.Add(1)
+		d.pool.Renew()
 	}
 }
 
@@ -225,22 +226,22 @@ func (l *lane) commitOnce(calls []*call) (out engine.Outcome, given bool) {
 		a := abandon(calls, cancel)
 		defer func() { given = a.end() }()
 	}
-	p, err := l.pool.borrow(ctx, true)
+	p, err := l.pool.Borrow(ctx, true)
 	if err != nil {
 		return engine.Outcome{Verdict: engine.Refused, Err: err}, given
 	}
 	out = engine.Outcome{Broken: true} // what a panic leaves
 	defer func() {
 		if out.Broken && l.writer == nil && (out.Verdict == engine.Unknown || ctx.Err() != nil) { // as are the others, perhaps
-			l.generation.Add(1)
+			l.pool.Renew()
 		}
 		if out.Broken {
-			p.discard()
+			p.Discard()
 		} else {
-			p.giveBack(true)
+			p.GiveBack(true)
 		}
 	}()
-	out = p.session.Group(ctx, engineCalls(calls))
+	out = p.Conn.Session.Group(ctx, engineCalls(calls))
 	out.Broken = out.Broken || errors.Is(out.Err, driver.ErrBadConn)
 	return out, given
 }
@@ -292,12 +293,12 @@ func (l *lane) resolve(ctx context.Context, lost engine.Outcome, given bool) eng
 func (l *lane) ask(ctx context.Context, token any, within time.Duration) (engine.Verdict, error) {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
-	p, err := l.pool.borrow(ctx, false)
+	p, err := l.pool.Borrow(ctx, false)
 	if err != nil {
 		return engine.Unknown, err
 	}
-	defer func() { p.done(err, false) }()
-	r, ok := p.session.(engine.Resolver)
+	defer func() { p.Done(err, false) }()
+	r, ok := p.Conn.Session.(engine.Resolver)
 	if !ok {
 		return engine.Unknown, nil
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/groupcommit/groupcommit/internal/fallback"
+	"github.com/groupcommit/groupcommit/internal/physical"
 )
 
 // How a conn gets a physical connection, and what becomes of it when database/sql has the conn back.
@@ -23,36 +24,36 @@ func (c *conn) count() {
 func (c *conn) used() {
 	c.back = false
 	if c.programs {
-		c.db.pool.mayKeep()
+		c.db.pool.MayKeep()
 	}
 }
 
 func (c *conn) borrow(ctx context.Context) (err error) {
-	if c.physical != nil {
+	if c.lease.Conn != nil {
 		return nil
 	}
-	if l, ok := c.db.pool.takeRetained(c); ok {
+	if l, ok := c.db.pool.TakeRetained(c); ok {
 		c.lease = l
 		return nil
 	}
 	defer func() { // also of a panic, in a hook of the program's
-		if c.physical == nil {
+		if c.lease.Conn == nil {
 			c.after(nil)
 		}
 	}()
-	c.lease, err = c.db.pool.borrow(ctx, c.hasTurn)
+	c.lease, err = c.db.pool.Borrow(ctx, c.hasTurn)
 	return err
 }
 
 // release gives the physical connection back, unless something ties it to c.
 func (c *conn) release() {
-	if c.physical == nil {
+	if c.lease.Conn == nil {
 		c.uses = 0
 		return
 	}
 	c.makeKnown()
 	c.uses = 0
-	idle := c.session.Idle()
+	idle := c.lease.Conn.Session.Idle()
 	c.inTx, c.rows = false, 0
 	switch {
 	case c.bound || c.control && !idle:
@@ -67,14 +68,14 @@ func (c *conn) release() {
 		}
 		l := c.forgetLease()
 		l.conn.leaveTurn()
-		c.db.pool.retain(c, l.lease)
+		c.db.pool.Retain(c, l.lease)
 		return
 	}
 	c.giveBack()
 }
 
 // retains reports that it is not known whether the program's pool keeps c: its lease is then over, and kept for its next use.
-func (c *conn) retains() bool { return c.programs && !c.db.pool.keeps.Load() }
+func (c *conn) retains() bool { return c.programs && !c.db.pool.Keeps() }
 
 // makeKnown has a setting hold for every physical connection, if it was all that c was taken for: then it was made by
 // db.Exec. On a sql.Conn, or in a transaction, it is that one's.
@@ -83,7 +84,7 @@ func (c *conn) makeKnown() {
 		return
 	}
 	if c.uses == 1 && !c.bad {
-		c.db.shared.add(c.set, c.physical)
+		c.lease.Conn.Share(c.set)
 		if c.onlyBy {
 			c.bound = false
 		}
@@ -102,10 +103,10 @@ func (c *conn) giveBack() {
 // rolled back instead, and kept if that helps.
 func (c *conn) discard() {
 	if t := c.db.traits.Load(); t.OneConn {
-		if !c.session.Idle() {
-			fallback.Exec(context.Background(), c.raw, "ROLLBACK", nil)
+		if !c.lease.Conn.Session.Idle() {
+			fallback.Exec(context.Background(), c.lease.Conn.Raw, "ROLLBACK", nil)
 		}
-		if c.session.Idle() {
+		if c.lease.Conn.Session.Idle() {
 			c.giveBack()
 			return
 		}
@@ -120,16 +121,16 @@ func (c *conn) discard() {
 func (c *conn) forgetLease() endedLease {
 	c.forgetTx()
 	l := endedLease{c, c.lease, c.wrote}
-	c.stmts, c.lease, c.set = nil, lease{}, nil
+	c.stmts, c.lease, c.set = nil, physical.Lease{}, nil
 	c.control, c.suspect, c.inTx, c.altered, c.rows, c.wrote = false, false, false, false, 0, false
 	return l
 }
 
 type endedLease struct {
-	conn *conn
-	lease
+	conn  *conn
+	lease physical.Lease
 	wrote bool
 }
 
-func (l endedLease) giveBack() { l.lease.giveBack(l.wrote); l.conn.leaveTurn() }
-func (l endedLease) discard()  { l.lease.discard(); l.conn.leaveTurn() }
+func (l endedLease) giveBack() { l.lease.GiveBack(l.wrote); l.conn.leaveTurn() }
+func (l endedLease) discard()  { l.lease.Discard(); l.conn.leaveTurn() }

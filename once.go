@@ -63,9 +63,9 @@ func (c *conn) mayHaveID(ctx context.Context, id string, t *sqltext.Text, traits
 		return errNoID(id, "a statement with an argument that is for the driver")
 	case c.inTx:
 		return errNoID(id, "a statement inside a transaction")
-	case c.physical != nil && !c.session.Idle():
+	case c.lease.Conn != nil && !c.lease.Conn.Session.Idle():
 		// A lost one is not idle either.
-		if ctx.Err() == nil && errors.Is(c.met(c.physical.Ping(ctx)), driver.ErrBadConn) {
+		if ctx.Err() == nil && errors.Is(c.met(c.lease.Conn.Ping(ctx)), driver.ErrBadConn) {
 			return driver.ErrBadConn
 		}
 		return errNoID(id, "a statement inside a transaction")
@@ -109,7 +109,7 @@ func (c *conn) flyHere(ctx context.Context, f *flight, t *sqltext.Text, traits *
 	}
 	call := &call{Call: engine.NewCall(ctx, query, args, prepared)}
 	call.Identify(f.id, f.print)
-	if !call.Try(c.session.Alone) {
+	if !call.Try(c.lease.Conn.Session.Alone) {
 		c.discard() // nobody knows what the panic left open
 	}
 	c.after(t)

@@ -65,7 +65,7 @@ func Go(ctx context.Context, db *sql.DB, query string, args ...any) *Promise {
 		return p.reject(err)
 	}
 	p.call.Args = nvs
-	d.pool.mayKeep() // no connection of the program's own pool is ever used
+	d.pool.MayKeep() // no connection of the program's own pool is ever used
 	c := &conn{db: d}
 	if !c.groupable(ctx, d.texts.Get(traits.Dialect, query), traits, nvs) {
 		if !d.lanes[0].accept() {

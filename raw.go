@@ -60,7 +60,7 @@ func (c *conn) raws(ctx context.Context) (driver.Conn, error) {
 	if !traits.OneConn {
 		c.bound = true
 	}
-	return c.raw, nil
+	return c.lease.Conn.Raw, nil
 }
 
 // ownOf finds our connection in what database/sql pools: itself, or inside wrappers above us.

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"time"
 
+	"github.com/groupcommit/groupcommit/internal/physical"
 	"github.com/groupcommit/groupcommit/internal/repeat"
 	"github.com/groupcommit/groupcommit/internal/turn"
 )
@@ -28,7 +29,7 @@ func (d *database) deleteOld(ctx context.Context, pool *sql.DB) time.Duration {
 		return 0
 	}
 	defer d.writer.Leave(t)
-	n, err := d.dialect.DeleteOlder(inTurn(ctx), pool, d.limits.keep, sweepMost)
+	n, err := d.dialect.DeleteOlder(physical.InTurn(ctx), pool, d.limits.keep, sweepMost)
 	if err != nil || n < sweepMost {
 		return 0
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/groupcommit/groupcommit/engine"
 
 	"github.com/groupcommit/groupcommit/internal/fallback"
+	"github.com/groupcommit/groupcommit/internal/physical"
 	"github.com/groupcommit/groupcommit/internal/sqltext"
 )
 
@@ -19,9 +20,8 @@ type stmt struct {
 	conn   *conn
 	query  string
 	text   *sqltext.Text
-	native driver.Stmt // of the leased connection; nil without a lease
-	schema int64       // the version of the schema that native was prepared under
-	open   bool        // it counts as one of the program's
+	native physical.Stmt // of the leased connection; none without a lease
+	open   bool          // it counts as one of the program's
 }
 
 var (
@@ -48,7 +48,7 @@ func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, e
 		return nil, c.met(err)
 	}
 	t := *s.text
-	t.Inputs = s.native.NumInput()
+	t.Inputs = s.native.Native.NumInput()
 	s.text = &t
 	if !c.bound && !c.control && !c.inTx { // what only this connection sees is not true of the others
 		c.db.texts.Put(s.text)
@@ -61,7 +61,7 @@ func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, e
 func (s *stmt) count(traits *engine.Traits) {
 	if traits.ByText {
 		s.open = true
-		s.conn.db.stmts.opened(s.query)
+		s.conn.db.pool.StmtOpened(s.query)
 	}
 }
 
@@ -89,11 +89,11 @@ func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (drive
 		return nil, err
 	}
 	if s.text.Empty { // drivers have been seen to crash on a prepared statement that holds none
-		res, err := fallback.Exec(ctx, c.raw, s.query, args)
+		res, err := fallback.Exec(ctx, c.lease.Conn.Raw, s.query, args)
 		c.after(s.text)
 		return res, c.met(err)
 	}
-	res, err := fallback.ExecOwnStmt(ctx, c.raw, s.native, args)
+	res, err := fallback.ExecOwnStmt(ctx, c.lease.Conn.Raw, s.native.Native, args)
 	if s.text.Class != sqltext.Batch || s.text.Returning {
 		s.drop() // it may be in the middle of its rows, and hold a lock or a snapshot for them
 	}
@@ -117,10 +117,10 @@ func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driv
 		return nil, err
 	}
 	if s.text.Empty {
-		rows, err := fallback.Query(ctx, c.raw, s.query, args)
+		rows, err := fallback.Query(ctx, c.lease.Conn.Raw, s.query, args)
 		return c.queried(s.text, rows, err)
 	}
-	rows, err := fallback.QueryStmt(ctx, c.raw, s.native, args)
+	rows, err := fallback.QueryStmt(ctx, c.lease.Conn.Raw, s.native.Native, args)
 	return c.queried(s.text, rows, err)
 }
 
@@ -142,36 +142,21 @@ func (s *stmt) use(ctx context.Context, traits *engine.Traits, args int) error {
 
 // attach gives s a statement of the leased connection: one that was prepared before, or a new one.
 func (s *stmt) attach(ctx context.Context) (err error) {
-	if s.native != nil {
+	if s.native.Native != nil {
 		return nil
 	}
-	p := s.conn.physical
-	if now := s.conn.db.texts.Version(); p.schema != now {
-		p.unused.Clear()
-		p.schema = now
+	if s.native, err = s.conn.lease.Conn.TakeStmt(ctx, s.query, s.conn.db.texts.Version()); err != nil {
+		return err
 	}
-	native, ok := p.unused.Take(s.query)
-	if !ok {
-		if native, err = fallback.Prepare(ctx, s.conn.raw, s.query); err != nil {
-			return err
-		}
-	}
-	s.native, s.schema = native, p.schema
 	s.conn.stmts = append(s.conn.stmts, s)
 	return nil
 }
 
 // detach ends the use of the connection's statement; keep leaves it to the next that prepares the same text.
 func (s *stmt) detach(keep bool) {
-	native := s.native
-	if native == nil {
-		return
-	}
-	s.native = nil
-	if keep && s.schema == s.conn.physical.schema {
-		s.conn.unused.Put(s.query, native)
-	} else {
-		native.Close()
+	if s.native.Native != nil {
+		s.conn.lease.Conn.EndStmt(s.native, keep)
+		s.native = physical.Stmt{}
 	}
 }
 
@@ -181,7 +166,7 @@ func (s *stmt) Close() error {
 	wanted := true
 	if s.open {
 		s.open = false
-		wanted = s.conn.db.stmts.close(s.query)
+		wanted = s.conn.db.pool.StmtClosed(s.query)
 	}
 	s.end(wanted && !s.conn.bound && !s.conn.control)
 	return nil
@@ -191,7 +176,7 @@ func (s *stmt) Close() error {
 func (s *stmt) drop() { s.end(false) }
 
 func (s *stmt) end(keep bool) {
-	if s.native == nil {
+	if s.native.Native == nil {
 		return
 	}
 	c := s.conn

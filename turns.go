@@ -52,7 +52,7 @@ func (c *conn) mayWrite(ctx context.Context, traits *engine.Traits, t *sqltext.T
 }
 
 // transacting reports that a transaction is open.
-func (c *conn) transacting() bool { return c.inTx || c.control && !c.session.Idle() }
+func (c *conn) transacting() bool { return c.inTx || c.control && !c.lease.Conn.Session.Idle() }
 
 // forgetTx is called when no transaction is open any more.
 func (c *conn) forgetTx() {
@@ -103,9 +103,9 @@ func (c *conn) after(t *sqltext.Text) {
 		return
 	}
 	switch {
-	case c.physical == nil:
+	case c.lease.Conn == nil:
 		c.leaveTurn()
-	case !c.session.Idle():
+	case !c.lease.Conn.Session.Idle():
 	case c.db.traits.Load().OneConn:
 		c.giveBack() // everybody else needs it
 	default:

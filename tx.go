@@ -42,12 +42,12 @@ func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, e
 
 func (c *conn) begin(ctx context.Context, traits *engine.Traits, opts driver.TxOptions) (driver.Tx, error) {
 	if !c.writes || traits.Begin == "" {
-		return fallback.Begin(ctx, c.raw, opts)
+		return fallback.Begin(ctx, c.lease.Conn.Raw, opts)
 	}
-	if _, err := fallback.Exec(ctx, c.raw, traits.Begin, nil); err != nil {
+	if _, err := fallback.Exec(ctx, c.lease.Conn.Raw, traits.Begin, nil); err != nil {
 		return nil, err
 	}
-	return begun{c.raw}, nil
+	return begun{c.lease.Conn.Raw}, nil
 }
 
 // begun is a transaction that was begun by a statement.
@@ -83,7 +83,7 @@ func (t *transaction) Commit() error {
 		return errEnded
 	}
 	err := t.tx.Commit()
-	t.conn.unclear = err != nil && !t.conn.session.Idle()
+	t.conn.unclear = err != nil && !t.conn.lease.Conn.Session.Idle()
 	t.ended(err)
 	t.conn.db.wakeKeepers()
 	return err
