@@ -3,7 +3,6 @@ package groupcommit
 import (
 	"cmp"
 	"context"
-	"database/sql"
 	"database/sql/driver"
 	"errors"
 	"fmt"
@@ -15,9 +14,9 @@ import (
 	"github.com/groupcommit/groupcommit/engine"
 
 	"github.com/groupcommit/groupcommit/durable"
-	"github.com/groupcommit/groupcommit/internal/fallback"
 	"github.com/groupcommit/groupcommit/internal/ledger"
 	"github.com/groupcommit/groupcommit/internal/turn"
+	"github.com/groupcommit/groupcommit/internal/virtual"
 )
 
 // An attempt is one transaction of a handler:
@@ -29,8 +28,7 @@ type attempt struct {
 	commander *commander
 	batch     []*call
 	handled   []*call // those that the handler gets
-	conn      *sql.Conn
-	tx        *sql.Tx
+	tx        *virtual.HandlerTx
 	ctx       context.Context
 	now       time.Time
 	over      atomic.Bool // the handler has returned
@@ -61,10 +59,10 @@ func (m *commander) attempt(batch []*call, t *turn.Turn) *attempt {
 	if a.err = a.begin(t); a.err != nil {
 		return a
 	}
-	defer a.end()
+	defer a.tx.Close()
 	for _, step := range []func() error{a.claim, a.run, a.record, a.finish} {
 		if a.err = step(); a.err != nil {
-			a.severed = a.ctx.Err() == nil && a.gone()
+			a.severed = a.ctx.Err() == nil && a.tx.Gone()
 			return a
 		}
 	}
@@ -73,53 +71,11 @@ func (m *commander) attempt(batch []*call, t *turn.Turn) *attempt {
 
 func (a *attempt) begin(t *turn.Turn) (err error) {
 	for range staleRetries + 1 {
-		if err = a.beginOn(t); !errors.Is(err, driver.ErrBadConn) {
+		if a.tx, err = virtual.BeginHandler(a.ctx, a.commander.db.virtual, t); !errors.Is(err, driver.ErrBadConn) {
 			return err
 		}
 	}
 	return err
-}
-
-func (a *attempt) beginOn(t *turn.Turn) (err error) {
-	if a.conn, err = a.commander.db.virtual.Conn(a.ctx); err != nil {
-		return err
-	}
-	err = a.own(func(c *conn) error {
-		c.turn, c.hasTurn, c.writes, c.ending = t, t != nil, true, false
-		return nil
-	})
-	if err == nil {
-		a.tx, err = a.conn.BeginTx(a.ctx, nil)
-	}
-	if err != nil {
-		a.close()
-	}
-	return err
-}
-
-// own does something with our connection, when nobody else does.
-func (a *attempt) own(f func(*conn) error) error {
-	return a.conn.Raw(func(dc any) error { return f(dc.(*conn)) })
-}
-
-func (a *attempt) end() {
-	a.tx.Rollback() // an error if it has been committed
-	a.close()
-}
-
-func (a *attempt) close() {
-	a.own(func(c *conn) error {
-		if !c.hasTurn { // it is another's
-			c.turn = nil
-		}
-		c.writes, c.failed = false, false
-		if c.bound { // to the session's state that the handler has left
-			c.bound = false
-			c.discard()
-		}
-		return nil
-	})
-	a.conn.Close()
 }
 
 // claim makes the commands' ids the transaction's own, and answers those that are settled.
@@ -142,7 +98,7 @@ func (a *attempt) claim() error {
 		return nil
 	}
 	if m.keeper != nil {
-		held, err := m.table.Hold(a.ctx, a.tx, ids, m.keeper.owner, a.now)
+		held, err := m.table.Hold(a.ctx, a.tx.SQL(), ids, m.keeper.owner, a.now)
 		if err != nil {
 			return err
 		}
@@ -156,7 +112,7 @@ func (a *attempt) claim() error {
 		}
 		return nil
 	}
-	found, err := m.table.Claim(a.ctx, a.tx, rows)
+	found, err := m.table.Claim(a.ctx, a.tx.SQL(), rows)
 	if err != nil {
 		return err
 	}
@@ -187,7 +143,7 @@ func (a *attempt) run() error {
 	} else if err == nil {
 		err = a.stop // it was not told
 	}
-	inTx, idle, lost := a.state()
+	inTx, idle, lost := a.tx.State()
 	switch {
 	case a.culprit != nil: // whatever the handler says
 		return a.err
@@ -196,11 +152,11 @@ func (a *attempt) run() error {
 	case a.ctx.Err() != nil:
 		return fmt.Errorf("groupcommit: the handler of %q took longer than MaxTime, which is %v: %w",
 			a.commander.table.Kind, a.commander.limits.maxTime, cmp.Or(err, a.ctx.Err()))
-	case !inTx, errors.Is(err, errEnded):
+	case !inTx, errors.Is(err, virtual.ErrEnded):
 		a.final = true
-		return errEnded
+		return virtual.ErrEnded
 	case idle && err == nil:
-		return errUndone
+		return virtual.ErrUndone
 	}
 	return err
 }
@@ -219,27 +175,6 @@ func (a *attempt) guarded() error {
 		err = a.commander.handle(a, a.handled)
 	}()
 	return <-ended
-}
-
-// state says whether database/sql has ended the transaction, and whether the database knows of none.
-func (a *attempt) state() (inTx, idle bool, err error) {
-	err = a.own(func(c *conn) error {
-		inTx, idle = c.inTx, c.lease.Conn == nil || c.lease.Conn.Session.Idle()
-		return nil
-	})
-	return inTx, idle, err
-}
-
-// gone reports that the connection is there no longer.
-func (a *attempt) gone() (gone bool) {
-	err := a.own(func(c *conn) error {
-		if c.lease.Conn != nil {
-			v, ok := c.lease.Conn.Session.(driver.Validator)
-			gone = ok && !v.IsValid()
-		}
-		return nil
-	})
-	return gone || err != nil
 }
 
 // record writes down what the commands with ids have come to.
@@ -266,9 +201,9 @@ func (a *attempt) record() error {
 		return nil
 	}
 	if m.keeper == nil {
-		return m.table.Record(a.ctx, a.tx, rows, a.now)
+		return m.table.Record(a.ctx, a.tx.SQL(), rows, a.now)
 	}
-	n, err := m.table.Settle(a.ctx, a.tx, rows)
+	n, err := m.table.Settle(a.ctx, a.tx.SQL(), rows)
 	if err == nil && n != int64(len(rows)) {
 		err = fmt.Errorf("groupcommit: the outcomes of %d commands could not be recorded: groupcommit_promises has taken %d", len(rows), n)
 	}
@@ -278,18 +213,9 @@ func (a *attempt) record() error {
 // finish commits, and answers the commands.
 func (a *attempt) finish() error {
 	start := time.Now()
-	if err := a.own(func(c *conn) error {
-		c.ending = true
-		return nil
-	}); err != nil {
-		return err
-	}
-	if err := a.tx.Commit(); err != nil {
-		lost := a.own(func(c *conn) error {
-			a.unknown = c.unclear
-			return nil
-		})
-		a.unknown = a.unknown || lost != nil
+	unclear, err := a.tx.Commit()
+	if err != nil {
+		a.unknown = unclear
 		if m := a.commander; !a.unknown && m.traits.Final != nil {
 			_, a.split = m.traits.Final(err)
 		}
@@ -334,14 +260,14 @@ func (a *attempt) tryOnce(c *call, all bool, f func() error) error {
 	m := a.commander
 	savepoints := m.traits.Savepoints
 	if savepoints {
-		if err := a.raw("SAVEPOINT groupcommit"); err != nil {
+		if err := a.tx.Own("SAVEPOINT groupcommit"); err != nil {
 			return err
 		}
 	}
 	err := engine.Guard(f)
 	switch {
 	case err == nil && savepoints:
-		return a.raw("RELEASE groupcommit")
+		return a.tx.Own("RELEASE groupcommit")
 	case err == nil:
 		return nil
 	case a.ctx.Err() != nil, m.db.transient(err):
@@ -351,10 +277,10 @@ func (a *attempt) tryOnce(c *call, all bool, f func() error) error {
 	if m.traits.Final != nil {
 		_, final = m.traits.Final(err)
 	}
-	inTx, idle, lost := a.state()
+	inTx, idle, lost := a.tx.State()
 	undone := savepoints && inTx && !idle && lost == nil // or else the transaction is of no more use
 	if undone {
-		if err := a.raw("ROLLBACK TO groupcommit; RELEASE groupcommit"); err != nil {
+		if err := a.tx.Own("ROLLBACK TO groupcommit; RELEASE groupcommit"); err != nil {
 			return err
 		}
 	}
@@ -370,15 +296,4 @@ func (a *attempt) tryOnce(c *call, all bool, f func() error) error {
 		a.culprit, a.err = c, err
 	}
 	return err
-}
-
-// raw runs a statement that is ours beside the handler's.
-func (a *attempt) raw(text string) error {
-	return a.own(func(c *conn) error {
-		if c.failed && c.lease.Conn.Session.Idle() {
-			return errUndone // a savepoint would begin another transaction
-		}
-		_, err := fallback.Exec(context.Background(), c.lease.Conn.Raw, text, nil)
-		return err
-	})
 }

@@ -2,10 +2,10 @@ package groupcommit
 
 import (
 	"context"
-	"database/sql/driver"
 	"time"
 
 	"github.com/groupcommit/groupcommit/engine"
+	"github.com/groupcommit/groupcommit/internal/virtual"
 )
 
 // A call is one Exec, or one command, on its way through a group.
@@ -15,7 +15,7 @@ type call struct {
 	state    callState // the batcher's, as the last ones below
 	accepted bool      // the same: its close waits for the call already
 
-	home *conn // of a blocking Exec
+	home *virtual.Conn // of a blocking Exec
 
 	task *task  // of a command; nil for an Exec
 	then func() // what becomes of it when its group is over, if it is not to be answered yet
@@ -48,29 +48,22 @@ func engineCalls(calls []*call) []*engine.Call {
 	return own
 }
 
-// execGrouped has a call run by a group and waits for its outcome.
-func (c *conn) execGrouped(ctx context.Context, query string, args []driver.NamedValue, prepared bool) (driver.Result, error) {
-	out := c.run(ctx, query, args, prepared, nil)
-	return out.Get()
-}
-
-// run is execGrouped, for a flight if the call has an id.
-func (c *conn) run(ctx context.Context, query string, args []driver.NamedValue, prepared bool, f *flight) engine.Answer {
-	c.count()
-	part, lanes, err := c.db.lanesFor(ctx)
+// run has a group run a call and waits for its outcome. f is its flight, if it has an id.
+func (d *database) run(ctx context.Context, home *virtual.Conn, e virtual.Exec, f *flight) engine.Answer {
+	part, lanes, err := d.lanesFor(ctx)
 	if err != nil {
 		return engine.Answer{Err: err}
 	}
 	defer part.leave()
 	b := pick(lanes)
 	call := b.call()
-	call.Call, call.home = engine.NewCall(ctx, query, args, prepared), c
+	call.Call, call.home = engine.NewCall(ctx, e.Text.Query, e.Args, e.Prepared), home
 	if f != nil {
 		call.Identify(f.id, f.print)
 	}
 	var out engine.Answer
-	if c.db.apiece(c.db.traits.Load()) {
-		out.Err = b.during(func() { c.db.runApiece(call) })
+	if d.Apiece {
+		out.Err = b.during(func() { d.runApiece(call) })
 	} else {
 		out.Err = b.do(call)
 	}

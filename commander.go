@@ -2,7 +2,6 @@ package groupcommit
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -49,7 +48,7 @@ func newCommander(d *database, typ reflect.Type, opts []Option) (*commander, err
 	if err != nil {
 		return nil, err
 	}
-	d.pool.MayKeep() // its connections are not the program's
+	d.Pool.MayKeep() // its connections are not the program's
 	if traits.Hook != "" {
 		return nil, fmt.Errorf("groupcommit: Handle of %v: %s reads the context of whoever uses a connection, and a batch is of many callers; open another database for the handler, without the hook", typ, traits.Hook)
 	}
@@ -181,12 +180,12 @@ func (m *commander) follow(p *Promise, f *flight) {
 // The batcher's environment.
 
 func (m *commander) enter(ctx context.Context, since time.Time) error {
-	err := m.db.takeTurn(ctx, m.turn, nil, since)
+	err := m.db.TakeTurn(ctx, m.turn, nil, since)
 	for err != nil && m.keeper != nil { // what is recorded waits for as long as it takes
 		if m.closing.Err() != nil {
 			return &PendingError{Cause: err}
 		}
-		err = m.db.takeTurn(ctx, m.turn, nil, time.Now())
+		err = m.db.TakeTurn(ctx, m.turn, nil, time.Now())
 	}
 	return err
 }
@@ -198,7 +197,7 @@ func (m *commander) patience() (time.Duration, error) {
 	return m.db.patience()
 }
 
-func (m *commander) leave()                  { m.db.writer.Leave(m.turn) }
+func (m *commander) leave()                  { m.db.Writer.Leave(m.turn) }
 func (m *commander) overtime() time.Duration { return 0 }
 func (m *commander) alone(c *call)           { m.run([]*call{c}, 0, m.turn) }
 func (m *commander) apart(c *call)           { m.run([]*call{c}, 0, nil) }
@@ -221,7 +220,7 @@ func (m *commander) run(batch []*call, failed int, t *turn.Turn) (commit time.Du
 		}
 		a := m.attemptAlone(batch, t)
 		if t != nil {
-			m.db.writer.Leave(t) // if the attempt came to nothing
+			m.db.Writer.Leave(t) // if the attempt came to nothing
 			t = nil
 		}
 		switch {
@@ -256,7 +255,7 @@ func (m *commander) run(batch []*call, failed int, t *turn.Turn) (commit time.Du
 
 // attemptAlone is attempt when no other is under way. Where there is a writer its turns see to that.
 func (m *commander) attemptAlone(batch []*call, t *turn.Turn) *attempt {
-	if m.db.writer == nil {
+	if m.db.Writer == nil {
 		m.one.Lock()
 		defer m.one.Unlock()
 	}
@@ -415,8 +414,3 @@ func (m *commander) replay(c *call, r ledger.Row) {
 }
 
 func mismatch(id string) error { return fmt.Errorf("groupcommit: id %q: %w", id, ErrMismatch) }
-
-var (
-	errEnded  = errors.New("groupcommit: a handler must not end its transaction; nothing of it is left")
-	errUndone = errors.New("groupcommit: a statement of the handler has failed and ended the transaction, and the handler has not returned the error; nothing of it is left")
-)

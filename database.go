@@ -16,23 +16,22 @@ import (
 	"github.com/groupcommit/groupcommit/durable"
 	"github.com/groupcommit/groupcommit/internal/physical"
 	"github.com/groupcommit/groupcommit/internal/repeat"
-	"github.com/groupcommit/groupcommit/internal/sqltext"
 	"github.com/groupcommit/groupcommit/internal/turn"
+	"github.com/groupcommit/groupcommit/internal/virtual"
 )
 
 // A database is what one sql.Open of ours stands on: the pools of physical connections, the writer, the batcher. It
 // is what the batchers' environment stands on.
 type database struct {
+	virtual.Base // what its connections stand on, and its groups, too
+
 	parent driver.Connector
 	dsn    string // without our options
 	limits limits
 
-	pool *physical.Pool
 	// virtual hands out our own connections, to what is ours and does what a program does: handlers' transactions.
 	virtual *sql.DB
 
-	texts   sqltext.Cache
-	readers turn.Readers
 	flights flights
 
 	partitions partitions
@@ -40,16 +39,14 @@ type database struct {
 	apartRoom   chan struct{} // a token for each connection that runs a call which was put off
 	blockedRoom chan struct{} // the same, for those that have taken long
 
-	traits  atomic.Pointer[engine.Traits] // set by the first physical connection
-	writer  *turn.Writer                  // written once, before traits
-	lanes   []*batcher                    // the same; one for each group that may run at the same time
-	ledger  durable.Store                 // the same; nil without Promises
-	dialect durable.Dialect               // the same; of the ledger's table
-	abreast bool                          // the same; calls may be executed at the same time
-	altered atomic.Int64                  // changes of the schema that have gone through us
-	width   int                           // the same; how many lanes there are, and each partition has
+	// Written once, before Traits, which the first physical connection sets.
+	lanes   []*batcher      // one for each group that may run at the same time
+	ledger  durable.Store   // nil without Promises
+	dialect durable.Dialect // of the ledger's table
+	abreast bool            // calls may be executed at the same time
+	width   int             // how many lanes there are, and each partition has
 
-	mu      sync.Mutex // guards the setting of traits, and the rest
+	mu      sync.Mutex // guards the setting of Traits, and the rest
 	engine  Engine
 	closed  bool
 	opening *opening         // nil if nobody opens the database now
@@ -69,7 +66,7 @@ func newDatabase(parent driver.Connector, dsn string, l limits) *database {
 		}
 	}
 	d := &database{parent: parent, dsn: dsn, limits: l, engine: l.engine, apartRoom: make(chan struct{}, mostApart), blockedRoom: make(chan struct{}, mostBlocked), flights: flights{keep: l.keep}}
-	d.pool = physical.New(physical.Config{Connector: parent, Open: d.openSession, TakeTurn: d.turnToOpen, Refresh: d.refresh, SetUp: l.physical})
+	d.Pool = physical.New(physical.Config{Connector: parent, Open: d.openSession, TakeTurn: d.turnToOpen, Refresh: d.refresh, SetUp: l.physical})
 	d.virtual = sql.OpenDB(virtualConnector{d})
 	d.virtual.SetMaxIdleConns(l.maxQueue)
 	return d
@@ -99,14 +96,14 @@ func pick(lanes []*batcher) *batcher {
 
 // open learns from the first physical connection what the database is like. See ready.
 func (d *database) open(ctx context.Context) (_ *engine.Traits, err error) {
-	l, err := d.pool.Borrow(ctx, false)
+	l, err := d.Pool.Borrow(ctx, false)
 	if err != nil {
 		return nil, err
 	}
 	traits := l.Conn.Session.Traits()
 	t := &traits
 	if t.OneConn {
-		d.pool.OnlyOne()
+		d.Pool.OnlyOne()
 	}
 	defer func() {
 		if err != nil || t.OneConn {
@@ -133,24 +130,25 @@ func (d *database) open(ctx context.Context) (_ *engine.Traits, err error) {
 	if d.closed {
 		return nil, ErrClosed
 	}
-	d.writer = w
+	d.Writer = w
 	d.width = 1
 	if !t.OneWriter {
 		d.width = max(1, cmp.Or(d.limits.writers, t.Writers))
 		d.abreast = max(d.limits.writers, t.Writers) > 1
 	}
 	if t.OpenWrites {
-		d.pool.OpenInTurn()
+		d.Pool.OpenInTurn()
 	}
-	d.pool.KeepWarm(d.width)
+	d.Pool.KeepWarm(d.width)
 	if t.Pooled {
-		d.pool.KeepNone()
+		d.Pool.KeepNone()
 	}
 	d.lanes = d.newLanes()
 	d.warn(t)
-	d.traits.Store(t)
+	d.Apiece = d.apiece(t)
+	d.Traits.Store(t)
 	if d.ledger != nil && d.limits.keep > 0 {
-		d.sweeper = repeat.Start(sweepAfter(d.limits.keep), func(ctx context.Context) time.Duration { return d.deleteOld(ctx, d.pool.DB) })
+		d.sweeper = repeat.Start(sweepAfter(d.limits.keep), func(ctx context.Context) time.Duration { return d.deleteOld(ctx, d.Pool.DB) })
 	}
 	return t, nil
 }
@@ -163,19 +161,9 @@ func (d *database) newLanes() []*batcher {
 	return lanes
 }
 
-// takeTurn waits for the writer on behalf of a caller that has been waiting since then. See take.
-func (d *database) takeTurn(ctx context.Context, t *turn.Turn, enough <-chan struct{}, since time.Time) error {
-	if d.writer == nil {
-		return nil
-	}
-	traits := d.traits.Load()
-	wait := max(0, traits.BusyWait-time.Since(since))
-	return d.writer.Take(ctx, t, enough, wait, traits.Busy)
-}
-
 // patience is how long a call may wait for others at the most, and its error then; 0 for as long as it takes.
 func (d *database) patience() (time.Duration, error) {
-	t := d.traits.Load()
+	t := d.Traits.Load()
 	if t.Busy == nil {
 		return 0, nil
 	}
@@ -199,8 +187,8 @@ func (d *database) close() error {
 		b.close()
 	}
 	d.partitions.close()
-	err := errors.Join(d.virtual.Close(), d.pool.Close())
-	if t := d.traits.Load(); t != nil && t.OneWriter {
+	err := errors.Join(d.virtual.Close(), d.Pool.Close())
+	if t := d.Traits.Load(); t != nil && t.OneWriter {
 		turn.Quit(t.WriterKey)
 	}
 	if c, ok := d.parent.(io.Closer); ok {

@@ -360,7 +360,7 @@ func TestAValuerThatEndsItsGoroutineLeavesTheDatabaseUsable(t *testing.T) {
 			<-over
 			d, err := databaseOf(db)
 			if err == nil {
-				require.Zero(t, d.pool.Stats().InUse, "the connection of all groups was never given back")
+				require.Zero(t, d.Pool.Stats().InUse, "the connection of all groups was never given back")
 			}
 			_, err = db.Exec("INSERT a")
 			require.NoError(t, err)

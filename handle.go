@@ -68,7 +68,7 @@ func Handle[C, R any](db *sql.DB, h Handler[C, R], opts ...Option) (*Commands[C,
 			batch[i] = c.task.typed.(*Command[C, R])
 			batch[i].at = a
 		}
-		return h(a.ctx, a.tx, batch)
+		return h(a.ctx, a.tx.SQL(), batch)
 	}
 	m.revive = func(r ledger.Row) (*Promise, error) {
 		c := newCommand[C, R](m, r.ID)

@@ -7,9 +7,28 @@ import (
 
 	"github.com/groupcommit/groupcommit/engine"
 	"github.com/groupcommit/groupcommit/internal/turn"
+	"github.com/groupcommit/groupcommit/internal/virtual"
 )
 
-// What the physical connections need of the database.
+// What the connections need of the database: it is the Host of those that database/sql pools, and the environment of the physical
+// ones.
+
+var _ virtual.Host = (*database)(nil)
+
+// newConn makes a connection that is not of the program's pool.
+func (d *database) newConn() *virtual.Conn { return virtual.New(d, &d.Base, false) }
+
+// Ready opens the database at its first use.
+func (d *database) Ready(ctx context.Context) (*engine.Traits, error) { return d.ready(ctx) }
+
+// Exec has a group run a call.
+func (d *database) Exec(ctx context.Context, c *virtual.Conn, e virtual.Exec) (driver.Result, error) {
+	out := d.run(ctx, c, e, nil)
+	return out.Get()
+}
+
+// Committed has the keepers look for what a transaction may have added.
+func (d *database) Committed() { d.wakeKeepers() }
 
 // engineFor returns the database's engine, which the first physical connection decides.
 func (d *database) engineFor(conn driver.Conn) Engine {
@@ -22,7 +41,7 @@ func (d *database) engineFor(conn driver.Conn) Engine {
 }
 
 func (d *database) settings() engine.Settings {
-	return engine.Settings{DSN: d.dsn, Connector: d.parent, Mode: d.limits.mode, LockTimeout: d.limits.lockWait, MaxTime: d.limits.maxTime, Promises: d.limits.promises, Spelling: d.limits.spelled, Schema: d.altered.Load}
+	return engine.Settings{DSN: d.dsn, Connector: d.parent, Mode: d.limits.mode, LockTimeout: d.limits.lockWait, MaxTime: d.limits.maxTime, Promises: d.limits.promises, Spelling: d.limits.spelled, Schema: d.Altered.Load}
 }
 
 // openSession makes the session of a new physical connection.
@@ -32,15 +51,15 @@ func (d *database) openSession(ctx context.Context, raw driver.Conn) (engine.Ses
 
 // turnToOpen takes the writer's turn for the opening of a connection, where that may write.
 func (d *database) turnToOpen(ctx context.Context) (leave func(), err error) {
-	t := d.traits.Load()
+	t := d.Traits.Load()
 	if t == nil || !t.OpenWrites {
 		return func() {}, nil
 	}
 	turn := turn.New()
-	if err := d.takeTurn(ctx, turn, nil, time.Now()); err != nil {
+	if err := d.TakeTurn(ctx, turn, nil, time.Now()); err != nil {
 		return nil, err
 	}
-	return func() { d.writer.Leave(turn) }, nil
+	return func() { d.Writer.Leave(turn) }, nil
 }
 
 // refresh learns from a session what a setting has changed of the database's traits.
@@ -49,6 +68,6 @@ func (d *database) refresh(s engine.Session, setting string) {
 	if !ok {
 		return
 	}
-	t := r.Refresh(*d.traits.Load(), setting)
-	d.traits.Store(&t)
+	t := r.Refresh(*d.Traits.Load(), setting)
+	d.Traits.Store(&t)
 }

@@ -20,10 +20,10 @@ type lane struct {
 }
 
 func (l *lane) enter(ctx context.Context, since time.Time) error {
-	return l.takeTurn(ctx, l.turn, nil, since)
+	return l.TakeTurn(ctx, l.turn, nil, since)
 }
 
-func (l *lane) leave() { l.writer.Leave(l.turn) }
+func (l *lane) leave() { l.Writer.Leave(l.turn) }
 
 // overtime is how long the others wait behind a call that runs alone, where they need not wait at all.
 const overtime = 100 * time.Millisecond
@@ -57,7 +57,7 @@ const (
 
 func (l *lane) apart(c *call) {
 	defer c.Conclude()
-	if l.writer != nil {
+	if l.Writer != nil {
 		l.inTurn(c)
 		return
 	}
@@ -95,11 +95,11 @@ func (l *lane) apart(c *call) {
 // inTurn is apart where there is one writer: the leader's turn has ended, so the call takes one of its own.
 func (l *lane) inTurn(c *call) {
 	t := turn.New()
-	if err := l.takeTurn(c.Context(), t, nil, time.Now()); err != nil {
+	if err := l.TakeTurn(c.Context(), t, nil, time.Now()); err != nil {
 		c.Answer(nil, err)
 		return
 	}
-	defer l.writer.Leave(t)
+	defer l.Writer.Leave(t)
 	l.solo(c)
 }
 
@@ -138,36 +138,33 @@ func (l *lane) solo(c *call) {
 }
 
 func (l *lane) runOnce(c *call) {
-	p, ok, err := physical.Lease{}, false, error(nil)
+	var p physical.Lease
+	var err error
 	if c.home != nil {
-		p, ok = l.pool.TakeRetained(c.home)
-	}
-	if !ok {
-		p, err = l.pool.Borrow(c.Context(), l.writer != nil)
+		p, err = c.home.BorrowForCall(c.Context(), l.Writer != nil)
+	} else {
+		p, err = l.Pool.Borrow(c.Context(), l.Writer != nil)
 	}
 	if err != nil {
 		c.Answer(nil, err)
 		return
 	}
-	ok = false
+	ok := false
 	defer func() { // also of runtime.Goexit
 		switch {
 		case !ok:
 			p.Discard() // nobody knows what the panic left open
-		case c.home != nil && errors.Is(c.Err(), driver.ErrBadConn):
-			c.home.bad = true
-			p.Discard()
-		case c.home != nil && c.home.retains():
-			l.pool.Retain(c.home, p)
+		case c.home != nil:
+			c.home.EndCall(p, c.Err(), l.Writer != nil)
 		default:
-			p.Done(c.Err(), l.writer != nil)
+			p.Done(c.Err(), l.Writer != nil)
 		}
 	}()
 	ok = c.Try(p.Conn.Session.Alone)
 }
 
 func (d *database) transient(err error) bool {
-	t := d.traits.Load()
+	t := d.Traits.Load()
 	return t != nil && t.Transient != nil && t.Transient(err)
 }
 
@@ -176,8 +173,8 @@ const staleRetries = 2
 
 // renew has the last of those tries use a connection that is new.
 func (d *database) renew(stale int) {
-	if stale == staleRetries && !d.traits.Load().OneConn {
-		d.pool.Renew()
+	if stale == staleRetries && !d.Traits.Load().OneConn {
+		d.Pool.Renew()
 	}
 }
 
@@ -222,18 +219,18 @@ func (l *lane) commitOnce(calls []*call) (out engine.Outcome, given bool) {
 	for _, c := range calls {
 		c.Reset()
 	}
-	if l.writer == nil {
+	if l.Writer == nil {
 		a := abandon(calls, cancel)
 		defer func() { given = a.end() }()
 	}
-	p, err := l.pool.Borrow(ctx, true)
+	p, err := l.Pool.Borrow(ctx, true)
 	if err != nil {
 		return engine.Outcome{Verdict: engine.Refused, Err: err}, given
 	}
 	out = engine.Outcome{Broken: true} // what a panic leaves
 	defer func() {
-		if out.Broken && l.writer == nil && (out.Verdict == engine.Unknown || ctx.Err() != nil) { // as are the others, perhaps
-			l.pool.Renew()
+		if out.Broken && l.Writer == nil && (out.Verdict == engine.Unknown || ctx.Err() != nil) { // as are the others, perhaps
+			l.Pool.Renew()
 		}
 		if out.Broken {
 			p.Discard()
@@ -293,7 +290,7 @@ func (l *lane) resolve(ctx context.Context, lost engine.Outcome, given bool) eng
 func (l *lane) ask(ctx context.Context, token any, within time.Duration) (engine.Verdict, error) {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
-	p, err := l.pool.Borrow(ctx, false)
+	p, err := l.Pool.Borrow(ctx, false)
 	if err != nil {
 		return engine.Unknown, err
 	}

@@ -59,10 +59,10 @@ func Lookup(ctx context.Context, db *sql.DB, id string) (durable.Promise, error)
 	}
 	if t.OneConn { // as for a query: whoever has the connection has the turn
 		turn := turn.New()
-		if err := d.takeTurn(ctx, turn, nil, time.Now()); err != nil {
+		if err := d.TakeTurn(ctx, turn, nil, time.Now()); err != nil {
 			return durable.Promise{}, err
 		}
-		defer d.writer.Leave(turn)
+		defer d.Writer.Leave(turn)
 	}
 	return d.ledger.Get(ctx, id)
 }

@@ -23,12 +23,12 @@ type opening struct {
 // caller tries; but who has waited through one that began after it came gets that one's error. Otherwise, of a database that
 // answers nobody, the last caller would wait for as long as all before it together.
 func (d *database) ready(ctx context.Context) (*engine.Traits, error) {
-	if t := d.traits.Load(); t != nil {
+	if t := d.Traits.Load(); t != nil {
 		return t, nil
 	}
 	for failed := 0; ; {
 		d.mu.Lock()
-		if t := d.traits.Load(); t != nil { // an opening may have ended meanwhile
+		if t := d.Traits.Load(); t != nil { // an opening may have ended meanwhile
 			d.mu.Unlock()
 			return t, nil
 		}
@@ -86,7 +86,7 @@ func (d *database) openLedger(ctx context.Context, t *engine.Traits, w *turn.Wri
 	if err := dialect.Prepare(ctx, q); err != nil {
 		return err
 	}
-	q.Querier = d.pool.DB
+	q.Querier = d.Pool.DB
 	d.dialect, d.ledger = dialect, dialect.NewStore(q)
 	return nil
 }

@@ -173,7 +173,7 @@ func (ps *partitions) close() {
 // room waits until a group may have a connection, where promises lead groups of many keys at a time: nothing else bounds how
 // many they are. It returns what ends the use.
 func (l *lane) room(calls []*call) (leave func()) {
-	if l.limits.partition == nil || l.writer != nil || calls[0].promise == nil {
+	if l.limits.partition == nil || l.Writer != nil || calls[0].promise == nil {
 		return func() {}
 	}
 	l.apartRoom <- struct{}{}

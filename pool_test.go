@@ -5,6 +5,7 @@ import (
 	"database/sql/driver"
 	"testing"
 
+	"github.com/groupcommit/groupcommit/internal/virtual"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -64,19 +65,19 @@ func TestAFirstUseOpensOneConnection(t *testing.T) {
 
 // A wrapper above us may hide that the program's pool keeps its connections.
 func TestAConnThatIsUsedAgainHasBeenKept(t *testing.T) {
-	for name, put := range map[string]func(*conn){"with IsValid": func(c *conn) { c.IsValid() }, "with nothing": func(*conn) {}} {
+	for name, put := range map[string]func(*virtual.Conn){"with IsValid": func(c *virtual.Conn) { c.IsValid() }, "with nothing": func(*virtual.Conn) {}} {
 		t.Run(name, func(t *testing.T) {
 			f := newFake()
 			d, err := databaseOf(f.db(t))
 			require.NoError(t, err)
-			c := &conn{db: d, programs: true}
+			c := virtual.New(d, &d.Base, true)
 			defer c.Close()
-			for range manyUses {
+			for range 16 { // as many as package virtual needs to see
 				_, err := c.ExecContext(t.Context(), "INSERT a", nil)
 				require.NoError(t, err)
 				put(c)
 			}
-			assert.True(t, d.pool.Keeps())
+			assert.True(t, d.Pool.Keeps())
 			assert.LessOrEqual(t, f.count("open"), 2)
 		})
 	}

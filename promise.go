@@ -16,6 +16,7 @@ import (
 	"github.com/groupcommit/groupcommit/durable"
 	"github.com/groupcommit/groupcommit/internal/fallback"
 	"github.com/groupcommit/groupcommit/internal/fingerprint"
+	"github.com/groupcommit/groupcommit/internal/virtual"
 )
 
 // A Promise is an Exec whose outcome will come. It is made by [Go]. It settles whether anybody awaits it or not, once,
@@ -65,9 +66,8 @@ func Go(ctx context.Context, db *sql.DB, query string, args ...any) *Promise {
 		return p.reject(err)
 	}
 	p.call.Args = nvs
-	d.pool.MayKeep() // no connection of the program's own pool is ever used
-	c := &conn{db: d}
-	if !c.groupable(ctx, d.texts.Get(traits.Dialect, query), traits, nvs) {
+	d.Pool.MayKeep() // no connection of the program's own pool is ever used
+	if !virtual.Groupable(ctx, d.Texts.Get(traits.Dialect, query), traits, nvs) {
 		if !d.lanes[0].accept() {
 			return p.reject(ErrClosed)
 		}
@@ -87,7 +87,7 @@ func Go(ctx context.Context, db *sql.DB, query string, args ...any) *Promise {
 	if p.part, lanes, err = d.lanesFor(ctx); err != nil {
 		return p.reject(err)
 	}
-	if id, ok := idOf(ctx); ok {
+	if id, ok := virtual.IDOf(ctx); ok {
 		if err := d.keeps(id); err != nil {
 			return p.reject(err)
 		}
@@ -109,7 +109,7 @@ func Go(ctx context.Context, db *sql.DB, query string, args ...any) *Promise {
 
 // join hands the call to a lane.
 func (p *Promise) join(d *database, lanes []*batcher) {
-	if d.apiece(d.traits.Load()) {
+	if d.Apiece {
 		p.goApiece(d)
 		return
 	}
@@ -176,7 +176,7 @@ func (p *Promise) apart(d *database) {
 			if err := p.call.Context().Err(); err != nil {
 				return nil, err
 			}
-			c := &conn{db: d}
+			c := d.newConn()
 			bad := true
 			defer func() {
 				if !bad {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/groupcommit/groupcommit/internal/ledger"
+	"github.com/groupcommit/groupcommit/internal/virtual"
 )
 
 // How durable commands come into the table, and from there to the batcher.
@@ -47,7 +48,7 @@ func (k *keeper) record(ctx context.Context, c *call, param []byte) error {
 	}
 	now := time.Now()
 	text, args := m.table.Pending(k.row(c, param, now), k.owner, now.Add(k.lease()))
-	n, err := rowsOf(m.db.virtual.ExecContext(withoutID(ctx), text, args...))
+	n, err := rowsOf(m.db.virtual.ExecContext(virtual.WithoutID(ctx), text, args...))
 	c.task.recorded, c.task.inserted = err == nil, n == 1
 	return err
 }
@@ -79,7 +80,7 @@ func (m *commander) add(ctx context.Context, tx *sql.Tx, c *call) error {
 	if err != nil {
 		return err
 	}
-	ctx = withoutID(ctx)
+	ctx = virtual.WithoutID(ctx)
 	text, args := m.table.Pending(m.keeper.row(c, param, time.Now()), "", time.Time{})
 	n, err := rowsOf(tx.ExecContext(ctx, text, args...))
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/groupcommit/groupcommit/durable"
 	"github.com/groupcommit/groupcommit/internal/ledger"
+	"github.com/groupcommit/groupcommit/internal/virtual"
 )
 
 // How durable commands end that no handler has ended, and how they are waited for.
@@ -73,7 +74,7 @@ func (m *commander) cancel(ctx context.Context, id string) error {
 		return ErrClosed
 	}
 	defer m.batch.active.Done()
-	ctx = withoutID(ctx)
+	ctx = virtual.WithoutID(ctx)
 	found, err := m.table.Read(ctx, m.db.virtual, []string{id})
 	if err != nil {
 		return err

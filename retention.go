@@ -25,10 +25,10 @@ func sweepAfter(retention time.Duration) time.Duration {
 func (d *database) deleteOld(ctx context.Context, pool *sql.DB) time.Duration {
 	t := turn.New()
 	start := time.Now()
-	if d.takeTurn(ctx, t, nil, start) != nil {
+	if d.TakeTurn(ctx, t, nil, start) != nil {
 		return 0
 	}
-	defer d.writer.Leave(t)
+	defer d.Writer.Leave(t)
 	n, err := d.dialect.DeleteOlder(physical.InTurn(ctx), pool, d.limits.keep, sweepMost)
 	if err != nil || n < sweepMost {
 		return 0

@@ -124,12 +124,12 @@ func StatsOf(db *sql.DB) (Stats, error) {
 	}
 	d.partitions.addTo(&s)
 	s.Mode, s.Why = d.mode()
-	s.Leased = d.pool.Stats()
+	s.Leased = d.Pool.Stats()
 	return s, nil
 }
 
 func (d *database) mode() (GroupMode, string) {
-	t := d.traits.Load()
+	t := d.Traits.Load()
 	if t == nil {
 		return d.limits.mode, ""
 	}

@@ -1,4 +1,4 @@
-package groupcommit
+package virtual
 
 import (
 	"context"
@@ -7,7 +7,6 @@ import (
 	"fmt"
 
 	"github.com/groupcommit/groupcommit/engine"
-
 	"github.com/groupcommit/groupcommit/internal/fallback"
 	"github.com/groupcommit/groupcommit/internal/physical"
 	"github.com/groupcommit/groupcommit/internal/sqltext"
@@ -17,8 +16,7 @@ import (
 // which prepares a statement on every connection that it meets, costs nothing by it. The driver's own statement is
 // made on the leased connection when it is needed, and is kept there for the next that prepares the same text.
 type stmt struct {
-	conn   *conn
-	query  string
+	conn   *Conn
 	text   *sqltext.Text
 	native physical.Stmt // of the leased connection; none without a lease
 	open   bool          // it counts as one of the program's
@@ -30,13 +28,13 @@ var (
 	_ driver.StmtQueryContext = (*stmt)(nil)
 )
 
-func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
-	traits, err := c.db.ready(ctx)
+func (c *Conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
+	traits, err := c.host.Ready(ctx)
 	if err != nil {
 		return nil, err
 	}
-	s := &stmt{conn: c, query: query, text: c.db.texts.Get(traits.Dialect, query)}
-	if s.text.Inputs != sqltext.Unprepared && !c.holds() {
+	s := &stmt{conn: c, text: c.base.Texts.Get(traits.Dialect, query)}
+	if s.text.Inputs != sqltext.Unprepared && !c.Holds() {
 		s.count(traits)
 		return s, nil
 	}
@@ -50,8 +48,8 @@ func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, e
 	t := *s.text
 	t.Inputs = s.native.Native.NumInput()
 	s.text = &t
-	if !c.bound && !c.control && !c.inTx { // what only this connection sees is not true of the others
-		c.db.texts.Put(s.text)
+	if !c.bound && !c.held.control && !c.tx.begun { // what only this connection sees is not true of the others
+		c.base.Texts.Put(s.text)
 	}
 	s.count(traits)
 	c.after(nil)
@@ -61,7 +59,7 @@ func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, e
 func (s *stmt) count(traits *engine.Traits) {
 	if traits.ByText {
 		s.open = true
-		s.conn.db.pool.StmtOpened(s.query)
+		s.conn.base.Pool.StmtOpened(s.text.Query)
 	}
 }
 
@@ -70,30 +68,22 @@ func (s *stmt) NumInput() int { return -1 }
 
 func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (driver.Result, error) {
 	c := s.conn
-	traits, err := c.db.ready(ctx)
+	traits, err := c.host.Ready(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if id, ok := idOf(ctx); ok {
-		return c.execOnce(ctx, id, s.text, traits, s.query, args, s.text.Inputs)
-	}
-	if c.batchable(ctx, s.text, traits, args) {
-		if traits.Check != nil {
-			if args, err = fallback.Check(args, s.text.Inputs, []fallback.ArgCheck{traits.Check, fallback.DefaultCheck}); err != nil {
-				return nil, err
-			}
-		}
-		return c.execGrouped(ctx, s.query, args, true)
+	if res, ok, err := c.hosted(ctx, traits, Exec{Text: s.text, Args: args, Inputs: s.text.Inputs, Prepared: true}); ok {
+		return res, err
 	}
 	if err := s.use(ctx, traits, len(args)); err != nil {
 		return nil, err
 	}
 	if s.text.Empty { // drivers have been seen to crash on a prepared statement that holds none
-		res, err := fallback.Exec(ctx, c.lease.Conn.Raw, s.query, args)
+		res, err := fallback.Exec(ctx, c.held.Conn.Raw, s.text.Query, args)
 		c.after(s.text)
 		return res, c.met(err)
 	}
-	res, err := fallback.ExecOwnStmt(ctx, c.lease.Conn.Raw, s.native.Native, args)
+	res, err := fallback.ExecOwnStmt(ctx, c.held.Conn.Raw, s.native.Native, args)
 	if s.text.Class != sqltext.Batch || s.text.Returning {
 		s.drop() // it may be in the middle of its rows, and hold a lock or a snapshot for them
 	}
@@ -103,7 +93,7 @@ func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (drive
 
 func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driver.Rows, error) {
 	c := s.conn
-	traits, err := c.db.ready(ctx)
+	traits, err := c.host.Ready(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -112,15 +102,15 @@ func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driv
 			return nil, err
 		}
 	}
-	defer c.abandon(!c.holds())()
+	defer c.abandon(!c.Holds())()
 	if err := s.use(ctx, traits, len(args)); err != nil {
 		return nil, err
 	}
 	if s.text.Empty {
-		rows, err := fallback.Query(ctx, c.lease.Conn.Raw, s.query, args)
+		rows, err := fallback.Query(ctx, c.held.Conn.Raw, s.text.Query, args)
 		return c.queried(s.text, rows, err)
 	}
-	rows, err := fallback.QueryStmt(ctx, c.lease.Conn.Raw, s.native.Native, args)
+	rows, err := fallback.QueryStmt(ctx, c.held.Conn.Raw, s.native.Native, args)
 	return c.queried(s.text, rows, err)
 }
 
@@ -145,30 +135,30 @@ func (s *stmt) attach(ctx context.Context) (err error) {
 	if s.native.Native != nil {
 		return nil
 	}
-	if s.native, err = s.conn.lease.Conn.TakeStmt(ctx, s.query, s.conn.db.texts.Version()); err != nil {
+	if s.native, err = s.conn.held.Conn.TakeStmt(ctx, s.text.Query, s.conn.base.Texts.Version()); err != nil {
 		return err
 	}
-	s.conn.stmts = append(s.conn.stmts, s)
+	s.conn.held.stmts = append(s.conn.held.stmts, s)
 	return nil
 }
 
 // detach ends the use of the connection's statement; keep leaves it to the next that prepares the same text.
 func (s *stmt) detach(keep bool) {
 	if s.native.Native != nil {
-		s.conn.lease.Conn.EndStmt(s.native, keep)
+		s.conn.held.Conn.EndStmt(s.native, keep)
 		s.native = physical.Stmt{}
 	}
 }
 
 // Close touches the physical connection only while it is leased: database/sql closes statements when it likes, also
-// long after the connection has gone to somebody else.
+// long after the connection has gone to another caller.
 func (s *stmt) Close() error {
 	wanted := true
 	if s.open {
 		s.open = false
-		wanted = s.conn.db.pool.StmtClosed(s.query)
+		wanted = s.conn.base.Pool.StmtClosed(s.text.Query)
 	}
-	s.end(wanted && !s.conn.bound && !s.conn.control)
+	s.end(wanted && !s.conn.bound && !s.conn.held.control)
 	return nil
 }
 
@@ -180,9 +170,9 @@ func (s *stmt) end(keep bool) {
 		return
 	}
 	c := s.conn
-	for i, other := range c.stmts {
+	for i, other := range c.held.stmts {
 		if other == s {
-			c.stmts = append(c.stmts[:i], c.stmts[i+1:]...)
+			c.held.stmts = append(c.held.stmts[:i], c.held.stmts[i+1:]...)
 			break
 		}
 	}

@@ -1,59 +1,59 @@
-package groupcommit
+package virtual
 
 import (
 	"context"
 	"database/sql/driver"
 
 	"github.com/groupcommit/groupcommit/engine"
-
 	"github.com/groupcommit/groupcommit/internal/fallback"
 )
 
 // BeginTx begins a transaction on a leased connection. Where there is one writer, it takes the writer's turn when it first
-// writes; when it first reads, if it is likely to write then: see readers.
-func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
-	traits, err := c.db.ready(ctx)
+// writes; when it first reads, if it is likely to write then: see Readers of package turn.
+func (c *Conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
+	traits, err := c.host.Ready(ctx)
 	if err != nil {
 		return nil, err
 	}
 	if err := refuseID(ctx, "a transaction"); err != nil {
 		return nil, err
 	}
-	if c.writes || traits.BeginWrites || traits.OneConn {
+	if c.handler != nil || traits.BeginWrites || traits.OneConn {
 		if err := c.takeTurn(ctx); err != nil {
 			return nil, err
 		}
-		c.wrote = true
+		c.held.wrote = true
 	}
 	if err := c.borrow(ctx); err != nil {
 		return nil, err
 	}
-	c.count()
-	c.forgetTx()
-	c.readOnly = opts.ReadOnly
+	c.Count()
+	c.tx.forget(&c.base.Readers)
+	c.tx.readOnly = opts.ReadOnly
 	tx, err := c.begin(ctx, traits, opts)
 	if err != nil {
 		c.after(nil)
 		return nil, c.met(err)
 	}
-	c.inTx, c.unclear, c.failed = true, false, false
+	c.tx.begun = true
 	return &transaction{c, tx, ctx}, nil
 }
 
-func (c *conn) begin(ctx context.Context, traits *engine.Traits, opts driver.TxOptions) (driver.Tx, error) {
-	if !c.writes || traits.Begin == "" {
-		return fallback.Begin(ctx, c.lease.Conn.Raw, opts)
+func (c *Conn) begin(ctx context.Context, traits *engine.Traits, opts driver.TxOptions) (driver.Tx, error) {
+	raw := c.held.Conn.Raw
+	if c.handler == nil || traits.Begin == "" {
+		return fallback.Begin(ctx, raw, opts)
 	}
-	if _, err := fallback.Exec(ctx, c.lease.Conn.Raw, traits.Begin, nil); err != nil {
+	if _, err := fallback.Exec(ctx, raw, traits.Begin, nil); err != nil {
 		return nil, err
 	}
-	return begun{c.lease.Conn.Raw}, nil
+	return begun{raw}, nil
 }
 
 // begun is a transaction that was begun by a statement.
 type begun struct{ raw driver.Conn }
 
-// Commit leaves no transaction open: who calls it has done with it, whatever happens.
+// Commit leaves no transaction open: its caller has done with it, whatever happens.
 func (b begun) Commit() error {
 	err := b.end("COMMIT")
 	if err != nil {
@@ -72,20 +72,23 @@ func (b begun) end(text string) error {
 // transaction is a transaction of BeginTx. Its end is the end of the turn; the connection stays leased until
 // database/sql has closed the transaction's statements and rows.
 type transaction struct {
-	conn *conn
+	conn *Conn
 	tx   driver.Tx
 	ctx  context.Context
 }
 
 func (t *transaction) Commit() error {
-	if t.conn.writes && !t.conn.ending {
+	h := t.conn.handler
+	if h != nil && !h.ending {
 		t.Rollback()
-		return errEnded
+		return ErrEnded
 	}
 	err := t.tx.Commit()
-	t.conn.unclear = err != nil && !t.conn.lease.Conn.Session.Idle()
+	if h != nil {
+		h.unclear = err != nil && !t.conn.held.Conn.Session.Idle()
+	}
 	t.ended(err)
-	t.conn.db.wakeKeepers()
+	t.conn.host.Committed()
 	return err
 }
 
@@ -98,14 +101,15 @@ func (t *transaction) Rollback() error {
 }
 
 func (t *transaction) ended(err error) {
-	t.conn.inTx = false
-	t.conn.forgetTx()
-	if t.conn.altered {
-		t.conn.alteredNow()
-		t.conn.altered = false
-		t.conn.db.texts.Forget()
+	c := t.conn
+	c.tx.begun = false
+	c.tx.forget(&c.base.Readers)
+	if c.tx.altered {
+		c.alteredNow()
+		c.tx.altered = false
+		c.base.Texts.Forget()
 	}
-	t.conn.met(err)
-	t.conn.suspect = t.conn.suspect || err != nil || t.ctx.Err() != nil
-	t.conn.after(nil)
+	c.met(err)
+	c.held.suspect = c.held.suspect || err != nil || t.ctx.Err() != nil
+	c.after(nil)
 }

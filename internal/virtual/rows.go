@@ -1,4 +1,4 @@
-package groupcommit
+package virtual
 
 import (
 	"database/sql/driver"
@@ -12,9 +12,15 @@ import (
 // turn. All other rows are the driver's own. Each method answers as database/sql takes its absence where the driver lacks it.
 type turnRows struct {
 	driver.Rows
-	conn   *conn
 	text   *sqltext.Text
+	of     rowsHolder
 	closed bool
+}
+
+// A rowsHolder is told what happens to the rows of its query.
+type rowsHolder interface {
+	rowsFailed()
+	rowsClosed(*sqltext.Text)
 }
 
 var (
@@ -30,8 +36,7 @@ func (r *turnRows) Close() error {
 	err := r.Rows.Close()
 	if !r.closed {
 		r.closed = true
-		r.conn.rows = max(0, r.conn.rows-1)
-		r.conn.after(r.text)
+		r.of.rowsClosed(r.text)
 	}
 	return err
 }
@@ -39,7 +44,7 @@ func (r *turnRows) Close() error {
 func (r *turnRows) Next(dest []driver.Value) error {
 	err := r.Rows.Next(dest)
 	if err != nil && err != io.EOF {
-		r.conn.failed = true
+		r.of.rowsFailed()
 	}
 	return err
 }
