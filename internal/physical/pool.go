@@ -9,8 +9,6 @@ import (
 	"errors"
 	"sync/atomic"
 	"time"
-
-	"github.com/groupcommit/groupcommit/engine"
 )
 
 // A Pool holds the physical connections of one database. It is an ordinary sql.DB over the wrapped connector: lifetimes,
@@ -33,20 +31,6 @@ type Pool struct {
 
 	lent       bool // connections are another pool's; written once, with openWrites
 	openWrites bool // a connection is opened in the writer's turn, which a borrower that will write has; written once
-}
-
-// Config is what a pool needs of its database.
-type Config struct {
-	Connector driver.Connector // the wrapped one
-	// Open makes the engine's session on a connection that the connector has opened.
-	Open func(ctx context.Context, raw driver.Conn) (engine.Session, error)
-	// TakeTurn takes the writer's turn for the opening of a connection, where that may write. It is not asked under a context of
-	// InTurn.
-	TakeTurn func(ctx context.Context) (leave func(), err error)
-	// Refresh learns from a session what a setting of that name has changed of the database's traits.
-	Refresh func(s engine.Session, setting string)
-	// SetUp sets up the pool on the program's behalf. If it is nil, no connection is idle in the pool before MayKeep.
-	SetUp func(*sql.DB)
 }
 
 // idleConns is how many connections are kept for the next borrower. database/sql's own default of 2 would open and close one
@@ -170,8 +154,3 @@ func (p *Pool) Close() error {
 	p.warm.coolAll()
 	return p.DB.Close()
 }
-
-type inTurnKey struct{}
-
-// InTurn returns a context that says that the writer's turn is taken already.
-func InTurn(ctx context.Context) context.Context { return context.WithValue(ctx, inTurnKey{}, true) }

@@ -266,11 +266,3 @@ func (c *Conn) Close() error {
 	c.turn.leave(c.base)
 	return nil
 }
-
-func (c *Conn) Prepare(query string) (driver.Stmt, error) {
-	return c.PrepareContext(context.Background(), query)
-}
-
-func (c *Conn) Begin() (driver.Tx, error) {
-	return c.BeginTx(context.Background(), driver.TxOptions{})
-}

@@ -21,7 +21,7 @@ func (t *openTx) writes(r *turn.Readers) {
 	}
 }
 
-// forget is called when the transaction is open no more. begun and altered are for who has noted them to take back.
+// forget is called when the transaction is open no more. begun and altered stay: the Conn itself takes them back.
 func (t *openTx) forget(r *turn.Readers) {
 	if t.first != "" {
 		r.Ended(t.first, false)

@@ -28,6 +28,10 @@ var (
 	_ driver.StmtQueryContext = (*stmt)(nil)
 )
 
+func (c *Conn) Prepare(query string) (driver.Stmt, error) {
+	return c.PrepareContext(context.Background(), query)
+}
+
 func (c *Conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
 	traits, err := c.host.Ready(ctx)
 	if err != nil {

@@ -8,6 +8,10 @@ import (
 	"github.com/groupcommit/groupcommit/internal/fallback"
 )
 
+func (c *Conn) Begin() (driver.Tx, error) {
+	return c.BeginTx(context.Background(), driver.TxOptions{})
+}
+
 // BeginTx begins a transaction on a leased connection. Where there is one writer, it takes the writer's turn when it first
 // writes; when it first reads, if it is likely to write then: see Readers of package turn.
 func (c *Conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
