@@ -111,7 +111,7 @@ func (c *Call) Claimed() { c.doubt = nil }
 // Conclude answers the call with an [OutcomeUnknownError] if it has failed and it is still in doubt.
 func (c *Call) Conclude() {
 	if c.doubt != nil && c.out.Err != nil {
-		c.Answer(nil, &OutcomeUnknownError{ID: c.id, Cause: c.doubt, ended: c.ctx.Err()})
+		c.Answer(nil, InDoubt(c.id, c.doubt, c.ctx.Err()))
 	}
 }
 

@@ -58,6 +58,12 @@ func Left(id string, ended error) *OutcomeUnknownError {
 	return &OutcomeUnknownError{ID: id, Cause: ended, ended: ended, attached: true}
 }
 
+// InDoubt is the error of a call that has failed, and of which it is not known whether an earlier attempt has left anything, and
+// why. ended is the error of the caller's context; nil if that has not ended.
+func InDoubt(id string, why, ended error) *OutcomeUnknownError {
+	return &OutcomeUnknownError{ID: id, Cause: why, ended: ended}
+}
+
 func (e *OutcomeUnknownError) Error() string {
 	id := ""
 	if e.ID != "" {
