@@ -37,7 +37,6 @@ type batcher struct {
 	queue   callList
 	backlog callList // waiting for room in the queue
 	bytes   int      // of the queued calls
-	away    int      // calls that wait for something else than their group, and take room in the queue meanwhile
 	leading bool
 	closed  bool
 	running bool           // a group is being run
@@ -365,10 +364,6 @@ func (b *batcher) handOn() {
 // settle gives c its answer. From then on c is its caller's.
 func (b *batcher) settle(c, own *call) {
 	switch {
-	case c.then != nil:
-		then := c.then
-		c.then = nil
-		then()
 	case c.promise != nil && c.IsPutOff():
 		go c.promise.alone()
 	case c.promise != nil:

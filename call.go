@@ -8,7 +8,7 @@ import (
 	"github.com/groupcommit/groupcommit/engine"
 )
 
-// A call is one Exec, or one command, on its way through a group.
+// A call is one Exec on its way through a group.
 type call struct {
 	engine.Call
 
@@ -16,9 +16,6 @@ type call struct {
 	accepted bool      // the same: its close waits for the call already
 
 	home *conn // of a blocking Exec
-
-	task *task  // of a command; nil for an Exec
-	then func() // what becomes of it when its group is over, if it is not to be answered yet
 
 	// The rest is the batcher's. Its mutex guards everything but wake, promise and accepted, which are written before the
 	// call is queued.

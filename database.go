@@ -14,6 +14,8 @@ import (
 	"github.com/groupcommit/groupcommit/engine"
 
 	"github.com/groupcommit/groupcommit/durable"
+	"github.com/groupcommit/groupcommit/internal/command"
+	inflight "github.com/groupcommit/groupcommit/internal/flight"
 	"github.com/groupcommit/groupcommit/internal/repeat"
 	"github.com/groupcommit/groupcommit/internal/sqltext"
 	"github.com/groupcommit/groupcommit/internal/turn"
@@ -57,8 +59,9 @@ type database struct {
 	opening *opening         // nil if nobody opens the database now
 	sweeper *repeat.Repeater // nil if there is nothing to delete
 
-	commanders []*commander // guarded by mu, too
-	added      atomic.Bool  // commands in transactions, which the keepers do not know of
+	inFlight *inflight.Map[engine.Answer] // the calls with an id that are under way in this process
+	runners  []*command.Runner            // of commands; guarded by mu, too
+	added    atomic.Bool                  // a command was recorded in a transaction, and no runner knows of it
 }
 
 func newDatabase(parent driver.Connector, dsn string, l limits) *database {
@@ -70,7 +73,7 @@ func newDatabase(parent driver.Connector, dsn string, l limits) *database {
 			f(g)
 		}
 	}
-	d := &database{parent: parent, dsn: dsn, limits: l, engine: l.engine, apartRoom: make(chan struct{}, mostApart), blockedRoom: make(chan struct{}, mostBlocked), flights: flights{keep: l.keep}}
+	d := &database{parent: parent, dsn: dsn, limits: l, engine: l.engine, apartRoom: make(chan struct{}, mostApart), blockedRoom: make(chan struct{}, mostBlocked), flights: flights{keep: l.keep}, inFlight: inflight.New[engine.Answer](l.keep)}
 	d.pool = newPool(physicalConnector{parent, d}, l.physical)
 	d.virtual = sql.OpenDB(virtualConnector{d})
 	d.virtual.SetMaxIdleConns(l.maxQueue)
@@ -199,15 +202,15 @@ func (d *database) patience() (time.Duration, error) {
 // close drains the batcher and closes everything. Only the first call does.
 func (d *database) close() error {
 	d.mu.Lock()
-	closed, sweeper, commanders := d.closed, d.sweeper, d.commanders
+	closed, sweeper, runners := d.closed, d.sweeper, d.runners
 	d.closed = true
 	d.mu.Unlock()
 	if closed {
 		return nil
 	}
 	sweeper.Stop()
-	for _, m := range commanders { // before the lanes, which they need
-		m.close()
+	for _, r := range runners { // before the lanes, which they need
+		r.Close()
 	}
 	for _, b := range d.lanes {
 		b.close()

@@ -1,24 +1,17 @@
 package groupcommit
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
 	"database/sql"
-	"encoding/binary"
-	"errors"
 	"fmt"
 	"reflect"
 
-	"github.com/groupcommit/groupcommit/engine"
-
-	"github.com/groupcommit/groupcommit/durable"
-	"github.com/groupcommit/groupcommit/internal/ledger"
+	"github.com/groupcommit/groupcommit/internal/command"
 )
 
 // Commands is one type of command on one database, with its handler. Any number of goroutines may use it, until the
 // database is closed: db.Close waits until the commands that were accepted are answered.
-type Commands[C, R any] struct{ commander *commander }
+type Commands[C, R any] struct{ runner *command.Runner }
 
 // Handle has h handle the commands of type C on db, and returns what they are given to. db must be a database of ours.
 //
@@ -48,40 +41,26 @@ type Commands[C, R any] struct{ commander *commander }
 //
 // It is an error if h is nil, if the database has a handler for C or for the kind already, if an option is not allowed, or if
 // the database cannot be reached.
-func Handle[C, R any](db *sql.DB, h Handler[C, R], opts ...Option) (*Commands[C, R], error) {
+func Handle[C, R any](db *sql.DB, h Handler[C, R], opts ...HandlerOption) (*Commands[C, R], error) {
+	typ := reflect.TypeFor[C]()
 	if h == nil {
-		return nil, fmt.Errorf("groupcommit: Handle: the handler of %v is nil; a function is needed", reflect.TypeFor[C]())
+		return nil, fmt.Errorf("groupcommit: Handle: the handler of %v is nil; a function is needed", typ)
 	}
 	d, err := databaseOf(db)
 	if err != nil {
 		return nil, err
 	}
-	m, err := newCommander(d, reflect.TypeFor[C](), opts)
+	config, err := d.handlerConfig(typ, opts)
 	if err != nil {
 		return nil, err
 	}
 	var none R
-	m.table.Expected, _ = m.encode(none) // if it cannot be, no result is what is expected
-	m.handle = func(a *attempt, calls []*call) error {
-		batch := make([]*Command[C, R], len(calls))
-		for i, c := range calls {
-			batch[i] = c.task.typed.(*Command[C, R])
-			batch[i].at = a
-		}
-		return h(a.ctx, a.tx, batch)
-	}
-	m.revive = func(r ledger.Row) (*Promise, error) {
-		c := newCommand[C, R](m, r.ID)
-		if err := m.decode(r.Param, &c.Value); err != nil {
-			return nil, fmt.Errorf("groupcommit: command %q of kind %q: its recorded value cannot be decoded as %v; it stays pending: %w",
-				r.ID, m.table.Kind, reflect.TypeFor[C](), err)
-		}
-		return &c.promise.promise, nil
-	}
-	if err := d.register(m); err != nil {
+	config.Zero, config.Handle, config.Revive = none, handle(h), revive[C, R]
+	r := command.New(host{d}, config)
+	if err := d.register(r); err != nil {
 		return nil, err
 	}
-	return &Commands[C, R]{m}, nil
+	return &Commands[C, R]{r}, nil
 }
 
 // Go hands a command to its handler without waiting for the outcome.
@@ -100,9 +79,9 @@ func Handle[C, R any](db *sql.DB, h Handler[C, R], opts ...Option) (*Commands[C,
 //
 // The error of a command that cannot be made is the promise's.
 func (cs *Commands[C, R]) Go(ctx context.Context, id string, value C) *PromiseOf[R] {
-	c := newCommand[C, R](cs.commander, id)
+	c := newCommand[C, R](cs.runner, id)
 	c.Value = value
-	cs.commander.begin(ctx, &c.promise.promise)
+	cs.runner.Go(ctx, &c.promise.task)
 	return &c.promise
 }
 
@@ -118,16 +97,16 @@ func (cs *Commands[C, R]) Do(ctx context.Context, id string, value C) (R, error)
 // transaction is committed, or a second later. To add an id again does nothing; with
 // another value it is [ErrMismatch].
 func (cs *Commands[C, R]) Add(ctx context.Context, tx *sql.Tx, id string, value C) error {
-	c := newCommand[C, R](cs.commander, id)
+	c := newCommand[C, R](cs.runner, id)
 	c.Value = value
-	return cs.commander.add(ctx, tx, &c.promise.promise.call)
+	return cs.runner.Add(ctx, tx, &c.promise.task)
 }
 
 // Cancel takes a [Durable] command back: its promise is REJECTED_CANCELED, and it is not executed. Errors:
 // [durable.ErrNotFound]; [durable.ErrForbidden], if it is settled. It waits for a handler that has begun with it. The promise of
 // a command that waits for another attempt learns of it when its turn comes.
 func (cs *Commands[C, R]) Cancel(ctx context.Context, id string) error {
-	return cs.commander.cancel(ctx, id)
+	return cs.runner.Cancel(ctx, id)
 }
 
 // Recover carries out the [Durable] commands of the kind that are recorded and not settled, in the order in which they were
@@ -140,118 +119,72 @@ func (cs *Commands[C, R]) Cancel(ctx context.Context, id string) error {
 // A command whose recorded value no longer decodes stays pending and keeps nobody waiting; the error, one for each, names its
 // id and the types. What handlers return is no error of Recover's.
 func (cs *Commands[C, R]) Recover(ctx context.Context) error {
-	return cs.commander.recover(ctx)
+	return cs.runner.Recover(ctx)
 }
 
 // Stats returns the counters of the commands' batches, as [StatsOf] those of groups. Those of the pools are zero.
-func (cs *Commands[C, R]) Stats() Stats { return cs.commander.batch.snapshot() }
-
-// task is a command without its types: all that is known of it outside of this file and command.go. There may be very many
-// of them: what each takes decides how often the collector walks the callers' stacks.
-type task struct {
-	commander *commander
-	typed     typed
-	at        *attempt // in which it was handed to its handler; nil before
-	rejection error    // the outcome, so far
-	tried     bool     // by Try, in vain
-	refused   bool     // it is to be rejected with that, without being handled again
-	recorded  bool     // as pending, whatever becomes of it here
-	inserted  bool     // by this very promise
-}
-
-// typed is a Command.
-type typed interface {
-	// param is the value, encoded.
-	param() ([]byte, error)
-	// reset forgets what an earlier attempt has come to.
-	reset()
-	// value is the result.
-	value() any
-	// decoded is a result that was recorded.
-	decoded(data []byte) (any, error)
-}
-
-func newCommand[C, R any](m *commander, id string) *Command[C, R] {
-	c := &Command[C, R]{}
-	p := &c.promise.promise
-	p.call.promise, p.call.task = p, &c.task
-	p.call.Identify(id, "")
-	c.commander, c.typed = m, c
-	return c
-}
-
-func (c *Command[C, R]) reset() {
-	var none R
-	c.result, c.tried = none, false
-	if !c.refused {
-		c.rejection = nil
+func (cs *Commands[C, R]) Stats() Stats {
+	s := cs.runner.Stats()
+	return Stats{
+		Calls: s.Members, Withdrawn: s.Withdrawn, Queued: s.Queued,
+		Groups: s.Groups, Alone: s.Alone, Reruns: s.Reruns, MaxGroup: s.MaxGroup,
+		Drained: s.Drained, Full: s.Full, FullBytes: s.FullBytes, Halved: s.Halved,
+		Waited: s.Waited, Took: s.Took,
 	}
 }
 
-func (c *Command[C, R]) param() ([]byte, error) {
-	data, err := c.commander.encode(c.Value)
+func newCommand[C, R any](r *command.Runner, id string) *Command[C, R] {
+	c := &Command[C, R]{}
+	c.promise.task.Init(r, (*typed[C, R])(c), id)
+	return c
+}
+
+// handle is a handler for tasks, which are commands.
+func handle[C, R any](h Handler[C, R]) func(context.Context, *sql.Tx, []*command.Task) error {
+	return func(ctx context.Context, tx *sql.Tx, tasks []*command.Task) error {
+		batch := make([]*Command[C, R], len(tasks))
+		for i, t := range tasks {
+			batch[i] = (*Command[C, R])(t.Typed().(*typed[C, R]))
+		}
+		return h(ctx, tx, batch)
+	}
+}
+
+func revive[C, R any](r *command.Runner, id string, value []byte) (*command.Task, error) {
+	c := newCommand[C, R](r, id)
+	if err := r.Decode(value, &c.Value); err != nil {
+		return nil, fmt.Errorf("groupcommit: command %q of kind %q: its recorded value cannot be decoded as %v; it stays pending: %w",
+			id, r.Kind(), reflect.TypeFor[C](), err)
+	}
+	return &c.promise.task, nil
+}
+
+// typed is a [Command] as its task sees it. These methods are not the program's to call.
+type typed[C, R any] Command[C, R]
+
+func (c *typed[C, R]) runner() *command.Runner { return c.promise.task.Runner() }
+
+func (c *typed[C, R]) Param() ([]byte, error) {
+	data, err := c.runner().Encode(c.Value)
 	if err != nil {
 		return nil, fmt.Errorf("groupcommit: command %q of kind %q: its value of type %T cannot be encoded: %w",
-			c.ID(), c.commander.table.Kind, c.Value, err)
+			c.promise.ID(), c.runner().Kind(), c.Value, err)
 	}
 	return data, nil
 }
 
-func (c *Command[C, R]) value() any { return c.result }
+func (c *typed[C, R]) Reset() {
+	var none R
+	c.result = none
+}
 
-func (c *Command[C, R]) decoded(data []byte) (any, error) {
+func (c *typed[C, R]) Result() any { return c.result }
+
+func (c *typed[C, R]) Decoded(data []byte) (any, error) {
 	var r R
-	if err := c.commander.decode(data, &r); err != nil {
+	if err := c.runner().Decode(data, &r); err != nil {
 		return nil, fmt.Errorf("groupcommit: command %q of kind %q: its recorded result cannot be decoded as %v: %w",
-			c.ID(), c.commander.table.Kind, reflect.TypeFor[R](), err)
+			c.promise.ID(), c.runner().Kind(), reflect.TypeFor[R](), err)
 	}
 	return r, nil
-}
-
-// encode and decode are the codec's, whose panic is an error.
-func (m *commander) encode(v any) (data []byte, err error) {
-	err = engine.Guard(func() (err error) {
-		data, err = m.limits.handling.codec.Encode(v)
-		return err
-	})
-	return bytes.Clone(data), err // a codec may use its buffer again
-}
-
-func (m *commander) decode(data []byte, v any) error {
-	return engine.Guard(func() error { return m.limits.handling.codec.Decode(data, v) })
-}
-
-// describe gives a command with an id what it is known by, and returns its value, encoded.
-func (m *commander) describe(c *call) (param []byte, err error) {
-	if err := m.db.keeps(c.ID()); err != nil {
-		return nil, err
-	}
-	if param, err = c.task.typed.param(); err != nil {
-		return nil, err
-	}
-	known := make([]byte, 0, 128)
-	known = append(known, 1, 'c') // the version of this encoding, and that it is of a command
-	known = binary.AppendUvarint(known, uint64(len(m.table.Kind)))
-	known = append(append(known, m.table.Kind...), param...)
-	sum := sha256.Sum256(known)
-	c.Identify(c.ID(), durable.Key(sum[:]))
-	return param, nil
-}
-
-// handlingKey is the database whose handler a context is for.
-type handlingKey struct{}
-
-func handledBy(ctx context.Context) *database {
-	d, _ := ctx.Value(handlingKey{}).(*database)
-	return d
-}
-
-var errWaitsForItself = errors.New("groupcommit: a handler must not wait for a command of its own database, which may be waiting for the handler; hand it over with Go, or record it with Add in the handler's transaction")
-
-// waitsForItself is the error of a handler that waits for a command.
-func waitsForItself(ctx context.Context, p *Promise) error {
-	if d := handledBy(ctx); d == nil || d != p.call.task.commander.db || p.State().Done() {
-		return nil
-	}
-	return errWaitsForItself
 }

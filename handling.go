@@ -2,16 +2,19 @@ package groupcommit
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"fmt"
 	"reflect"
 	"time"
 
 	"github.com/groupcommit/groupcommit/durable"
+	"github.com/groupcommit/groupcommit/internal/command"
 )
 
-// handling is what only a handler has options for.
+// handling is the values of a handler's options. Those that a database has, too, are the database's unless they are given.
 type handling struct {
+	limits
 	kind    string // "": by the command's type
 	durable bool
 	lease   time.Duration // 0: the default
@@ -19,9 +22,19 @@ type handling struct {
 	codec   Codec
 }
 
-var defaultHandling = handling{codec: jsonCodec{}}
-
 const defaultLease = 10 * time.Second
+
+func (h handling) with(opts []HandlerOption) (handling, error) {
+	for i, o := range opts {
+		if o == nil {
+			return h, noOption(i, len(opts))
+		}
+		if err := o.setHandler(&h); err != nil {
+			return h, err
+		}
+	}
+	return h, nil
+}
 
 // complete fills in what was not given for commands of a type, and refuses what does not go together.
 func (h *handling) complete(typ reflect.Type) error {
@@ -30,10 +43,64 @@ func (h *handling) complete(typ reflect.Type) error {
 			return fmt.Errorf("groupcommit: Handle of %.60v…: the type's name is no kind: it is %d bytes long, and a kind is 1 to 255 bytes of UTF-8 without NUL; give it one with Kind", typ, len(h.kind))
 		}
 	}
-	if !h.durable && (h.lease != 0 || h.timeout != 0) {
+	switch {
+	case !h.durable && (h.lease != 0 || h.timeout != 0):
 		return fmt.Errorf("groupcommit: Handle of %v: options Lease and Timeout are allowed with Durable only", typ)
+	case h.durable && !h.promises:
+		return fmt.Errorf("groupcommit: Handle of %v: option Durable needs a database that keeps promises; open it with Promises() or %spromises=on", typ, prefix)
 	}
 	h.lease = cmp.Or(h.lease, defaultLease)
+	return nil
+}
+
+// handlerConfig is what a handler's options say, for commands of a type on this database.
+func (d *database) handlerConfig(typ reflect.Type, opts []HandlerOption) (c command.Config, err error) {
+	traits, err := d.ready(context.Background())
+	if err != nil {
+		return c, err
+	}
+	d.pool.mayKeep() // its connections are not the program's
+	if traits.Hook != "" {
+		return c, fmt.Errorf("groupcommit: Handle of %v: %s reads the context of whoever uses a connection, and a batch is of many callers; open another database for the handler, without the hook", typ, traits.Hook)
+	}
+	h, err := handling{limits: d.limits, codec: jsonCodec{}}.with(opts)
+	if err != nil {
+		return c, err
+	}
+	if err := h.complete(typ); err != nil {
+		return c, err
+	}
+	c = command.Config{
+		Type: typ, Kind: h.kind, Codec: h.codec,
+		MaxLen: h.maxLen, MaxQueue: h.maxQueue, MaxDelay: h.maxDelay, MaxTime: h.maxTime, Retry: h.retryPolicy(),
+		Promises: h.promises, Flights: d.inFlight,
+		Durable: h.durable, Lease: h.lease, Timeout: h.timeout,
+		Closed: ErrClosed, Ended: errEnded, Undone: errUndone,
+		Pending: func(id string, cause error) error { return &PendingError{ID: id, Cause: cause} },
+	}
+	if h.durable {
+		c.Store = d.dialect.NewStore(d.virtual)
+	}
+	return c, nil
+}
+
+// register makes r known to its database, which closes it. If its commands are durable, it begins with what is pending.
+func (d *database) register(r *command.Runner) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return ErrClosed
+	}
+	for _, other := range d.runners {
+		switch {
+		case other.Type() == r.Type():
+			return fmt.Errorf("groupcommit: Handle: the database has a handler for commands of type %v; there can be one", r.Type())
+		case other.Kind() == r.Kind():
+			return fmt.Errorf("groupcommit: Handle of %v: the database has a handler for commands of kind %q, of type %v; there can be one, and Kind gives another name", r.Type(), r.Kind(), other.Type())
+		}
+	}
+	d.runners = append(d.runners, r)
+	r.Start()
 	return nil
 }
 
@@ -55,8 +122,8 @@ func (jsonCodec) Decode(data []byte, v any) error { return json.Unmarshal(data, 
 // PENDING, in a transaction that it shares with whatever else is written at the time; and whoever handles commands of the kind
 // on this database, in this process or another, now or after a crash, carries it out: see [Commands.Recover]. Each command
 // needs an id, and the database [Promises].
-func Durable() Option {
-	return forHandler("Durable", func(h *handling) error {
+func Durable() HandlerOption {
+	return handlerOption(func(h *handling) error {
 		h.durable = true
 		return nil
 	})
@@ -66,8 +133,8 @@ func Durable() Option {
 // name, such as main.InsertUser: commands that are recorded under it are lost to a program that calls the type something
 // else, and another program on the same database whose type has the same name would carry them out as its own, or be answered
 // with their results. So programs that share a database should name their kinds. 1 to 255 bytes of UTF-8 without NUL.
-func Kind(name string) Option {
-	return forHandler("Kind", func(h *handling) error {
+func Kind(name string) HandlerOption {
+	return handlerOption(func(h *handling) error {
 		if durable.CheckID(name) != nil {
 			return badOption("Kind", name, "a name of 1 to 255 bytes of UTF-8 without NUL")
 		}
@@ -79,8 +146,8 @@ func Kind(name string) Option {
 // Lease is an option of [Handle] with [Durable]: for how long a process has a recorded command to itself. A process that
 // lives renews its leases; the commands of one that died are taken over when they end. At least 100 ms; the default is 10
 // seconds. Times are by the clocks of the processes, which must differ by far less.
-func Lease(d time.Duration) Option {
-	return forHandler("Lease", func(h *handling) error {
+func Lease(d time.Duration) HandlerOption {
+	return handlerOption(func(h *handling) error {
 		if d < leastLease {
 			return badOption("Lease", d.String(), "a duration of at least "+leastLease.String())
 		}
@@ -94,8 +161,8 @@ const leastLease = 100 * time.Millisecond
 // Timeout is an option of [Handle] with [Durable]: a command that no handler has begun with by so long after it was recorded is
 // REJECTED_TIMEDOUT. One that is being handled then is carried out. 0, the default, is never. The promise of a command that
 // waits for another attempt learns of it when its turn comes.
-func Timeout(d time.Duration) Option {
-	return forHandler("Timeout", func(h *handling) error {
+func Timeout(d time.Duration) HandlerOption {
+	return handlerOption(func(h *handling) error {
 		if d < 0 {
 			return badOption("Timeout", d.String(), "a duration of 0 or more, such as 1h")
 		}
@@ -106,31 +173,12 @@ func Timeout(d time.Duration) Option {
 
 // WithCodec is an option of [Handle]: how values and results are encoded for the database. The default is JSON, by
 // encoding/json. Commands without an id are not encoded.
-func WithCodec(c Codec) Option {
-	return forHandler("WithCodec", func(h *handling) error {
+func WithCodec(c Codec) HandlerOption {
+	return handlerOption(func(h *handling) error {
 		if c == nil {
 			return badOption("WithCodec", "nil", "a Codec")
 		}
 		h.codec = c
 		return nil
 	})
-}
-
-func forHandler(name string, set func(*handling) error) Option {
-	return func(l *limits) error {
-		if l.handling == nil {
-			return fmt.Errorf("groupcommit: option %s is a handler's: it goes to Handle, and not to the database", name)
-		}
-		return set(l.handling)
-	}
-}
-
-// forDatabase keeps an option away from Handle.
-func forDatabase(name string, o Option) Option {
-	return func(l *limits) error {
-		if l.handling != nil {
-			return fmt.Errorf("groupcommit: option %s is the database's: it goes to Register, NewConnector or the data source name, and not to Handle", name)
-		}
-		return o(l)
-	}
 }

@@ -31,7 +31,7 @@ import (
 // whatever the key: tenants who choose their ids by themselves need the tenant in the id. Nor is Partition for handlers: what a
 // [Command] is to be done for belongs into its Value.
 func Partition(key func(ctx context.Context) any) Option {
-	return forDatabase("Partition", func(l *limits) error {
+	return databaseOption(func(l *limits) error {
 		if key == nil {
 			return badOption("Partition", "nil", "a function")
 		}

@@ -277,9 +277,6 @@ func (p *Promise) alone() {
 
 // reject settles a promise that never came to be a call.
 func (p *Promise) reject(err error) *Promise {
-	if t := p.call.task; t != nil && t.recorded && errors.Is(err, ErrClosed) {
-		err = &PendingError{ID: p.call.ID(), Cause: err}
-	}
 	p.call.SetOutcome(engine.Answer{Err: err})
 	p.settle()
 	return p
@@ -288,12 +285,6 @@ func (p *Promise) reject(err error) *Promise {
 // settle makes the call's outcome the promise's. It is called once.
 func (p *Promise) settle() {
 	p.call.Query, p.call.Args = "", nil
-	if t := p.call.task; t != nil {
-		t.commander.keeper.drop(p.call.ID())
-		if pending, ok := p.call.Err().(*PendingError); ok {
-			pending.ID = p.call.ID()
-		}
-	}
 	if p.flight != nil { // first, so that who has seen the outcome does not find the call under way
 		p.flights.land(p.flight, p.call.Outcome(), p.call.Context())
 	}
@@ -322,13 +313,6 @@ func (c *call) verdict() durable.State {
 	switch err := c.Err(); {
 	case err == nil:
 		return durable.Resolved
-	case c.task != nil && c.Outcome().Result.Replayed:
-		if rejected, ok := errors.AsType[*RejectedError](err); ok {
-			return rejected.State
-		}
-		return durable.Rejected
-	case c.task != nil && c.state == callClaimed: // whatever the handler says
-		return durable.Rejected
 	case errors.Is(err, context.Canceled) && c.Context().Err() != nil:
 		return durable.RejectedCanceled
 	case errors.Is(err, context.DeadlineExceeded) && c.Context().Err() != nil:

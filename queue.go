@@ -36,13 +36,7 @@ func (b *batcher) admit(c *call) (lead bool, err error) {
 }
 
 // crowded reports that the queue has no room. The mutex is the caller's.
-func (b *batcher) crowded() bool { return b.queue.n+b.away >= b.limits.maxQueue }
-
-func (b *batcher) hasRoom() bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return !b.crowded()
-}
+func (b *batcher) crowded() bool { return b.queue.n >= b.limits.maxQueue }
 
 func (b *batcher) enqueue(c *call) {
 	c.state = callQueued
@@ -78,19 +72,6 @@ func (b *batcher) moveUp() {
 		if next.promise != nil {
 			next.wake <- struct{}{} // Go waits for room, not for the outcome
 		}
-	}
-}
-
-// stayAway has n calls take room in the queue, or gives it back if n is negative: they are not answered, and no group has them.
-func (b *batcher) stayAway(n int) {
-	b.mu.Lock()
-	b.away += n
-	b.moveUp()
-	idle := !b.leading && b.queue.n > 0
-	b.leading = b.leading || idle
-	b.mu.Unlock()
-	if idle {
-		b.handOn()
 	}
 }
 

@@ -34,14 +34,14 @@ func Exponential(base time.Duration, factor float64, most time.Duration, n int) 
 // Exponential(10ms, 2, 1s, 8), some 3 seconds in all. A call is never tried again after its context has ended.
 //
 // In a data source name: groupcommit_retry=never, constant(10ms,5) or exponential(10ms,2,1s,8).
-func Retry(p RetryPolicy) Option {
-	return func(l *limits) error {
+func Retry(p RetryPolicy) SharedOption {
+	return sharedOption(func(l *limits) error {
 		if p == nil {
 			return badOption("Retry", "nil", "a RetryPolicy, such as groupcommit.Never")
 		}
 		l.retry = p
 		return nil
-	}
+	})
 }
 
 var defaultRetry = Exponential(10*time.Millisecond, 2, time.Second, 8)

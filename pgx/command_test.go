@@ -34,7 +34,7 @@ func logging(calls *int) groupcommit.Handler[entry, int] {
 	}
 }
 
-func handle[R any](t *testing.T, db *sql.DB, h groupcommit.Handler[entry, R], opts ...groupcommit.Option) *groupcommit.Commands[entry, R] {
+func handle[R any](t *testing.T, db *sql.DB, h groupcommit.Handler[entry, R], opts ...groupcommit.HandlerOption) *groupcommit.Commands[entry, R] {
 	t.Helper()
 	cs, err := groupcommit.Handle(db, h, opts...)
 	require.NoError(t, err)
@@ -89,7 +89,7 @@ func TestALostAcknowledgementOfABatchIsFoundOutByItsIDs(t *testing.T) {
 					}
 					return err
 				})
-				var opts []groupcommit.Option
+				var opts []groupcommit.HandlerOption
 				if kind == "durable" {
 					opts = append(opts, groupcommit.Durable())
 				}
@@ -244,7 +244,7 @@ func TestATransientErrorOfAHandlerIsTriedAgainWithTheWholeBatch(t *testing.T) {
 }
 
 func TestACommandIsCompletedByTheServersClock(t *testing.T) {
-	for _, kind := range [][]groupcommit.Option{nil, {groupcommit.Durable()}} {
+	for _, kind := range [][]groupcommit.HandlerOption{nil, {groupcommit.Durable()}} {
 		r := skewed(t)
 		calls := 0
 		cs := handle(t, r.db, logging(&calls), kind...)

@@ -15,7 +15,7 @@ import (
 var errEntry = errors.New("not this one")
 
 // commanding is a database and a handler's commands on it.
-func commanding(t *testing.T, params string, h groupcommit.Handler[entry, int], opts ...groupcommit.Option) (*sql.DB, *groupcommit.Commands[entry, int]) {
+func commanding(t *testing.T, params string, h groupcommit.Handler[entry, int], opts ...groupcommit.HandlerOption) (*sql.DB, *groupcommit.Commands[entry, int]) {
 	t.Helper()
 	db := ours(t, dsnOf(t, params), "CREATE TABLE u (k INTEGER UNIQUE)", "CREATE TABLE e (k INTEGER)",
 		"CREATE TABLE child (k INTEGER REFERENCES u (k) DEFERRABLE INITIALLY DEFERRED)", "INSERT INTO u VALUES (1)")

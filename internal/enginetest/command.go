@@ -96,7 +96,7 @@ func oneBatch[R any](s *scene, g *gate, cs *groupcommit.Commands[put, R], id str
 	return promises
 }
 
-func handle[R any](s *scene, db *sql.DB, h groupcommit.Handler[put, R], opts ...groupcommit.Option) *groupcommit.Commands[put, R] {
+func handle[R any](s *scene, db *sql.DB, h groupcommit.Handler[put, R], opts ...groupcommit.HandlerOption) *groupcommit.Commands[put, R] {
 	s.Helper()
 	cs, err := groupcommit.Handle(db, h, opts...)
 	require.NoError(s, err)
@@ -226,7 +226,7 @@ func handlersSession(s *scene) {
 
 type name2 string
 
-func handle2(s *scene, db *sql.DB, h groupcommit.Handler[name2, int], opts ...groupcommit.Option) *groupcommit.Commands[name2, int] {
+func handle2(s *scene, db *sql.DB, h groupcommit.Handler[name2, int], opts ...groupcommit.HandlerOption) *groupcommit.Commands[name2, int] {
 	s.Helper()
 	cs, err := groupcommit.Handle(db, h, opts...)
 	require.NoError(s, err)
@@ -274,8 +274,8 @@ func badHandlers(s *scene) {
 	require.ErrorContains(s, err, "the handler of enginetest.put is nil")
 	_, err = groupcommit.Handle(s.twin(), fine)
 	require.ErrorContains(s, err, "not groupcommit's")
-	_, err = groupcommit.Handle(s.db, fine, groupcommit.Promises())
-	require.ErrorContains(s, err, "option Promises is the database's")
+	_, err = groupcommit.Handle(s.db, fine, groupcommit.MaxLen(1), nil)
+	require.EqualError(s, err, "groupcommit: option 2 of 2 is nil")
 	_, err = groupcommit.Handle(s.db, fine, groupcommit.MaxLen(0))
 	require.ErrorContains(s, err, "option MaxLen")
 	_, err = groupcommit.Handle(s.db, fine, groupcommit.Durable())
@@ -284,7 +284,7 @@ func badHandlers(s *scene) {
 	require.ErrorContains(s, err, "option Kind")
 	_, err = groupcommit.Handle(s.db, fine, groupcommit.Lease(time.Millisecond))
 	require.ErrorContains(s, err, "option Lease")
-	for _, o := range []groupcommit.Option{groupcommit.Lease(time.Minute), groupcommit.Timeout(time.Minute)} {
+	for _, o := range []groupcommit.HandlerOption{groupcommit.Lease(time.Minute), groupcommit.Timeout(time.Minute)} {
 		_, err = groupcommit.Handle(s.db, fine, o)
 		require.ErrorContains(s, err, "allowed with Durable only")
 	}
