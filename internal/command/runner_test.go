@@ -1,0 +1,178 @@
+package command
+
+import (
+	"context"
+	"database/sql"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/groupcommit/groupcommit/durable"
+	"github.com/groupcommit/groupcommit/engine"
+	"github.com/groupcommit/groupcommit/internal/flight"
+	"github.com/stretchr/testify/require"
+)
+
+var (
+	_ Host = (*fakeHost)(nil)
+	_ Tx   = (*fakeTx)(nil)
+)
+
+func TestCommandsThatWaitForAnotherAttemptTakeRoomInTheQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := config()
+		c.MaxQueue = 2
+		r := New(&fakeHost{}, c)
+		defer r.Close()
+		var failed []*number
+		for n := range 2 {
+			failed = append(failed, newNumber(r, "", n, 1))
+			r.Go(t.Context(), &failed[n].task)
+			synctest.Wait()
+		}
+		start := time.Now()
+		late := newNumber(r, "", 7, 0)
+		var in atomic.Bool
+		go func() {
+			r.Go(t.Context(), &late.task)
+			in.Store(true)
+		}()
+		synctest.Wait()
+		require.False(t, in.Load(), "there is no room")
+		v, err := late.task.Await(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, 7, v)
+		require.Equal(t, time.Minute, time.Since(start), "there was room again when the first was tried again")
+		for n, f := range failed {
+			v, err := f.task.Await(t.Context())
+			require.NoError(t, err)
+			require.Equal(t, n, v)
+		}
+		require.True(t, r.queue.HasRoom())
+		require.Zero(t, r.queue.Load())
+	})
+}
+
+// The first batch fails for one command. It is not held against the others, or the next batch.
+func TestABatchIsTriedAgainAsItWasWhileOthersGoOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := config()
+		var sizes []int
+		gate := make(chan struct{})
+		c.Handle = func(_ context.Context, _ *sql.Tx, batch []*Task) error {
+			sizes = append(sizes, len(batch))
+			<-gate
+			return failing(batch)
+		}
+		r := New(&fakeHost{}, c)
+		first := newNumber(r, "", 0, 0)
+		r.Go(t.Context(), &first.task)
+		synctest.Wait()
+		batch := []*number{newNumber(r, "", 1, 0), newNumber(r, "", 2, 2), newNumber(r, "", 3, 0)}
+		for _, n := range batch {
+			r.Go(t.Context(), &n.task)
+		}
+		close(gate)
+		synctest.Wait()
+		require.Equal(t, durable.Resolved, first.task.State())
+		require.Equal(t, durable.Pending, batch[0].task.State())
+		next := newNumber(r, "", 4, 0)
+		r.Go(t.Context(), &next.task)
+		synctest.Wait()
+		require.Equal(t, durable.Resolved, next.task.State())
+		for _, n := range batch {
+			v, err := n.task.Await(t.Context())
+			require.NoError(t, err)
+			require.Equal(t, n.n, v)
+		}
+		require.Equal(t, []int{1, 3, 1, 3, 3}, sizes)
+		r.Close()
+	})
+}
+
+func TestClosingGivesThoseThatWaitForAnotherAttemptTheirLastError(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := New(&fakeHost{}, config())
+		n := newNumber(r, "", 1, 1)
+		r.Go(t.Context(), &n.task)
+		synctest.Wait()
+		start := time.Now()
+		r.Close()
+		_, err := n.task.Await(t.Context())
+		require.Equal(t, errNo, err)
+		require.Zero(t, time.Since(start))
+		late := newNumber(r, "", 2, 0)
+		r.Go(t.Context(), &late.task)
+		_, err = late.task.Await(t.Context())
+		require.Equal(t, errClosed, err)
+	})
+}
+
+func TestABatchWhoseDriverPanicsIsOfUnknownOutcome(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, c := &fakeHost{}, config()
+		gate := make(chan struct{})
+		c.Handle = func(context.Context, *sql.Tx, []*Task) error {
+			<-gate
+			return nil
+		}
+		r := New(h, c)
+		defer r.Close()
+		first := newNumber(r, "", 0, 0)
+		r.Go(t.Context(), &first.task)
+		synctest.Wait()
+		h.begin = func() error { panic("at the disk") }
+		batch := []*number{newNumber(r, "", 1, 0), newNumber(r, "", 2, 0)}
+		for _, n := range batch {
+			r.Go(t.Context(), &n.task)
+		}
+		close(gate)
+		for _, n := range batch {
+			_, err := n.task.Await(t.Context())
+			var unknown *engine.OutcomeUnknownError
+			require.ErrorAs(t, err, &unknown)
+			var panicked *engine.PanicError
+			require.ErrorAs(t, unknown.Cause, &panicked)
+			require.Equal(t, "at the disk", panicked.Value)
+		}
+	})
+}
+
+// Two callers have the same id at the same time, and the first one's context ends while it is in the queue.
+func TestACommandTakesOverTheIDOfOneThatWasTakenBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := config()
+		c.Flights = flight.New[engine.Answer](0)
+		gate := make(chan struct{})
+		handled := 0
+		c.Handle = func(_ context.Context, _ *sql.Tx, batch []*Task) error {
+			handled += len(batch)
+			<-gate
+			return nil
+		}
+		r := New(&fakeHost{}, c)
+		plug := newNumber(r, "", 0, 0)
+		r.Go(t.Context(), &plug.task)
+		synctest.Wait()
+		ctx, cancel := context.WithCancel(t.Context())
+		first, second := newNumber(r, "id", 1, 0), newNumber(r, "id", 1, 0)
+		other := newNumber(r, "id", 2, 0)
+		r.Go(ctx, &first.task)
+		r.Go(t.Context(), &second.task)
+		r.Go(t.Context(), &other.task)
+		_, err := other.task.Await(t.Context())
+		require.ErrorIs(t, err, engine.ErrMismatch)
+		cancel()
+		synctest.Wait()
+		require.Equal(t, durable.RejectedCanceled, first.task.State())
+		require.Equal(t, durable.Pending, second.task.State())
+		close(gate)
+		v, err := second.task.Await(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, 1, v)
+		require.False(t, second.task.Replayed())
+		require.Equal(t, 2, handled)
+		r.Close()
+	})
+}
