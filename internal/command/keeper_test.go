@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/groupcommit/groupcommit/durable"
+	"github.com/groupcommit/groupcommit/engine"
+	"github.com/groupcommit/groupcommit/internal/flight"
 	"github.com/stretchr/testify/require"
 )
 
@@ -27,6 +29,7 @@ func TestTheLeaseOfACommandThatWaitsForAnotherAttemptIsRenewed(t *testing.T) {
 		}
 		r := New(one, c)
 		r.Start()
+		c.Flights = flight.New[engine.Answer](0)
 		c.Handle = func(context.Context, *sql.Tx, []*Task) error {
 			theirs++
 			return nil
@@ -103,5 +106,37 @@ func TestARecordedCommandWaitsForTheWriterUntilTheRunnerIsClosed(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, durable.Pending, found["a"].State)
 		require.Empty(t, found["a"].Owner, "other processes have it at once")
+	})
+}
+
+// Between two attempts another process takes the command, and carries it out. This one asks what became of it.
+func TestACommandThatAnotherProcessHasTakenIsWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, open := recording(t)
+		h, handled := open(), 0
+		defer h.db.Close()
+		c.Handle = func(context.Context, *sql.Tx, []*Task) error {
+			handled++
+			return errNo
+		}
+		c.Retry = func(int) (time.Duration, bool) {
+			_, err := h.db.Exec("UPDATE groupcommit_promises SET lease_owner = 'another', lease_until = ?", time.Now().Add(time.Hour).UnixMilli())
+			require.NoError(t, err)
+			return 0, true
+		}
+		r := New(h, c)
+		r.Start()
+		n := newNumber(r, "a", 5, 0)
+		r.Go(t.Context(), &n.task)
+		time.Sleep(time.Minute)
+		require.Equal(t, durable.Pending, n.task.State())
+		_, err := h.db.Exec("UPDATE groupcommit_promises SET state = 1, value = ?, completed_at = 1", []byte("theirs"))
+		require.NoError(t, err)
+		v, err := n.task.Await(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, "theirs", v)
+		require.True(t, n.task.Replayed())
+		require.Equal(t, 1, handled)
+		r.Close()
 	})
 }

@@ -58,7 +58,11 @@ func TestCommandsThatWaitForAnotherAttemptTakeRoomInTheQueue(t *testing.T) {
 func TestABatchIsTriedAgainAsItWasWhileOthersGoOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := config()
-		var sizes []int
+		var sizes, failed []int
+		c.Retry = func(n int) (time.Duration, bool) {
+			failed = append(failed, n)
+			return time.Minute, true
+		}
 		gate := make(chan struct{})
 		c.Handle = func(_ context.Context, _ *sql.Tx, batch []*Task) error {
 			sizes = append(sizes, len(batch))
@@ -87,6 +91,7 @@ func TestABatchIsTriedAgainAsItWasWhileOthersGoOn(t *testing.T) {
 			require.Equal(t, n.n, v)
 		}
 		require.Equal(t, []int{1, 3, 1, 3, 3}, sizes)
+		require.Equal(t, []int{1, 2}, failed)
 		r.Close()
 	})
 }
@@ -173,6 +178,83 @@ func TestACommandTakesOverTheIDOfOneThatWasTakenBack(t *testing.T) {
 		require.Equal(t, 1, v)
 		require.False(t, second.task.Replayed())
 		require.Equal(t, 2, handled)
+		r.Close()
+	})
+}
+
+// Without savepoints the batch of a command that fails in Try runs again without it. The command runs by itself, as often as
+// the policy says, while the others have their outcomes.
+func TestACommandThatFailsInTryIsTakenOutOfItsBatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := config()
+		var batches [][]int
+		gate := make(chan struct{})
+		c.Handle = func(_ context.Context, _ *sql.Tx, batch []*Task) error {
+			var ns []int
+			for _, n := range numbers(batch) {
+				ns = append(ns, n.n)
+			}
+			batches = append(batches, ns)
+			<-gate
+			for _, n := range numbers(batch) {
+				if err := n.task.Try(true, func() error { return failing([]*Task{&n.task}) }); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+		r := New(&fakeHost{}, c)
+		plug := newNumber(r, "", 0, 0)
+		r.Go(t.Context(), &plug.task)
+		synctest.Wait()
+		batch := []*number{newNumber(r, "", 1, 0), newNumber(r, "", 2, 2), newNumber(r, "", 3, 0)}
+		for _, n := range batch {
+			r.Go(t.Context(), &n.task)
+		}
+		close(gate)
+		synctest.Wait()
+		require.Equal(t, durable.Resolved, batch[0].task.State())
+		require.Equal(t, durable.Pending, batch[1].task.State())
+		require.Equal(t, durable.Resolved, batch[2].task.State())
+		v, err := batch[1].task.Await(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, 2, v)
+		require.Equal(t, [][]int{{0}, {1, 2, 3}, {1, 3}, {2}, {2}}, batches)
+		r.Close()
+	})
+}
+
+// One command of a batch is to run by itself, and the rest of the batch fails and is to run again in a minute.
+func TestACommandThatWasTakenOutDoesNotWaitForTheRestOfItsBatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := config()
+		gate := make(chan struct{})
+		c.Handle = func(_ context.Context, _ *sql.Tx, batch []*Task) error {
+			<-gate
+			for _, n := range numbers(batch) {
+				f := func() error { return failing([]*Task{&n.task}) }
+				if n.n != 1 {
+					return f()
+				}
+				if err := n.task.Try(true, f); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+		r := New(&fakeHost{}, c)
+		plug := newNumber(r, "", 0, 0)
+		r.Go(t.Context(), &plug.task)
+		synctest.Wait()
+		out, rest := newNumber(r, "", 1, 1), newNumber(r, "", 2, 1)
+		r.Go(t.Context(), &out.task)
+		r.Go(t.Context(), &rest.task)
+		close(gate)
+		synctest.Wait()
+		require.Equal(t, durable.Resolved, out.task.State())
+		require.Equal(t, durable.Pending, rest.task.State())
+		_, err := rest.task.Await(t.Context())
+		require.NoError(t, err)
 		r.Close()
 	})
 }
