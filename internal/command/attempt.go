@@ -32,8 +32,11 @@ type attempt struct {
 	over    atomic.Bool // the handler has returned
 	trying  bool        // Try is under way
 	stop    error       // what Try has told the handler to stop for
+	result
+}
 
-	// What it has come to. Without an err each command has its outcome, but for those aside and the others.
+// A result is what an attempt has come to. Without an err each command has its outcome, but for those aside and the others.
+type result struct {
 	err     error
 	aside   []*Task // undone, and to be tried by themselves
 	others  []*Task // recorded, and not this process's to handle
@@ -47,7 +50,7 @@ type attempt struct {
 }
 
 // attempt handles a batch once. t is a turn that the caller has already, or nil.
-func (r *Runner) attempt(batch []*Task, t *turn.Turn) *attempt {
+func (r *Runner) attempt(batch []*Task, t *turn.Turn) result {
 	a := &attempt{runner: r, batch: batch, now: time.Now()}
 	a.ctx = r.handling(context.Background())
 	if !r.traits.OneWriter { // there a context that can end costs each statement a goroutine
@@ -56,16 +59,16 @@ func (r *Runner) attempt(batch []*Task, t *turn.Turn) *attempt {
 		a.ctx = ctx
 	}
 	if a.err = a.begin(t); a.err != nil {
-		return a
+		return a.result
 	}
 	defer a.tx.Close()
 	for _, step := range []func() error{a.claim, a.handle, a.record, a.finish} {
 		if a.err = step(); a.err != nil {
 			a.severed = a.ctx.Err() == nil && a.tx.Gone()
-			return a
+			break
 		}
 	}
-	return a
+	return a.result
 }
 
 // staleRetries is how often an attempt looks for a connection that is not stale: database/sql's own number.

@@ -16,7 +16,7 @@ type rest struct {
 	aside  []*Task       // to be tried each by itself
 	again  []*Task       // to be tried again as one batch
 	pause  time.Duration // before that
-	last   *attempt      // which has failed
+	last   result        // of the attempt that has failed
 	others []*Task       // that another process has, or that are settled: for the keeper to ask about
 }
 
@@ -68,7 +68,7 @@ func (r *Runner) run(batch []*Task, failed int, t *turn.Turn) (commit time.Durat
 }
 
 // attemptAlone is one attempt, while no other is under way. Where there is one writer, its turns see to that.
-func (r *Runner) attemptAlone(batch []*Task, t *turn.Turn) *attempt {
+func (r *Runner) attemptAlone(batch []*Task, t *turn.Turn) result {
 	if !r.traits.OneWriter {
 		r.one.Lock()
 		defer r.one.Unlock()
@@ -85,16 +85,16 @@ func reset(batch []*Task) {
 
 // doubtful answers those commands of a batch whose COMMIT had no answer that have no id to ask about, and returns the others:
 // their next attempt finds out what became of this one.
-func doubtful(batch []*Task, a *attempt) []*Task {
-	if !a.unknown {
+func doubtful(batch []*Task, last result) []*Task {
+	if !last.unknown {
 		return batch
 	}
 	known := make([]*Task, 0, len(batch))
 	for _, t := range batch {
 		if t.id == "" {
-			t.answer(nil, &engine.OutcomeUnknownError{Cause: a.err})
+			t.answer(nil, &engine.OutcomeUnknownError{Cause: last.err})
 		} else {
-			t.doubt = a.err
+			t.doubt = last.err
 			known = append(known, t)
 		}
 	}
@@ -103,17 +103,17 @@ func doubtful(batch []*Task, a *attempt) []*Task {
 
 // again has a batch tried again as the policy says, or gives it up. Meanwhile its commands take room in the queue: where very
 // many fail, the callers of new ones wait.
-func (r *Runner) again(batch []*Task, a *attempt, left *rest) {
+func (r *Runner) again(batch []*Task, last result, left *rest) {
 	if len(batch) == 0 {
 		return
 	}
 	wait, more := r.next(left.failed + 1)
 	if !more || r.closing.Err() != nil {
-		r.giveUp(batch, a)
+		r.giveUp(batch, last)
 		return
 	}
 	r.queue.Reserve(len(batch))
-	left.again, left.last, left.pause = slices.Clone(batch), a, wait // the slice is the queue's
+	left.again, left.last, left.pause = slices.Clone(batch), last, wait // the slice is the queue's
 }
 
 // next is the policy, whose panic is its end.
@@ -194,20 +194,20 @@ func (r *Runner) settle(batch []*Task) {
 
 // giveUp answers a batch with its last error. What is recorded as pending is rejected there, too, unless the error was none of
 // the commands': then it stays pending, and will be tried again, by this process or another.
-func (r *Runner) giveUp(batch []*Task, a *attempt) {
+func (r *Runner) giveUp(batch []*Task, last result) {
 	for _, t := range batch {
 		t.kept = false
 	}
 	switch {
 	case r.keeper == nil:
 		for _, t := range batch {
-			t.answer(nil, a.err)
+			t.answer(nil, last.err)
 			t.conclude()
 		}
-	case !a.final && (!a.began || a.unknown || r.closing.Err() != nil || a.severed || r.blameless(a.err)):
-		r.keeper.leavePending(batch, a.err)
+	case !last.final && (!last.began || last.unknown || r.closing.Err() != nil || last.severed || r.blameless(last.err)):
+		r.keeper.leavePending(batch, last.err)
 	default:
-		r.keeper.reject(batch, a.err)
+		r.keeper.reject(batch, last.err)
 	}
 }
 
