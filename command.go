@@ -25,20 +25,20 @@ type Command[C, R any] struct {
 //
 // It says what each has come to, by [Command.Resolve] and [Command.Reject]. What it has not touched is resolved with the zero
 // value when it returns nil. A command that was rejected does not undo its neighbours, nor what was done for it: see
-// [Command.Try]. Nobody is answered before the transaction has been committed.
+// [Command.Try]. No caller is answered before the transaction has been committed.
 //
 // If the handler returns an error, or panics, the transaction is rolled back, and the handler gets the same batch again as the
 // policy of [Retry] says; at the end all of the batch are rejected with that error. Meanwhile other batches go on. So a handler
 // may see a command more than once, but never one that has been committed.
 //
-// The transaction is open for as long as the handler runs, and on SQLite nobody else writes meanwhile: a handler that waits for
-// something outside of the database holds up all of them. Effects outside of the transaction are not undone with it, and
+// The transaction is open for as long as the handler runs, and on SQLite no other caller writes meanwhile: a handler that waits
+// for something outside of the database holds up all of them. Effects outside of the transaction are not undone with it, and
 // happen again with the batch, for up to [MaxLen] commands.
 //
-// tx is the handler's for as long as it runs, and its rows are to be closed by then. It is not to be committed or rolled back:
-// then it is rolled back, and all are rejected. ctx ends after [MaxTime], but on SQLite. What a handler asks of its own
-// database otherwise than through tx may wait for the handler itself, and so does db.Close; with ctx, a command that it would
-// wait for is an error.
+// tx is the handler's for as long as it runs, and its rows must be closed by then. The handler must not commit it or roll it
+// back: if it does, the transaction is rolled back, and all commands are rejected. ctx ends after [MaxTime], except on SQLite.
+// A statement on the handler's own database that does not go through tx may wait for the handler itself, and so does db.Close.
+// With ctx, it is an error to wait for a command of the same database.
 type Handler[C, R any] func(ctx context.Context, tx *sql.Tx, batch []*Command[C, R]) error
 
 // Each makes a handler of a function for one command. If it fails, that command is tried again by itself, or rejected; its
@@ -116,16 +116,16 @@ func (c *Command[C, R]) try(all bool, f func() (R, error)) error {
 	})
 }
 
-// PromiseOf is a command whose outcome will come. It settles whether anybody awaits it or not, once, and any number of
-// goroutines may use it.
+// PromiseOf is a command whose outcome will come. It settles once, also if no goroutine awaits it. Any number of goroutines may
+// use it.
 type PromiseOf[R any] struct{ task command.Task }
 
 // Await waits for the outcome. ctx bounds the waiting and nothing else: if it ends first, Await returns its error and the
 // promise goes on.
 //
 // An error that the handler has rejected the command with is that error, unless the outcome comes from the database: then it
-// is a [*RejectedError]. A result that comes from the database has been decoded anew; who asks for the same id at the same
-// time gets the same result.
+// is a [*RejectedError]. A result that comes from the database has been decoded anew. Callers that ask for the same id at the
+// same time get the same result.
 func (p *PromiseOf[R]) Await(ctx context.Context) (R, error) {
 	value, err := p.task.Await(ctx)
 	r, _ := value.(R) // an R that is a nil interface is none

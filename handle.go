@@ -13,7 +13,8 @@ import (
 // database is closed: db.Close waits until the commands that were accepted are answered.
 type Commands[C, R any] struct{ runner *command.Runner }
 
-// Handle has h handle the commands of type C on db, and returns what they are given to. db must be a database of ours.
+// Handle makes h the handler of the commands of type C on db, and returns the [Commands] that take them. db must have been opened
+// with one of groupcommit's drivers.
 //
 //	type InsertUser struct{ ID int }
 //
@@ -33,14 +34,14 @@ type Commands[C, R any] struct{ runner *command.Runner }
 //	…
 //	id, err := promise.Await(ctx)
 //
-// The handler's transactions take turns with everything else that writes to the database; each batch has a commit of its own,
-// so that no type of command pays for another. Batches of one type are handled one after the other.
+// The handler's transactions take turns with everything else that writes to the database. Each batch has its own commit, so
+// that no type of command pays for another. Batches of one type are handled one after the other.
 //
-// opts are [MaxLen], [MaxQueue], [MaxDelay], [MaxTime] and [Retry], which are the database's unless they are given, and those
-// that only handlers have: [Durable], [Lease], [Timeout], [Kind], [WithCodec].
+// The options [MaxLen], [MaxQueue], [MaxDelay], [MaxTime] and [Retry] have the database's values unless they are given. Only
+// handlers have [Durable], [Lease], [Timeout], [Kind] and [WithCodec].
 //
-// It is an error if h is nil, if the database has a handler for C or for the kind already, if an option is not allowed, or if
-// the database cannot be reached.
+// It is an error if h is nil, if the database has a handler for C or for the kind already, if the value of an option is not
+// allowed, or if the database cannot be reached.
 func Handle[C, R any](db *sql.DB, h Handler[C, R], opts ...HandlerOption) (*Commands[C, R], error) {
 	typ := reflect.TypeFor[C]()
 	if h == nil {
@@ -65,19 +66,20 @@ func Handle[C, R any](db *sql.DB, h Handler[C, R], opts ...HandlerOption) (*Comm
 
 // Go hands a command to its handler without waiting for the outcome.
 //
-// id names the command, and may be empty. With an id, for which the database must have been opened with [Promises], the
-// outcome is recorded in the handler's own transaction, and a command whose id is settled is not handled again: the promise
-// gets the recorded outcome, as long as the database keeps it. What is recorded of an id belongs to one kind and one value:
-// another is [ErrMismatch]. Nothing is recorded of a command whose handler failed: the id may be tried again.
+// id names the command, and may be empty. An id needs a database that was opened with [Promises]. The outcome is then
+// recorded in the handler's transaction, and a command whose id is settled is not handled again: the promise gets the
+// recorded outcome, for as long as the database keeps it. A record belongs to one kind and one value: with another, the
+// promise is rejected with [ErrMismatch]. If the handler fails, nothing is recorded, and the id may be tried again.
 //
-// Go waits only if [MaxQueue] commands are waiting already; then for room, and no longer than ctx allows. ctx counts until the
-// command is in a batch: if it ends before, the promise is rejected with its error and the command is certainly not executed.
+// Go waits only if [MaxQueue] commands are waiting already: then it waits for room, for no longer than ctx allows. ctx counts
+// until the command is in a batch: if ctx ends before, the promise is rejected with its error, and the command is certainly
+// not executed.
 //
 // With [Durable] Go returns when the command is recorded, which takes a commit that it shares with others. ctx counts until
-// then; afterwards only [Commands.Cancel] takes a command back. After an error it may be recorded or not, and is, once Go is
-// called again with the same id and value and there is no error.
+// then; afterwards only [Commands.Cancel] takes a command back. After an error the command may be recorded or not. It is
+// recorded once Go has been called again with the same id and value, and there is no error.
 //
-// The error of a command that cannot be made is the promise's.
+// If a command cannot be made, its promise is rejected with the error.
 func (cs *Commands[C, R]) Go(ctx context.Context, id string, value C) *PromiseOf[R] {
 	c := newCommand[C, R](cs.runner, id)
 	c.Value = value
@@ -85,17 +87,16 @@ func (cs *Commands[C, R]) Go(ctx context.Context, id string, value C) *PromiseOf
 	return &c.promise
 }
 
-// Do is Go and Await. Where ctx ends the command may go on, or not; [Commands.Go] tells the two apart.
+// Do is Go and Await. If ctx ends, the command may go on or not; with [Commands.Go] a program can tell the two apart.
 func (cs *Commands[C, R]) Do(ctx context.Context, id string, value C) (R, error) {
 	return cs.Go(ctx, id, value).Await(ctx)
 }
 
-// Add records a [Durable] command in a transaction of the caller's, of a handler or of db.BeginTx: it will be carried out if
-// that transaction is committed, and only then. So an order and the e-mail about it are both there, or neither.
+// Add records a [Durable] command in the caller's transaction, which is a handler's or one of db.BeginTx. The command will be
+// carried out if that transaction is committed, and only then. So an order and the e-mail about it are both there, or neither.
 //
-// Nobody is told of its outcome; [Commands.Go] with the same id and value, or [Lookup], asks for it. It begins when the
-// transaction is committed, or a second later. To add an id again does nothing; with
-// another value it is [ErrMismatch].
+// Add does not tell the outcome: [Commands.Go] with the same id and value, or [Lookup], does. The command begins when the
+// transaction is committed, or a second later. To add an id again does nothing; with another value it is [ErrMismatch].
 func (cs *Commands[C, R]) Add(ctx context.Context, tx *sql.Tx, id string, value C) error {
 	c := newCommand[C, R](cs.runner, id)
 	c.Value = value
@@ -103,21 +104,21 @@ func (cs *Commands[C, R]) Add(ctx context.Context, tx *sql.Tx, id string, value 
 }
 
 // Cancel takes a [Durable] command back: its promise is REJECTED_CANCELED, and it is not executed. Errors:
-// [durable.ErrNotFound]; [durable.ErrForbidden], if it is settled. It waits for a handler that has begun with it. The promise of
-// a command that waits for another attempt learns of it when its turn comes.
+// [durable.ErrNotFound]; [durable.ErrForbidden], if it is settled. Cancel waits for a handler that has begun with the command.
+// The promise of a command that waits for another attempt learns of it when its turn comes.
 func (cs *Commands[C, R]) Cancel(ctx context.Context, id string) error {
 	return cs.runner.Cancel(ctx, id)
 }
 
-// Recover carries out the [Durable] commands of the kind that are recorded and not settled, in the order in which they were
-// recorded (by the millisecond, then by id), in batches. Each is carried out once, by whichever process has a lease of it
-// first: see [Lease]. Recover returns when all that were recorded before it was called are settled, here or elsewhere, or
-// ctx ends.
+// Recover carries out the [Durable] commands of the kind that are recorded and not settled, in batches, in the order in which
+// they were recorded (by the millisecond, then by id). Each is carried out once, by the process that has a lease of it first:
+// see [Lease]. Recover returns when all that were recorded before it was called are settled, here or elsewhere, or when ctx
+// ends.
 //
 // [Handle] begins this by itself and does not wait for it: a program needs Recover only to know when it is done.
 //
-// A command whose recorded value no longer decodes stays pending and keeps nobody waiting; the error, one for each, names its
-// id and the types. What handlers return is no error of Recover's.
+// A command whose recorded value no longer decodes stays pending, and Recover does not wait for it. The error says so of each,
+// with its id and the types. What handlers return is not an error of Recover's.
 func (cs *Commands[C, R]) Recover(ctx context.Context) error {
 	return cs.runner.Recover(ctx)
 }

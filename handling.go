@@ -105,8 +105,8 @@ func (d *database) register(r *command.Runner) error {
 }
 
 // A Codec turns the values and the results of commands into bytes and back. What it encodes must decode for as long as a
-// database keeps promises, also by a later version of the program. The same value must always give the same bytes: by
-// these a command that comes again with an id is known. They are copied. Its methods are called by many goroutines at once.
+// database keeps promises, also by a later version of the program. The same value must always give the same bytes: a command
+// that comes again with an id is known by them. The bytes are copied. The methods are called by many goroutines at once.
 type Codec interface {
 	Encode(v any) ([]byte, error)
 	// Decode puts what data holds into v, a pointer to a new value.
@@ -119,8 +119,8 @@ func (jsonCodec) Encode(v any) ([]byte, error)    { return json.Marshal(v) }
 func (jsonCodec) Decode(data []byte, v any) error { return json.Unmarshal(data, v) }
 
 // Durable is an option of [Handle]: a command outlives the program. [Commands.Go] returns when the command is recorded as
-// PENDING, in a transaction that it shares with whatever else is written at the time; and whoever handles commands of the kind
-// on this database, in this process or another, now or after a crash, carries it out: see [Commands.Recover]. Each command
+// PENDING, in a transaction that it shares with other writes of that time. The command is then carried out by a process that
+// handles its kind on this database: by this one or another, before or after a crash. See [Commands.Recover]. Each command
 // needs an id, and the database [Promises].
 func Durable() HandlerOption {
 	return handlerOption(func(h *handling) error {
@@ -129,10 +129,10 @@ func Durable() HandlerOption {
 	})
 }
 
-// Kind is an option of [Handle]: the name that commands of the type have in the database. The default is the type's own
-// name, such as main.InsertUser: commands that are recorded under it are lost to a program that calls the type something
-// else, and another program on the same database whose type has the same name would carry them out as its own, or be answered
-// with their results. So programs that share a database should name their kinds. 1 to 255 bytes of UTF-8 without NUL.
+// Kind is an option of [Handle]: the name that commands of the type have in the database. The default is the type's name, such
+// as main.InsertUser. A program that renames the type does not find the commands that are recorded under the old name. Another
+// program on the same database, with a type of the same name, would carry them out as its own, or get their results. So
+// programs that share a database should name their kinds. A kind has 1 to 255 bytes of UTF-8 without NUL.
 func Kind(name string) HandlerOption {
 	return handlerOption(func(h *handling) error {
 		if durable.CheckID(name) != nil {
@@ -144,8 +144,8 @@ func Kind(name string) HandlerOption {
 }
 
 // Lease is an option of [Handle] with [Durable]: for how long a process has a recorded command to itself. A process that
-// lives renews its leases; the commands of one that died are taken over when they end. At least 100 ms; the default is 10
-// seconds. Times are by the clocks of the processes, which must differ by far less.
+// lives renews its leases. When a process has died, its leases end, and other processes take over its commands. At least
+// 100 ms; the default is 10 seconds. Times are by the clocks of the processes, which must differ by far less.
 func Lease(d time.Duration) HandlerOption {
 	return handlerOption(func(h *handling) error {
 		if d < leastLease {
@@ -158,9 +158,9 @@ func Lease(d time.Duration) HandlerOption {
 
 const leastLease = 100 * time.Millisecond
 
-// Timeout is an option of [Handle] with [Durable]: a command that no handler has begun with by so long after it was recorded is
-// REJECTED_TIMEDOUT. One that is being handled then is carried out. 0, the default, is never. The promise of a command that
-// waits for another attempt learns of it when its turn comes.
+// Timeout is an option of [Handle] with [Durable]: the time within which a handler must begin with a command, counted from when
+// the command is recorded. Afterwards the command is REJECTED_TIMEDOUT; one that is being handled then is carried out. 0, the
+// default, is no bound. The promise of a command that waits for another attempt learns of it when its turn comes.
 func Timeout(d time.Duration) HandlerOption {
 	return handlerOption(func(h *handling) error {
 		if d < 0 {
