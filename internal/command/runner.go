@@ -70,10 +70,10 @@ func (r *Runner) Close() {
 	r.keeper.release()
 }
 
-// Type is the type of the commands, and Kind is its name in the database.
+// Type is the commands' type.
 func (r *Runner) Type() reflect.Type { return r.config.Type }
 
-// Kind is the name of the commands' type in the database.
+// Kind is the name of that type in the database.
 func (r *Runner) Kind() string { return r.config.Kind }
 
 // Stats returns the numbers of the queue. The groups are batches.
