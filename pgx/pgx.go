@@ -135,7 +135,6 @@ import (
 	"github.com/groupcommit/groupcommit"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
-	"github.com/jmoiron/sqlx"
 )
 
 // DriverName is the name that importing the package registers, unless it is taken.
@@ -148,7 +147,6 @@ func init() {
 		}
 		return nil
 	})
-	sqlx.BindDriver(DriverName, sqlx.DOLLAR)
 	if !slices.Contains(sql.Drivers(), DriverName) {
 		groupcommit.Register(DriverName, stdlib.GetDefaultDriver())
 	}

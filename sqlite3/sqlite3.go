@@ -70,7 +70,6 @@ import (
 	"time"
 
 	"github.com/groupcommit/groupcommit"
-	"github.com/jmoiron/sqlx"
 	"github.com/mattn/go-sqlite3"
 )
 
@@ -84,7 +83,6 @@ func init() {
 		}
 		return nil
 	})
-	sqlx.BindDriver(DriverName, sqlx.QUESTION)
 	if !slices.Contains(sql.Drivers(), DriverName) {
 		groupcommit.Register(DriverName, &sqlite3.SQLiteDriver{})
 	}
