@@ -15,10 +15,10 @@ import (
 //
 //   - All connections of the earlier test are ended, and the database gets another name. A client that comes late is
 //     told that there is no such database.
-//   - The schema public is dropped with all that is in it, and made anew.
-//   - Then the rows of all catalogs are counted. Whatever a statement can leave in a database (a schema, an extension,
-//     an event trigger, a large object, a remark or a right on something of PostgreSQL's own, a setting) is a row more,
-//     a row less or a row with a younger version. A database that differs in this from a new one is dropped.
+//   - The schemas are dropped with all that is in them, and public is made anew.
+//   - Then the rows of all catalogs are counted. Whatever a statement can leave in a database (an extension, an event
+//     trigger, a large object, a remark or a right on something of PostgreSQL's own, a setting) is a row more, a row
+//     less or a row with a younger version. A database that differs in this from a new one is dropped.
 //
 // What belongs to the whole server (roles, ALTER SYSTEM) is out of the pool's reach, as it is of DROP DATABASE's.
 type pool struct {
@@ -109,10 +109,16 @@ func (p *pool) renew(name string) error {
 		return err
 	}
 	rows, err := s.text(p.census)
-	if err == nil && rows != p.asNew {
-		err = fmt.Errorf("pgtest: the rows of the catalogs are (name, all, younger)\n%s, and in a new database\n%s", rows, p.asNew)
+	if err != nil || rows == p.asNew {
+		return err
 	}
-	return err
+	var differ []string
+	for is, new := strings.Split(rows, ", "), strings.Split(p.asNew, ", "); len(is) > 0 && len(new) > 0; is, new = is[1:], new[1:] {
+		if is[0] != new[0] {
+			differ = append(differ, is[0]+" and not "+new[0])
+		}
+	}
+	return fmt.Errorf("pgtest: the database is dropped; its catalogs have (all rows, younger ones) %s", strings.Join(differ, ", "))
 }
 
 // learn makes a database and finds out what is in it when it is new.

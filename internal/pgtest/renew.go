@@ -1,12 +1,14 @@
 package pgtest
 
-// newPublic makes the schema public anew, as initdb makes it.
+// newPublic drops all schemas and makes public anew, as initdb makes it.
 const newPublic = `
 SET client_min_messages = error;
-DROP SCHEMA public CASCADE;
-CREATE SCHEMA public;
-COMMENT ON SCHEMA public IS 'standard public schema';
-DO $$ BEGIN
+DO $$ DECLARE name text; BEGIN
+	FOR name IN SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema' LOOP
+		EXECUTE format('DROP SCHEMA %I CASCADE', name);
+	END LOOP;
+	CREATE SCHEMA public;
+	COMMENT ON SCHEMA public IS 'standard public schema';
 	IF current_setting('server_version_num')::int >= 150000 THEN
 		ALTER SCHEMA public OWNER TO pg_database_owner;
 		GRANT USAGE ON SCHEMA public TO PUBLIC;
