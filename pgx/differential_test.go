@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/internal/bounded"
 	"github.com/groupcommit/groupcommit/internal/difftest"
 	"github.com/groupcommit/groupcommit/internal/pgtest"
 	"github.com/groupcommit/groupcommit/internal/sqltext"
@@ -150,7 +151,7 @@ func (r *rig) programTogether(p diffProgram, answers [][]string) {
 	}
 	r.eventually("the callers are queued", func() bool { return r.stats().Queued+int(elsewhere.Load()) >= len(p.callers) })
 	release()
-	done.Wait()
+	bounded.Wait(r, "the calls are answered", done.Wait)
 }
 
 // dump is all that is in the program's tables.

@@ -42,6 +42,7 @@ func added(k, n int) call {
 }
 
 func TestWhatAFunctionSetsForItsTransactionReachesNoNeighbour(t *testing.T) {
+	t.Parallel()
 	for _, exec := range execModes {
 		t.Run(exec, func(t *testing.T) {
 			log := logOf(t)
@@ -64,6 +65,7 @@ func TestWhatAFunctionSetsForItsTransactionReachesNoNeighbour(t *testing.T) {
 }
 
 func TestAProgramThatAsksForTransactionsGetsThem(t *testing.T) {
+	t.Parallel()
 	log := logOf(t)
 	r := setUp(t, groupcommit.Mode(groupcommit.Transaction))
 	r.exec(r.plain, author)
@@ -128,6 +130,7 @@ var functionsOf = []struct {
 }
 
 func TestFunctionsThatSetSomethingAreFoundAsSoonAsTheyAreMade(t *testing.T) {
+	t.Parallel()
 	logOf(t)
 	r := setUp(t)
 	mode := func() groupcommit.GroupMode {
@@ -149,6 +152,7 @@ func TestFunctionsThatSetSomethingAreFoundAsSoonAsTheyAreMade(t *testing.T) {
 }
 
 func TestFunctionsOfOtherKindsAreToldApart(t *testing.T) {
+	t.Parallel()
 	logOf(t)
 	r := setUp(t)
 	for _, f := range []struct {
@@ -189,6 +193,7 @@ func TestFunctionsOfOtherKindsAreToldApart(t *testing.T) {
 }
 
 func TestAStricterIsolationIsToldAsTheReason(t *testing.T) {
+	t.Parallel()
 	r := setUpOn(t, pgtest.DSN(t), []pgtest.DSNOption{pgtest.Param("default_transaction_isolation", "serializable")})
 	r.good(r.together(logged(1), logged(2)))
 	require.Equal(t, groupcommit.Autocommit, r.stats().Mode)
@@ -196,6 +201,7 @@ func TestAStricterIsolationIsToldAsTheReason(t *testing.T) {
 }
 
 func TestAFunctionThatSomebodyElseMakesIsFoundInTime(t *testing.T) {
+	t.Parallel()
 	logOf(t)
 	r := setUp(t)
 	r.good(r.together(logged(1), logged(2)))
@@ -208,6 +214,7 @@ func TestAFunctionThatSomebodyElseMakesIsFoundInTime(t *testing.T) {
 }
 
 func TestADeferredTriggerSeesTheRowsAsTheyAreAtTheEndOfItsCall(t *testing.T) {
+	t.Parallel()
 	r := setUp(t)
 	for _, q := range []string{
 		"CREATE TABLE lines (doc BIGINT, n INT)",
@@ -228,6 +235,7 @@ func TestADeferredTriggerSeesTheRowsAsTheyAreAtTheEndOfItsCall(t *testing.T) {
 }
 
 func TestAFunctionThatHandlesErrorsGetsNoneOfAConstraintThatIsDeferred(t *testing.T) {
+	t.Parallel()
 	r := setUp(t)
 	r.good(r.together(logged(1), logged(2)))
 	require.Empty(t, r.stats().Why)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/internal/bounded"
 	"github.com/groupcommit/groupcommit/internal/pgtest"
 	"github.com/groupcommit/groupcommit/internal/pgtest/proxy"
 	"github.com/stretchr/testify/require"
@@ -45,6 +46,7 @@ func bumped(k string) call {
 }
 
 func TestAFunctionThatHandlesAllErrorsLosesNoUpdateWhileItWaitsForALock(t *testing.T) {
+	t.Parallel()
 	everyWay(t, func(t *testing.T, via ...pgtest.DSNOption) {
 		r := setUpOn(t, pgtest.DSN(t), via, patience)
 		r.bump("OTHERS")
@@ -56,7 +58,7 @@ func TestAFunctionThatHandlesAllErrorsLosesNoUpdateWhileItWaitsForALock(t *testi
 			return r.value("SELECT (SELECT count(*) FROM log) + (SELECT count(*) FROM rows WHERE k = ascii('b'))") == "2"
 		})
 		unlock()
-		r.good(<-answers)
+		r.good(bounded.Receive(t, "the calls are answered", answers))
 		require.Equal(r, "ok,ok", r.value("SELECT string_agg(v, ',') FROM rows"))
 		require.Equal(r, "1,1", r.value("SELECT string_agg(n::text, ',') FROM counters"))
 	})
@@ -92,10 +94,12 @@ func pooled(t *testing.T, via []pgtest.DSNOption, opts ...groupcommit.Option) *r
 }
 
 func TestBehindAPoolerACallThatWaitsForALockWaitsAloneAndTheOthersCommit(t *testing.T) {
+	t.Parallel()
 	everyWay(t, func(t *testing.T, via ...pgtest.DSNOption) { pooled(t, via, patience).oneWaits() })
 }
 
 func TestACallWhoseTextWaitsForALockWaitsAloneAndTheOthersCommit(t *testing.T) {
+	t.Parallel()
 	story := func(r *rig) {
 		r.exec(r.plain, "CREATE TABLE altered (k BIGINT)")
 		unlock := r.lock("ALTER TABLE altered ADD COLUMN v TEXT")
@@ -104,7 +108,7 @@ func TestACallWhoseTextWaitsForALockWaitsAloneAndTheOthersCommit(t *testing.T) {
 		go func() { answers <- release() }()
 		r.eventually("the neighbours are done", func() bool { return r.value("SELECT count(*) FROM log") == "2" })
 		unlock()
-		r.good(<-answers)
+		r.good(bounded.Receive(t, "the calls are answered", answers))
 	}
 	everyWay(t, func(t *testing.T, via ...pgtest.DSNOption) {
 		t.Run("directly", func(t *testing.T) { story(setUpOn(t, pgtest.DSN(t), via, patience)) })
@@ -113,6 +117,7 @@ func TestACallWhoseTextWaitsForALockWaitsAloneAndTheOthersCommit(t *testing.T) {
 }
 
 func TestASlowCallThatWaitsForNoLockIsLeftAlone(t *testing.T) {
+	t.Parallel()
 	everyWay(t, func(t *testing.T, via ...pgtest.DSNOption) {
 		r := setUpOn(t, pgtest.DSN(t), via, patience)
 		r.exec(r.plain, "CREATE SEQUENCE times")
@@ -122,6 +127,7 @@ func TestASlowCallThatWaitsForNoLockIsLeftAlone(t *testing.T) {
 }
 
 func TestWhereNoConnectionCanBeHadToAskOnTheProtocolsOwnCancelIsUsed(t *testing.T) {
+	t.Parallel()
 	bothModes(t, func(t *testing.T, mode groupcommit.Option) {
 		role := fmt.Sprintf("app_%d_%d", os.Getpid(), drivers.Add(1))
 		r := setUpOn(t, pgtest.DSN(t), []pgtest.DSNOption{pgtest.User(role, "secret")}, mode, patience)
@@ -137,12 +143,13 @@ func TestWhereNoConnectionCanBeHadToAskOnTheProtocolsOwnCancelIsUsed(t *testing.
 		go func() { answers <- release() }()
 		r.eventually("the neighbours are done", func() bool { return r.value("SELECT count(*) FROM log") == "3" })
 		unlock()
-		r.good(<-answers, 1) // which may not log in
+		r.good(bounded.Receive(t, "the calls are answered", answers), 1) // which may not log in
 	})
 }
 
 // What was cancelled and committed all the same may have been waiting for a standby, which the cancel ended.
 func TestWhatCommitsInSpiteOfACancelIsFlushedBeforeItIsAnswered(t *testing.T) {
+	t.Parallel()
 	for _, exec := range []string{"cache_statement", "simple_protocol"} {
 		t.Run(exec, func(t *testing.T) {
 			dsn := pgtest.DSN(t)
@@ -169,8 +176,9 @@ func TestWhatCommitsInSpiteOfACancelIsFlushedBeforeItIsAnswered(t *testing.T) {
 }
 
 func TestManyCallsThatWaitForOneLockAreNotWaitedForOneAfterTheOther(t *testing.T) {
+	t.Parallel()
 	bothModes(t, func(t *testing.T, mode groupcommit.Option) {
-		const blocked = 40 // each for a second, that is, which is longer than eventually waits
+		const blocked = int(bounded.Patience/time.Second) + 10 // each for a second, that is, which is longer than eventually waits
 		r := setUp(t, mode, groupcommit.LockTimeout(time.Second))
 		r.seed(1)
 		unlock := r.lock("UPDATE rows SET v = 'held' WHERE k = 0")
@@ -191,11 +199,12 @@ func TestManyCallsThatWaitForOneLockAreNotWaitedForOneAfterTheOther(t *testing.T
 			}
 		})
 		unlock()
-		waiting.Wait()
+		bounded.Wait(t, "the calls that waited are answered", waiting.Wait)
 	})
 }
 
 func TestNoCallSeesASettingOfOurs(t *testing.T) {
+	t.Parallel()
 	everyWay(t, func(t *testing.T, via ...pgtest.DSNOption) {
 		r := setUpOn(t, pgtest.DSN(t), append(via, pgtest.Param("lock_timeout", "12345")), patience)
 		setting := call{"INSERT INTO rows (k, v) VALUES ($1, current_setting('lock_timeout'))", []any{1}}
@@ -205,6 +214,7 @@ func TestNoCallSeesASettingOfOurs(t *testing.T) {
 }
 
 func TestNothingIsSetOrKeptBeyondATransaction(t *testing.T) {
+	t.Parallel()
 	everyWay(t, func(t *testing.T, via ...pgtest.DSNOption) {
 		p, err := proxy.New(pgtest.Shared(t).Addr())
 		require.NoError(t, err)
@@ -241,11 +251,12 @@ func (r *rig) mixed() {
 	go func() { answers <- release() }()
 	r.eventually("the neighbours are done", func() bool { return r.value("SELECT count(*) FROM log") == "2" })
 	unlock()
-	r.good(<-answers, 0, 2, 3) // by the simple protocol they are put off, and any of the three may come first
+	r.good(bounded.Receive(r, "the calls are answered", answers), 0, 2, 3) // by the simple protocol they are put off, and any of the three may come first
 	require.Equal(r, "1", r.value("SELECT count(*) FROM rows WHERE k = 1"))
 }
 
 func TestACallThatWaitsForALockWaitsAloneWhateverRoleItsSessionHas(t *testing.T) {
+	t.Parallel()
 	everyWay(t, func(t *testing.T, via ...pgtest.DSNOption) {
 		dsn := pgtest.DSN(t)
 		plain := (&rig{T: t}).open("pgx", dsn)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/groupcommit/groupcommit/durable"
+	"github.com/groupcommit/groupcommit/internal/bounded"
 	"github.com/groupcommit/groupcommit/internal/ledger"
 	"github.com/groupcommit/groupcommit/internal/pgtest"
 	"github.com/groupcommit/groupcommit/pgx"
@@ -38,7 +39,8 @@ func onDatabases(t *testing.T, test func(t *testing.T, db *sql.DB, table *ledger
 			}
 			db, err := sql.Open(name, dsn)
 			require.NoError(t, err)
-			t.Cleanup(func() { db.Close() })
+			bounded.Test(t)
+			t.Cleanup(func() { bounded.Wait(t, "the database is closed", func() { db.Close() }) })
 			d, err := durable.Prepare(background, db)
 			require.NoError(t, err)
 			test(t, db, &ledger.Table{Postgres: d == durable.PostgreSQL, Kind: "greet", Expected: []byte("{}")})

@@ -1,0 +1,106 @@
+// Package bounded waits in tests. A test that waits for what never comes fails and says what it waited for; without a
+// bound, it would be go test's own limit that ends all tests.
+package bounded
+
+import (
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// TB is what this package needs of a testing.TB.
+type TB interface {
+	Helper()
+	Name() string
+	Cleanup(func())
+	Fatalf(format string, args ...any)
+}
+
+const (
+	// Patience is for how long a test waits for one thing: far longer than anything takes on a loaded machine.
+	Patience = 30 * time.Second
+	// afterwards is for how long it waits when another wait of this process was in vain. The tests have failed then, and
+	// what they still have to say must not take as long each.
+	afterwards = 10 * time.Second
+	// whole bounds a test, for what it waits for without this package: an Exec that does not return.
+	whole = 3 * time.Minute
+)
+
+var inVain atomic.Bool
+
+func patience() time.Duration {
+	if inVain.Load() {
+		return afterwards
+	}
+	return Patience
+}
+
+func fail(t TB, waited time.Duration, what string) {
+	t.Helper()
+	inVain.Store(true)
+	t.Fatalf("after %v still not: %s", waited, what)
+}
+
+// Receive is <-ch. The clause what says what it means that there is something to receive: "the handler has begun".
+func Receive[T any](t TB, what string, ch <-chan T) (v T) {
+	t.Helper()
+	limit := patience()
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case v = <-ch:
+	case <-timer.C:
+		fail(t, limit, what)
+	}
+	return v
+}
+
+// Wait calls wait, which returns when what is so. If it does not return in time, its goroutine stays.
+func Wait(t TB, what string, wait func()) {
+	t.Helper()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		wait()
+	}()
+	Receive(t, what, done)
+}
+
+// Until waits until holds says that what is so.
+func Until(t TB, what string, holds func() bool) {
+	t.Helper()
+	limit := patience()
+	for began := time.Now(); !holds(); {
+		waited := time.Since(began)
+		if waited > limit {
+			fail(t, limit, what)
+		}
+		time.Sleep(min(max(waited/10, 50*time.Microsecond), 5*time.Millisecond)) // a condition may be a query
+	}
+}
+
+// tests are those that are bounded, each with its timer.
+var tests sync.Map
+
+// Test bounds the rest of a test: if it has not ended after three minutes, the process ends and shows where all goroutines
+// are. A goroutine that hangs cannot be ended alone. It may be called again.
+func Test(t TB) {
+	timer := time.AfterFunc(whole, func() {
+		debug.SetTraceback("all")
+		panic(fmt.Sprintf("%s has not ended after %v: see where it waits", t.Name(), whole))
+	})
+	if _, again := tests.LoadOrStore(t, timer); again {
+		timer.Stop()
+		return
+	}
+	t.Cleanup(func() { Release(t) })
+}
+
+// Release takes Test's bound from a test that may take as long as it likes.
+func Release(t TB) {
+	if timer, ok := tests.LoadAndDelete(t); ok {
+		timer.(*time.Timer).Stop()
+	}
+}
