@@ -5,8 +5,8 @@ package bounded
 import (
 	"fmt"
 	"runtime/debug"
+	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -28,10 +28,16 @@ const (
 	whole = 3 * time.Minute
 )
 
-var inVain atomic.Bool
+// inVain are the waits that were in vain, a line each.
+var inVain struct {
+	sync.Mutex
+	waits []string
+}
 
 func patience() time.Duration {
-	if inVain.Load() {
+	inVain.Lock()
+	defer inVain.Unlock()
+	if len(inVain.waits) > 0 {
 		return afterwards
 	}
 	return Patience
@@ -39,8 +45,11 @@ func patience() time.Duration {
 
 func fail(t TB, waited time.Duration, what string) {
 	t.Helper()
-	inVain.Store(true)
-	t.Fatalf("after %v still not: %s", waited, what)
+	sentence := fmt.Sprintf("after %v still not: %s", waited, what)
+	inVain.Lock()
+	inVain.waits = append(inVain.waits, t.Name()+": "+sentence)
+	inVain.Unlock()
+	t.Fatalf("%s", sentence)
 }
 
 // Receive is <-ch. The clause what says what it means that there is something to receive: "the handler has begun".
@@ -85,11 +94,14 @@ func Until(t TB, what string, holds func() bool) {
 var tests sync.Map
 
 // Test bounds the rest of a test: if it has not ended after three minutes, the process ends and shows where all goroutines
-// are. A goroutine that hangs cannot be ended alone. It may be called again.
+// are, and what tests have waited for in vain, which they would tell at their end only. A goroutine that hangs cannot be
+// ended alone. Test may be called again.
 func Test(t TB) {
 	timer := time.AfterFunc(whole, func() {
+		inVain.Lock()
+		all := strings.Join(inVain.waits, "\n\t")
 		debug.SetTraceback("all")
-		panic(fmt.Sprintf("%s has not ended after %v: see where it waits", t.Name(), whole))
+		panic(fmt.Sprintf("%s has not ended after %v: see where it waits\n\t%s", t.Name(), whole, all))
 	})
 	if _, again := tests.LoadOrStore(t, timer); again {
 		timer.Stop()

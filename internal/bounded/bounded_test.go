@@ -20,6 +20,7 @@ type fakeTB struct {
 }
 
 func (f *fakeTB) Helper()          {}
+func (f *fakeTB) Name() string     { return "a test" }
 func (f *fakeTB) Cleanup(g func()) { f.cleanups = append(f.cleanups, g) }
 func (f *fakeTB) Fatalf(format string, args ...any) {
 	f.end = fmt.Sprintf(format, args...)
@@ -43,7 +44,7 @@ func TestAWaitInVainFailsAndSaysForWhat(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				defer inVain.Store(false)
+				defer func() { inVain.waits = nil }()
 				never := make(chan int)
 				for _, limit := range []time.Duration{Patience, afterwards} {
 					end, after := ending(func(t TB) { wait(t, "it has come", never) })
@@ -83,6 +84,7 @@ func TestATestThatHangsEndsTheProcess(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			Test(t)
 			Test(t)
+			ending(func(t TB) { Wait(t, "it has come", func() { time.Sleep(time.Hour) }) })
 			time.Sleep(whole + time.Second) // as a call that does not return
 		})
 		return
@@ -90,7 +92,7 @@ func TestATestThatHangsEndsTheProcess(t *testing.T) {
 	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$")
 	cmd.Env = append(os.Environ(), "BOUNDED_HANGS=1")
 	out, err := cmd.CombinedOutput()
-	for _, want := range []string{t.Name() + " has not ended after 3m0s", "bounded_test.go"} {
+	for _, want := range []string{t.Name() + " has not ended after 3m0s", "a test: after 30s still not: it has come", "bounded_test.go"} {
 		if err == nil || !strings.Contains(string(out), want) {
 			t.Errorf("%v, without %q:\n%s", err, want, out)
 		}
