@@ -15,6 +15,7 @@ import (
 // logged returns what is logged until the test ends.
 func logOf(t *testing.T) *bytes.Buffer {
 	var log bytes.Buffer
+	t.Setenv("GROUPCOMMIT_TEST_LOG", t.Name()) // refuses a test that runs beside others, which log too
 	before := slog.Default()
 	slog.SetDefault(slog.New(slog.NewTextHandler(&log, nil)))
 	t.Cleanup(func() { slog.SetDefault(before) })
@@ -42,7 +43,6 @@ func added(k, n int) call {
 }
 
 func TestWhatAFunctionSetsForItsTransactionReachesNoNeighbour(t *testing.T) {
-	t.Parallel()
 	for _, exec := range execModes {
 		t.Run(exec, func(t *testing.T) {
 			log := logOf(t)
@@ -65,7 +65,6 @@ func TestWhatAFunctionSetsForItsTransactionReachesNoNeighbour(t *testing.T) {
 }
 
 func TestAProgramThatAsksForTransactionsGetsThem(t *testing.T) {
-	t.Parallel()
 	log := logOf(t)
 	r := setUp(t, groupcommit.Mode(groupcommit.Transaction))
 	r.exec(r.plain, author)
@@ -130,7 +129,6 @@ var functionsOf = []struct {
 }
 
 func TestFunctionsThatSetSomethingAreFoundAsSoonAsTheyAreMade(t *testing.T) {
-	t.Parallel()
 	logOf(t)
 	r := setUp(t)
 	mode := func() groupcommit.GroupMode {
@@ -152,7 +150,6 @@ func TestFunctionsThatSetSomethingAreFoundAsSoonAsTheyAreMade(t *testing.T) {
 }
 
 func TestFunctionsOfOtherKindsAreToldApart(t *testing.T) {
-	t.Parallel()
 	logOf(t)
 	r := setUp(t)
 	for _, f := range []struct {
@@ -201,7 +198,6 @@ func TestAStricterIsolationIsToldAsTheReason(t *testing.T) {
 }
 
 func TestAFunctionThatSomebodyElseMakesIsFoundInTime(t *testing.T) {
-	t.Parallel()
 	logOf(t)
 	r := setUp(t)
 	r.good(r.together(logged(1), logged(2)))
