@@ -1,6 +1,7 @@
 package pgx_test
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"os"
@@ -178,8 +179,8 @@ func TestWhatCommitsInSpiteOfACancelIsFlushedBeforeItIsAnswered(t *testing.T) {
 func TestManyCallsThatWaitForOneLockAreNotWaitedForOneAfterTheOther(t *testing.T) {
 	t.Parallel()
 	bothModes(t, func(t *testing.T, mode groupcommit.Option) {
-		const blocked = int(bounded.Patience/time.Second) + 10 // each for a second, that is, which is longer than eventually waits
-		r := setUp(t, mode, groupcommit.LockTimeout(time.Second))
+		const blocked, each = 40, time.Second
+		r := setUp(t, mode, groupcommit.LockTimeout(each))
 		r.seed(1)
 		unlock := r.lock("UPDATE rows SET v = 'held' WHERE k = 0")
 		free := r.hold()
@@ -190,14 +191,10 @@ func TestManyCallsThatWaitForOneLockAreNotWaitedForOneAfterTheOther(t *testing.T
 		r.queued(blocked)
 		innocent := groupcommit.Go(background, r.db, logged(1).query, 1)
 		free()
-		r.eventually("the innocent one is done", func() bool {
-			select {
-			case <-innocent.Done():
-				return true
-			default:
-				return false
-			}
-		})
+		soon, cancel := context.WithTimeout(background, blocked*each*3/4)
+		defer cancel()
+		_, err := innocent.Await(soon)
+		require.NoError(t, err)
 		unlock()
 		bounded.Wait(t, "the calls that waited are answered", waiting.Wait)
 	})

@@ -20,7 +20,7 @@ type TB interface {
 
 const (
 	// Patience is for how long a test waits for one thing: far longer than anything takes on a loaded machine.
-	Patience = 30 * time.Second
+	Patience = time.Minute
 	// afterwards is for how long it waits when another wait of this process was in vain. The tests have failed then, and
 	// what they still have to say must not take as long each.
 	afterwards = 10 * time.Second

@@ -92,7 +92,7 @@ func TestATestThatHangsEndsTheProcess(t *testing.T) {
 	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$")
 	cmd.Env = append(os.Environ(), "BOUNDED_HANGS=1")
 	out, err := cmd.CombinedOutput()
-	for _, want := range []string{t.Name() + " has not ended after 3m0s", "a test: after 30s still not: it has come", "bounded_test.go"} {
+	for _, want := range []string{t.Name() + " has not ended after 3m0s", "a test: after 1m0s still not: it has come", "bounded_test.go"} {
 		if err == nil || !strings.Contains(string(out), want) {
 			t.Errorf("%v, without %q:\n%s", err, want, out)
 		}
