@@ -110,7 +110,13 @@ func (c *call) exec(db *sql.DB) {
 // asGroup executes calls of db as one group, in their order.
 func asGroup(t testing.TB, db *sql.DB, cs []*call) {
 	t.Helper()
-	release := hold(t, db)
+	asGroupBehind(t, db, db, cs)
+}
+
+// asGroupBehind is asGroup behind a transaction of holder's, another sql.DB of the file: no connection of db is used for that.
+func asGroupBehind(t testing.TB, holder, db *sql.DB, cs []*call) {
+	t.Helper()
+	release := hold(t, holder)
 	before, err := groupcommit.StatsOf(db)
 	require.NoError(t, err)
 	var done sync.WaitGroup
