@@ -42,7 +42,8 @@ var conflicting = append(slices.Clone(halfway),
 	"CREATE TRIGGER cd BEFORE DELETE ON c WHEN old.a = 2 BEGIN SELECT RAISE(FAIL, 'no'); END",
 	"CREATE TRIGGER ci BEFORE UPDATE ON c WHEN old.a = 2 BEGIN SELECT RAISE(IGNORE); END",
 	"CREATE TRIGGER pi AFTER INSERT ON p WHEN new.b = 77 BEGIN INSERT INTO t VALUES (new.a, 'trigger'); INSERT OR FAIL INTO w VALUES (1, 1); END",
-	"CREATE TRIGGER pf AFTER INSERT ON p WHEN new.b = 79 BEGIN INSERT INTO t VALUES (new.a, 'trigger'); INSERT INTO c VALUES (50, 999); SELECT RAISE(FAIL, 'no'); END")
+	"CREATE TRIGGER pf AFTER INSERT ON p WHEN new.b = 79 BEGIN INSERT INTO t VALUES (new.a, 'trigger'); INSERT INTO c VALUES (50, 999); SELECT RAISE(FAIL, 'no'); END",
+	"CREATE TRIGGER pr AFTER INSERT ON p WHEN new.b = 81 BEGIN INSERT INTO t VALUES (new.a, 'trigger'); INSERT OR FAIL INTO rt VALUES (1, 3, 4); END")
 
 // failing are statements on halfway, each of which fails.
 var failing = []string{
@@ -94,6 +95,7 @@ var failingBesideConflicts = []string{
 	"INSERT INTO p VALUES (20, 1), (21, 77)",
 	"INSERT INTO p VALUES (20, 1), (21, 79)",
 	"INSERT OR FAIL INTO p VALUES (20, 79)",
+	"INSERT INTO p VALUES (20, 1), (21, 81)",
 	"INSERT INTO s VALUES (10, 1), ('x', 2)",
 	"INSERT INTO d VALUES (1, 1), (7, 1)",
 	"INSERT INTO rt VALUES (5, 1, 2), (1, 3, 4)",
