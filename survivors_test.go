@@ -1,6 +1,8 @@
 package groupcommit
 
 import (
+	"context"
+	"database/sql"
 	"fmt"
 	"testing"
 	"testing/synctest"
@@ -29,4 +31,40 @@ func TestCallsThatWaitShareSixtyFourConnections(t *testing.T) {
 		}
 		assert.Len(t, f.stored(), 200)
 	})
+}
+
+// A connection whose transaction may still be open is nobody's any more, where the driver cannot be asked: its rollback has
+// failed, or was made under a context that had ended, so that nothing may have been sent.
+func TestAConnectionOfWhichNobodyKnowsThatItsTransactionIsOverIsClosed(t *testing.T) {
+	for name, end := range map[string]func(t *testing.T, f *fake, tx *sql.Tx, cancel func()){
+		"its rollback fails": func(t *testing.T, f *fake, tx *sql.Tx, _ func()) {
+			f.on("rollback", "", 1, errFake)
+			require.Equal(t, errFake, tx.Rollback())
+		},
+		"its context ends": func(t *testing.T, f *fake, tx *sql.Tx, cancel func()) {
+			cancel()
+			synctest.Wait()
+			require.Equal(t, 1, f.count("rollback"))
+			require.Error(t, tx.Rollback())
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFake()
+				db := f.usedDB(t)
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				tx, err := db.BeginTx(ctx, nil)
+				require.NoError(t, err)
+				_, err = tx.Exec("INSERT INTO a VALUES (1)")
+				require.NoError(t, err)
+				end(t, f, tx, cancel)
+				synctest.Wait()
+				assert.Equal(t, 1, f.count("close"))
+				_, err = db.Exec("INSERT INTO a VALUES (2)")
+				require.NoError(t, err)
+				assert.Len(t, f.stored(), 1)
+			})
+		})
+	}
 }

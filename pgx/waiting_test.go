@@ -226,3 +226,27 @@ func TestCallsThatWaitForALockLeaveRoomForOthers(t *testing.T) {
 	require.NoError(t, tx.Rollback())
 	waiting.Wait()
 }
+
+// An error that may not come again is nobody's answer, whichever way its call went.
+func TestATransientErrorOfAStatementIsTriedAgain(t *testing.T) {
+	bothModes(t, func(t *testing.T, mode groupcommit.Option) {
+		r := setUp(t, mode)
+		r.exec(r.plain, "CREATE SEQUENCE tried")
+		r.exec(r.plain, `CREATE FUNCTION once_not(k bigint) RETURNS bigint LANGUAGE plpgsql AS $$ BEGIN
+			IF nextval('tried') = 1 THEN RAISE serialization_failure; END IF; RETURN k; END $$`)
+		r.good(r.together(logged(0), call{"INSERT INTO log (k) SELECT once_not($1)", []any{1}}, logged(2)))
+		r.once(3)
+		require.NotEqual(t, "1", r.value("SELECT last_value FROM tried"))
+	})
+}
+
+// In the autocommit pipeline a call has had its own transaction, and its time in it.
+func TestACallThatItsStatementTimeoutEndsInThePipelineIsNotExecutedAgain(t *testing.T) {
+	r := setUpOn(t, pgtest.DSN(t), []pgtest.DSNOption{pgtest.Param("statement_timeout", "150"), pgtest.Param("groupcommit_mode", "autocommit")})
+	r.exec(r.plain, "CREATE SEQUENCE tried")
+	got := r.together(logged(0), call{"INSERT INTO log (k) SELECT n + length(pg_sleep($1)::text) FROM nextval('tried') n", []any{5.0}}, logged(1))
+	r.good(got, 1)
+	require.Equal(t, "57014", sqlState(got[1].err))
+	require.Equal(t, "1", r.value("SELECT last_value FROM tried"))
+	r.once(2)
+}

@@ -96,3 +96,59 @@ func TestTheSweepOfOldPromisesWritesInItsTurn(t *testing.T) {
 		require.Less(t, before, deletes.Load(), "it waits for the turn")
 	})
 }
+
+// A transaction that has read may be overtaken after a second; as soon as it has written, nobody overtakes it.
+func TestATransactionThatHasReadAndThenWrittenIsNotOvertaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		db := ours(t, dsnOf(t, impatient), "CREATE TABLE a (n)")
+		tx, err := db.Begin()
+		require.NoError(t, err)
+		require.Equal(t, []string{"0"}, texts(tx, "SELECT count(*) FROM a"))
+		exec(t, tx, "INSERT INTO a VALUES (1)")
+		p := groupcommit.Go(background, db, "INSERT INTO a VALUES (2)")
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		assert.Equal(t, durable.Pending, p.State())
+		require.NoError(t, tx.Commit())
+		_, err = p.Await(background)
+		require.NoError(t, err)
+	})
+}
+
+// What only reads waits for no writer.
+func TestAReaderBesideAWriterDoesNotWait(t *testing.T) {
+	const known = "SELECT count(*) FROM a"
+	for name, read := range map[string]func(t *testing.T, db *sql.DB){
+		"Query": func(t *testing.T, db *sql.DB) { texts(db, "SELECT n FROM a") },
+		"ReadOnly": func(t *testing.T, db *sql.DB) {
+			tx, err := db.BeginTx(background, &sql.TxOptions{ReadOnly: true})
+			require.NoError(t, err)
+			texts(tx, "SELECT n FROM a")
+			require.NoError(t, tx.Rollback())
+		},
+		"ATransactionThatBeginsAsReadersDo": func(t *testing.T, db *sql.DB) {
+			tx, err := db.Begin()
+			require.NoError(t, err)
+			texts(tx, known)
+			texts(tx, "SELECT n FROM a WHERE n > 1") // another text, which is met for the first time
+			require.NoError(t, tx.Rollback())
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				db := ours(t, dsnOf(t, impatient), "CREATE TABLE a (n)")
+				for range 3 {
+					tx, err := db.Begin()
+					require.NoError(t, err)
+					texts(tx, known)
+					require.NoError(t, tx.Rollback())
+				}
+				release := hold(t, db)
+				defer release()
+				began := time.Now()
+				read(t, db)
+				require.Zero(t, time.Since(began), "by the bubble's clock")
+			})
+		})
+	}
+}
