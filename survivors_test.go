@@ -68,3 +68,46 @@ func TestAConnectionOfWhichNobodyKnowsThatItsTransactionIsOverIsClosed(t *testin
 		})
 	}
 }
+
+// Promises of many keys lead groups side by side, and nothing else bounds the connections that they take.
+func TestGroupsOfManyKeysShareTwentyFourConnections(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		db := f.db(t, Partition(byTenant), MaxLen(2), MaxDelay(time.Hour))
+		var promises []*Promise
+		for tenant := range 100 {
+			for range 2 {
+				promises = append(promises, Go(as(tenant), db, fmt.Sprintf("INSERT INTO plug VALUES (%d)", tenant)))
+			}
+		}
+		synctest.Wait()
+		assert.Equal(t, 24, f.count("begin"), "groups that are being executed")
+		close(f.hold)
+		for _, p := range promises {
+			_, err := p.Await(t.Context())
+			require.NoError(t, err)
+		}
+		assert.Len(t, f.stored(), 200)
+	})
+}
+
+// A group is given up when all of its callers have gone. One who would wait for ever is enough for it to go on.
+func TestAGroupGoesOnForACallerWhoseContextNeverEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		db := f.db(t, MaxLen(2), MaxDelay(time.Hour))
+		ctx, cancel := context.WithCancel(t.Context())
+		gone := Go(ctx, db, "INSERT INTO plug VALUES (1)")
+		stays := Go(context.Background(), db, "INSERT INTO a VALUES (2)")
+		synctest.Wait()
+		cancel()
+		time.Sleep(10 * time.Second) // more than a second, after which a group may be given up
+		close(f.hold)
+		for _, p := range []*Promise{gone, stays} {
+			_, err := p.Await(t.Context())
+			require.NoError(t, err)
+		}
+		assert.Zero(t, f.count("rollback"))
+		assert.Equal(t, 1, f.count("commit"))
+	})
+}
