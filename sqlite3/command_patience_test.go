@@ -79,3 +79,25 @@ func TestCommandsThatWaitForTheirNextAttemptTakeRoomInTheQueue(t *testing.T) {
 		}
 	})
 }
+
+// Who waits for a command that another process has does so until the database is closed, and no longer.
+func TestClosingADatabaseAnswersThoseWhoWaitForAnotherProcess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		other, dsn := promising(t, "")
+		one := ours(t, dsn+"&groupcommit_promises=on")
+		fails := func(context.Context, *sql.Tx, []*groupcommit.Command[entry, int]) error { return errNotYet }
+		opts := []groupcommit.Option{groupcommit.Durable(), groupcommit.Retry(groupcommit.Constant(24*time.Hour, 1))}
+		theirs := handle(t, other, fails, opts...).Go(background, "x", entry{1})
+		synctest.Wait()
+		waits := handle(t, one, fails, opts...).Go(background, "x", entry{1})
+		time.Sleep(time.Minute)
+		require.NoError(t, one.Close())
+		ctx, cancel := context.WithTimeout(background, time.Hour)
+		defer cancel()
+		_, err := waits.Await(ctx)
+		require.ErrorIs(t, err, groupcommit.ErrClosed)
+		require.NoError(t, other.Close())
+		_, err = theirs.Await(ctx)
+		require.ErrorIs(t, err, errNotYet)
+	})
+}
