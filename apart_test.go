@@ -60,7 +60,7 @@ func TestACallThatRunsAgainAfterAnEnginesPanicTakesItsTurn(t *testing.T) {
 			turns := 0
 			f := newFake()
 			db := f.db(t, WithEngine(panicky{oneConn: oneConn, alone: func() {
-				if d.writer.Free() {
+				if d.Writer.Free() {
 					t.Error("it is executed without a turn")
 				}
 				turns++ // the race detector watches
@@ -83,7 +83,7 @@ func TestACallThatRunsAgainAfterAnEnginesPanicTakesItsTurn(t *testing.T) {
 			assert.Equal(t, 7, turns)
 			assert.Len(t, f.stored(), 7)
 			if oneConn {
-				assert.Equal(t, 1, d.pool.Stats().OpenConnections, "another connection is another database")
+				assert.Equal(t, 1, d.Pool.Stats().OpenConnections, "another connection is another database")
 			}
 		})
 	}
@@ -95,7 +95,7 @@ func TestACallThatRunsAgainWaitsForItsTurnNoLongerThanOthers(t *testing.T) {
 		other := turn.New()
 		f := newFake()
 		db := f.db(t, WithEngine(panicky{group: func() {
-			go d.takeTurn(t.Context(), other, nil, time.Now()) // the next in the line
+			go d.TakeTurn(t.Context(), other, nil, time.Now()) // the next in the line
 			synctest.Wait()
 		}}))
 		d = withIDs(t, db)
@@ -112,6 +112,6 @@ func TestACallThatRunsAgainWaitsForItsTurnNoLongerThanOthers(t *testing.T) {
 		}
 		assert.Equal(t, busyWait, time.Since(start))
 		assert.Equal(t, []string{"INSERT plug []"}, f.stored())
-		d.writer.Leave(other)
+		d.Writer.Leave(other)
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/groupcommit/groupcommit/durable"
+	"github.com/groupcommit/groupcommit/internal/command"
 )
 
 // A Command is one value on its way through a [Handler], and what the handler makes of it. Value and outcome are one
@@ -15,7 +16,6 @@ import (
 type Command[C, R any] struct {
 	Value C
 
-	task
 	result  R
 	promise PromiseOf[R]
 }
@@ -25,20 +25,20 @@ type Command[C, R any] struct {
 //
 // It says what each has come to, by [Command.Resolve] and [Command.Reject]. What it has not touched is resolved with the zero
 // value when it returns nil. A command that was rejected does not undo its neighbours, nor what was done for it: see
-// [Command.Try]. Nobody is answered before the transaction has been committed.
+// [Command.Try]. No caller is answered before the transaction has been committed.
 //
 // If the handler returns an error, or panics, the transaction is rolled back, and the handler gets the same batch again as the
 // policy of [Retry] says; at the end all of the batch are rejected with that error. Meanwhile other batches go on. So a handler
 // may see a command more than once, but never one that has been committed.
 //
-// The transaction is open for as long as the handler runs, and on SQLite nobody else writes meanwhile: a handler that waits for
-// something outside of the database holds up all of them. Effects outside of the transaction are not undone with it, and
+// The transaction is open for as long as the handler runs, and on SQLite no other caller writes meanwhile: a handler that waits
+// for something outside of the database holds up all of them. Effects outside of the transaction are not undone with it, and
 // happen again with the batch, for up to [MaxLen] commands.
 //
-// tx is the handler's for as long as it runs, and its rows are to be closed by then. It is not to be committed or rolled back:
-// then it is rolled back, and all are rejected. ctx ends after [MaxTime], but on SQLite. What a handler asks of its own
-// database otherwise than through tx may wait for the handler itself, and so does db.Close; with ctx, a command that it would
-// wait for is an error.
+// tx is the handler's for as long as it runs, and its rows must be closed by then. The handler must not commit it or roll it
+// back: if it does, the transaction is rolled back, and all commands are rejected. ctx ends after [MaxTime], except on SQLite.
+// A statement on the handler's own database that does not go through tx may wait for the handler itself, and so does db.Close.
+// With ctx, it is an error to wait for a command of the same database.
 type Handler[C, R any] func(ctx context.Context, tx *sql.Tx, batch []*Command[C, R]) error
 
 // Each makes a handler of a function for one command. If it fails, that command is tried again by itself, or rejected; its
@@ -75,16 +75,17 @@ func (c *Command[C, R]) ID() string { return c.promise.ID() }
 
 // Resolve gives the command a result, in the place of an earlier outcome.
 func (c *Command[C, R]) Resolve(result R) {
-	c.result, c.rejection = result, nil
+	c.result = result
+	c.promise.task.Resolve()
 }
 
 // Reject gives the command an error, in the place of an earlier outcome. What was done for the command stays in the
 // transaction. A nil err is an error that says so.
 func (c *Command[C, R]) Reject(err error) {
 	if err == nil {
-		err = fmt.Errorf("groupcommit: command %q of kind %q was rejected with a nil error", c.ID(), c.commander.table.Kind)
+		err = fmt.Errorf("groupcommit: command %q of kind %q was rejected with a nil error", c.ID(), c.promise.task.Kind())
 	}
-	c.rejection = err
+	c.promise.task.Reject(err)
 }
 
 // Try runs f for this command alone: if f fails, or panics, nothing of it is left, and its neighbours go on. If f succeeds
@@ -106,10 +107,7 @@ func (c *Command[C, R]) Try(f func() (R, error)) error { return c.try(false, f) 
 
 // try is Try. all says that f is all that is done for the command.
 func (c *Command[C, R]) try(all bool, f func() (R, error)) error {
-	if c.at == nil || c.at.over.Load() {
-		return fmt.Errorf("groupcommit: Try of command %q after its handler has returned", c.ID())
-	}
-	return c.at.try(&c.promise.promise.call, all, func() error {
+	return c.promise.task.Try(all, func() error {
 		r, err := f()
 		if err == nil {
 			c.Resolve(r)
@@ -118,49 +116,32 @@ func (c *Command[C, R]) try(all bool, f func() (R, error)) error {
 	})
 }
 
-// PromiseOf is a command whose outcome will come. It settles whether anybody awaits it or not, once, and any number of
-// goroutines may use it.
-type PromiseOf[R any] struct{ promise Promise }
+// PromiseOf is a command whose outcome will come. It settles once, also if no goroutine awaits it. Any number of goroutines may
+// use it.
+type PromiseOf[R any] struct{ task command.Task }
 
 // Await waits for the outcome. ctx bounds the waiting and nothing else: if it ends first, Await returns its error and the
 // promise goes on.
 //
 // An error that the handler has rejected the command with is that error, unless the outcome comes from the database: then it
-// is a [*RejectedError]. A result that comes from the database has been decoded anew; who asks for the same id at the same
-// time gets the same result.
+// is a [*RejectedError]. A result that comes from the database has been decoded anew. Callers that ask for the same id at the
+// same time get the same result.
 func (p *PromiseOf[R]) Await(ctx context.Context) (R, error) {
-	var none R
-	if err := waitsForItself(ctx, &p.promise); err != nil {
-		return none, err
-	}
-	if err := p.promise.wait(ctx); err != nil {
-		return none, err
-	}
-	out := p.promise.call.Outcome()
-	if out.Err != nil {
-		return none, out.Err
-	}
-	r, _ := out.Value.(R) // an R that is a nil interface is none
-	return r, nil
+	value, err := p.task.Await(ctx)
+	r, _ := value.(R) // an R that is a nil interface is none
+	return r, err
 }
 
 // Done is closed when the promise is settled.
-func (p *PromiseOf[R]) Done() <-chan struct{} { return p.promise.Done() }
+func (p *PromiseOf[R]) Done() <-chan struct{} { return p.task.Done() }
 
 // ID is the command's id; "" if it has none.
-func (p *PromiseOf[R]) ID() string { return p.promise.ID() }
+func (p *PromiseOf[R]) ID() string { return p.task.ID() }
 
 // State is PENDING until the promise is settled. It is then RESOLVED, or REJECTED if there is an error: REJECTED_CANCELED or
 // REJECTED_TIMEDOUT if the command was taken back, or its time was over, before any handler had it; or if the context of
 // [Commands.Go] ended while another command with the id was under way, which an [OutcomeUnknownError] says.
-func (p *PromiseOf[R]) State() durable.State { return p.promise.State() }
+func (p *PromiseOf[R]) State() durable.State { return p.task.State() }
 
 // Deduplicated reports that the outcome comes from the database: the command had been settled before.
-func (p *PromiseOf[R]) Deduplicated() bool {
-	select {
-	case <-p.Done():
-		return p.promise.call.Outcome().Result.Replayed
-	default:
-		return false
-	}
-}
+func (p *PromiseOf[R]) Deduplicated() bool { return p.task.Replayed() }

@@ -2,35 +2,15 @@ package groupcommit
 
 import (
 	"context"
-)
 
-type noBatchKey struct{}
+	"github.com/groupcommit/groupcommit/internal/virtual"
+)
 
 // NoBatch returns a context whose Exec goes straight to the driver, alone, on a connection that it keeps until
 // database/sql has its own back. It is for a statement with effects that the text does not show, such as a function
 // that looks at the session. On a *sql.Conn, what is asked of the session next is then asked of the same connection.
 func NoBatch(ctx context.Context) context.Context {
-	return context.WithValue(ctx, noBatchKey{}, true)
-}
-
-func noBatch(ctx context.Context) bool {
-	return ctx != context.Background() && ctx.Value(noBatchKey{}) != nil
-}
-
-// idContext is the context of [WithID]. Its own type costs one allocation a call, not two, and mostly it is the one that
-// reaches Exec: then there is nothing to look for.
-type idContext struct {
-	context.Context
-	id string
-}
-
-type idKey struct{}
-
-func (c *idContext) Value(key any) any {
-	if key == (idKey{}) {
-		return c
-	}
-	return c.Context.Value(key)
+	return virtual.WithNoBatch(ctx)
 }
 
 // WithID returns a context whose Exec is a durable promise with that id: it takes effect at most once, together with its
@@ -49,27 +29,5 @@ func (c *idContext) Value(key any) any {
 // the other call goes on, and the error is an [*OutcomeUnknownError], which matches the context's. A context's bare error
 // says that nothing was executed.
 func WithID(ctx context.Context, id string) context.Context {
-	return &idContext{ctx, id}
-}
-
-// idOf returns the id of a context. It may be empty, which is an error of the call's.
-func idOf(ctx context.Context) (id string, ok bool) {
-	if ctx == context.Background() {
-		return "", false
-	}
-	c, ok := ctx.(*idContext)
-	if !ok {
-		if c, ok = ctx.Value(idKey{}).(*idContext); !ok {
-			return "", false
-		}
-	}
-	return c.id, true
-}
-
-// withoutID is for a statement of ours on behalf of a caller.
-func withoutID(ctx context.Context) context.Context {
-	if _, ok := idOf(ctx); ok {
-		return context.WithValue(ctx, idKey{}, nil)
-	}
-	return ctx
+	return virtual.WithID(ctx, id)
 }

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"slices"
+
+	"github.com/groupcommit/groupcommit/internal/virtual"
 )
 
 // Register makes a driver known to database/sql under name, with every Exec that can be grouped, grouped. It is what
@@ -48,7 +50,7 @@ func (d *Driver) Open(dsn string) (driver.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &ownConn{conn: c.(*Connector).connect(), connector: c.(*Connector)}, nil
+	return &ownConn{Conn: c.(*Connector).connect(), connector: c.(*Connector)}, nil
 }
 
 // OpenConnector takes our options out of dsn and hands the rest to the wrapped driver, which reports errors in it when
@@ -122,7 +124,7 @@ func (c *Connector) Connect(ctx context.Context) (driver.Conn, error) {
 	return c.connect(), nil
 }
 
-func (c *Connector) connect() *conn { return &conn{db: c.db, programs: true} }
+func (c *Connector) connect() *virtual.Conn { return virtual.New(c.db, &c.db.Base, true) }
 
 // Driver returns a [*Driver] of this connector.
 func (c *Connector) Driver() driver.Driver { return c.driver }
@@ -131,22 +133,14 @@ func (c *Connector) Driver() driver.Driver { return c.driver }
 // connections; those still in use (by open rows or transactions) are closed when they come back. db.Close calls it.
 func (c *Connector) Close() error { return c.db.close() }
 
-// virtualConnector opens connections for ourselves.
-type virtualConnector struct{ db *database }
-
-func (c virtualConnector) Connect(context.Context) (driver.Conn, error) { return &conn{db: c.db}, nil }
-func (c virtualConnector) Driver() driver.Driver {
-	return &Driver{parent: c.db.parent.Driver(), limits: c.db.limits, db: c.db}
-}
-
 // ownConn is a connection that was opened by itself and closes its database with it.
 type ownConn struct {
-	*conn
+	*virtual.Conn
 	connector *Connector
 }
 
 func (c *ownConn) Close() error {
-	err := c.conn.Close()
+	err := c.Conn.Close()
 	if cerr := c.connector.Close(); err == nil {
 		err = cerr
 	}

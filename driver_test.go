@@ -277,8 +277,8 @@ func TestEveryKindOfDriverAnswersAsItDoesWithoutUs(t *testing.T) {
 	}
 }
 
-// group has the queries run in one group: they queue up behind a call that takes its time.
-func group(t *testing.T, f *fake, db *sql.DB, queries ...func() error) []error {
+// inGroup has the queries run in one group: they queue up behind a call that takes its time.
+func inGroup(t *testing.T, f *fake, db *sql.DB, queries ...func() error) []error {
 	var all sync.WaitGroup
 	all.Go(func() { _, err := db.Exec("INSERT plug"); assert.NoError(t, err) })
 	synctest.Wait()
@@ -302,7 +302,7 @@ func TestAGroupIsOneTransaction(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newFakeOf(v)
 				db := f.usedDB(t)
-				errs := group(t, f, db, execOf(db, "INSERT a"), execOf(db, "UPDATE b"), execOf(db, "DELETE c"))
+				errs := inGroup(t, f, db, execOf(db, "INSERT a"), execOf(db, "UPDATE b"), execOf(db, "DELETE c"))
 				require.Equal(t, make([]error, 3), errs)
 				assert.Len(t, f.stored(), 4)
 				assert.Equal(t, 1, f.count("begin"))
@@ -318,7 +318,7 @@ func TestInAGroupEachErrorGoesToItsOwnCaller(t *testing.T) {
 		f := newFakeOf(variants[8])
 		require.Equal(t, "NamedValueChecker", f.variant.name)
 		db := f.db(t)
-		errs := group(t, f, db, execOf(db, "INSERT a"), execOf(db, "INSERT FAIL"), execOf(db, "INSERT b ?", complex(1, 1)), execOf(db, "INSERT c"))
+		errs := inGroup(t, f, db, execOf(db, "INSERT a"), execOf(db, "INSERT FAIL"), execOf(db, "INSERT b ?", complex(1, 1)), execOf(db, "INSERT c"))
 		require.NoError(t, errs[0])
 		require.Equal(t, errFake, errs[1], "the driver's own value")
 		require.EqualError(t, errs[2], "sql: converting argument $1 type: fake: complex numbers are not supported")
@@ -335,7 +335,7 @@ func TestAValuerThatPanicsPanicsInItsOwnCallerOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake()
 		db := f.db(t)
-		errs := group(t, f, db, execOf(db, "INSERT a"), func() error {
+		errs := inGroup(t, f, db, execOf(db, "INSERT a"), func() error {
 			assert.PanicsWithValue(t, "mine", func() { db.Exec("INSERT ?", panicker{func() { panic("mine") }}) })
 			return nil
 		}, execOf(db, "INSERT c"))
@@ -360,7 +360,7 @@ func TestAValuerThatEndsItsGoroutineLeavesTheDatabaseUsable(t *testing.T) {
 			<-over
 			d, err := databaseOf(db)
 			if err == nil {
-				require.Zero(t, d.pool.Stats().InUse, "the connection of all groups was never given back")
+				require.Zero(t, d.Pool.Stats().InUse, "the connection of all groups was never given back")
 			}
 			_, err = db.Exec("INSERT a")
 			require.NoError(t, err)
@@ -374,7 +374,7 @@ func TestAnErrorOfCommitLeavesTheOutcomeUnknown(t *testing.T) {
 			f := newFake()
 			db := f.db(t)
 			f.on("commit", "", 1, cause)
-			for _, err := range group(t, f, db, execOf(db, "INSERT a"), execOf(db, "INSERT b")) {
+			for _, err := range inGroup(t, f, db, execOf(db, "INSERT a"), execOf(db, "INSERT b")) {
 				var unknown *OutcomeUnknownError
 				require.ErrorAs(t, err, &unknown)
 				require.Equal(t, cause, unknown.Cause)
@@ -391,7 +391,7 @@ func TestAGroupThatCannotBeginIsRefusedAsItIs(t *testing.T) {
 		f := newFake()
 		db := f.db(t)
 		f.on("begin", "", 1, errFake)
-		errs := group(t, f, db, execOf(db, "INSERT a"), execOf(db, "INSERT b"))
+		errs := inGroup(t, f, db, execOf(db, "INSERT a"), execOf(db, "INSERT b"))
 		assert.Equal(t, []error{errFake, errFake}, errs)
 		assert.Equal(t, 1, f.count("exec"), "each was tried alone")
 	})
@@ -406,7 +406,7 @@ func TestAStaleConnectionOfTheGroupsIsReplaced(t *testing.T) {
 			require.NoError(t, db.Ping())
 			f.on("exec", " a", 2, driver.ErrBadConn)
 			f.on("begin", "", 2, driver.ErrBadConn)
-			errs := group(t, f, db, execOf(db, "INSERT a"), execOf(db, "INSERT b"))
+			errs := inGroup(t, f, db, execOf(db, "INSERT a"), execOf(db, "INSERT b"))
 			require.Equal(t, make([]error, 2), errs)
 			assert.ElementsMatch(t, []string{"INSERT plug []", "INSERT a []", "INSERT b []"}, f.stored(), "each once")
 		})

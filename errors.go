@@ -2,6 +2,7 @@ package groupcommit
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/groupcommit/groupcommit/engine"
 )
@@ -29,3 +30,17 @@ type OutcomeUnknownError = engine.OutcomeUnknownError
 // type's conversion, a function that SQL calls, a command's handler. A blocking Exec panics with Value, as it does on the
 // plain driver; a [Promise] is rejected with the PanicError.
 type PanicError = engine.PanicError
+
+// PendingError says that a [Durable] command is recorded, and could not be carried out by now: the program is being closed,
+// or the database could not be written to. It will be carried out, by this program or another. Cause is why it was not.
+type PendingError struct {
+	ID    string
+	Cause error
+}
+
+func (e *PendingError) Error() string {
+	return fmt.Sprintf("groupcommit: command %q is recorded and still pending: %v", e.ID, e.Cause)
+}
+
+// Unwrap returns Cause.
+func (e *PendingError) Unwrap() error { return e.Cause }

@@ -7,6 +7,7 @@ import (
 	"github.com/groupcommit/groupcommit/engine"
 
 	"github.com/groupcommit/groupcommit/durable"
+	"github.com/groupcommit/groupcommit/internal/physical"
 	"github.com/groupcommit/groupcommit/internal/turn"
 )
 
@@ -22,12 +23,12 @@ type opening struct {
 // caller tries; but who has waited through one that began after it came gets that one's error. Otherwise, of a database that
 // answers nobody, the last caller would wait for as long as all before it together.
 func (d *database) ready(ctx context.Context) (*engine.Traits, error) {
-	if t := d.traits.Load(); t != nil {
+	if t := d.Traits.Load(); t != nil {
 		return t, nil
 	}
 	for failed := 0; ; {
 		d.mu.Lock()
-		if t := d.traits.Load(); t != nil { // an opening may have ended meanwhile
+		if t := d.Traits.Load(); t != nil { // an opening may have ended meanwhile
 			d.mu.Unlock()
 			return t, nil
 		}
@@ -64,7 +65,7 @@ func (d *database) openFor(ctx context.Context, o *opening) (t *engine.Traits, e
 }
 
 // openLedger makes sure of the ledger's table, and sets the ledger.
-func (d *database) openLedger(ctx context.Context, t *engine.Traits, w *turn.Writer, l lease) error {
+func (d *database) openLedger(ctx context.Context, t *engine.Traits, w *turn.Writer, l physical.Lease) error {
 	if !d.limits.promises {
 		return nil
 	}
@@ -72,7 +73,7 @@ func (d *database) openLedger(ctx context.Context, t *engine.Traits, w *turn.Wri
 	if !t.Ledger || dialect == 0 {
 		return badOption(d.limits.spelled("Promises"), "on", "on this database only off")
 	}
-	q := tableTurns{l.pooled, w, t}
+	q := tableTurns{l.SQL(), w, t}
 	if t.OneConn {
 		// Whoever has the connection has the turn, so this is the way to wait for it.
 		turn := turn.New()
@@ -85,7 +86,7 @@ func (d *database) openLedger(ctx context.Context, t *engine.Traits, w *turn.Wri
 	if err := dialect.Prepare(ctx, q); err != nil {
 		return err
 	}
-	q.Querier = d.pool
+	q.Querier = d.Pool.DB
 	d.dialect, d.ledger = dialect, dialect.NewStore(q)
 	return nil
 }
@@ -104,7 +105,7 @@ func (q tableTurns) ExecContext(ctx context.Context, query string, args ...any) 
 		return nil, err
 	}
 	defer q.writer.Leave(turn)
-	return q.Querier.ExecContext(inTurn(ctx), query, args...)
+	return q.Querier.ExecContext(physical.InTurn(ctx), query, args...)
 }
 
 func (q tableTurns) take(ctx context.Context, turn *turn.Turn) error {

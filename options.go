@@ -23,7 +23,28 @@ import (
 //	host=localhost dbname=app groupcommit_maxqueue=100
 //
 // They are taken out before the wrapped driver sees the name.
-type Option func(*limits) error
+type Option interface{ setDatabase(*limits) error }
+
+// A HandlerOption changes how the commands of one handler are carried out. HandlerOptions are given to [Handle].
+type HandlerOption interface{ setHandler(*handling) error }
+
+// A SharedOption is an option of both: for a database, or for one handler, which otherwise has the database's.
+type SharedOption interface {
+	Option
+	HandlerOption
+}
+
+// The three kinds of options. The compiler refuses an option where it does not belong: there is nothing that could be set.
+type (
+	databaseOption func(*limits) error
+	handlerOption  func(*handling) error
+	sharedOption   func(*limits) error
+)
+
+func (o databaseOption) setDatabase(l *limits) error { return o(l) }
+func (o handlerOption) setHandler(h *handling) error { return o(h) }
+func (o sharedOption) setDatabase(l *limits) error   { return o(l) }
+func (o sharedOption) setHandler(h *handling) error  { return o(&h.limits) }
 
 // limits are the options' values. The zero value is not useful; defaults is.
 type limits struct {
@@ -42,8 +63,7 @@ type limits struct {
 	physical  func(*sql.DB)
 	partition func(context.Context) any // nil: all calls may share a group
 	engine    Engine
-	handling  *handling // of a handler; nil for a database
-	inDSN     []string  // the options that stood in the data source name
+	inDSN     []string // the options that stood in the data source name
 }
 
 var defaults = limits{
@@ -52,40 +72,40 @@ var defaults = limits{
 }
 
 // MaxLen bounds the calls of one group. At least 1, which turns batching off; the default is 1,000.
-func MaxLen(n int) Option {
-	return positive("MaxLen", n, func(l *limits) { l.maxLen = n })
+func MaxLen(n int) SharedOption {
+	return sharedOption(positive("MaxLen", n, func(l *limits) { l.maxLen = n }))
 }
 
 // MaxBytes bounds the bytes of one group, counting the text and the arguments of each call. A larger call goes alone.
 // At least 1; the default is 16 MiB.
 func MaxBytes(n int) Option {
-	return forDatabase("MaxBytes", positive("MaxBytes", n, func(l *limits) { l.maxBytes = n }))
+	return databaseOption(positive("MaxBytes", n, func(l *limits) { l.maxBytes = n }))
 }
 
 // MaxQueue bounds the calls that wait for a group. When the queue is full a further Exec, or [Go], waits for room, in
 // the order of arrival and no longer than its context allows. At least 1; the default is 10,000.
-func MaxQueue(n int) Option {
-	return positive("MaxQueue", n, func(l *limits) { l.maxQueue = n })
+func MaxQueue(n int) SharedOption {
+	return sharedOption(positive("MaxQueue", n, func(l *limits) { l.maxQueue = n }))
 }
 
 // MaxDelay lets a group wait for more calls until it is full or its oldest call has waited for d. 0, the default,
 // means no waiting: a group is what queued up while the one before it was committed. A delay makes every lone call
 // slower by d, and seldom pays.
-func MaxDelay(d time.Duration) Option {
-	return func(l *limits) error {
+func MaxDelay(d time.Duration) SharedOption {
+	return sharedOption(func(l *limits) error {
 		if d < 0 {
 			return badOption("MaxDelay", d.String(), "a duration of 0 or more, such as 2ms")
 		}
 		l.maxDelay = d
 		return nil
-	}
+	})
 }
 
 // Writers sets how many groups may be committed at the same time, each on a connection of its own: a second one when 200
 // calls wait for the first, and so on. At least 1; the default is the engine's: 1, on PostgreSQL 2. With more than one, the calls of one goroutine's [Go] may be executed in any order, and groups may wait for each
 // other's locks. A database with one writer has one, whatever is set.
 func Writers(n int) Option {
-	return forDatabase("Writers", func(l *limits) error {
+	return databaseOption(func(l *limits) error {
 		if n < 1 || n > 1000 {
 			return badOption("Writers", strconv.Itoa(n), fewWriters)
 		}
@@ -100,7 +120,7 @@ func Writers(n int) Option {
 // waits. 0 means no bound but the session's own, and no such connection; the default is 200 ms. Only PostgreSQL makes use
 // of it.
 func LockTimeout(d time.Duration) Option {
-	return forDatabase("LockTimeout", func(l *limits) error {
+	return databaseOption(func(l *limits) error {
 		if d < 0 || d > 24*time.Hour {
 			return badOption("LockTimeout", d.String(), "a duration from 0 to 24h, such as 200ms")
 		}
@@ -112,20 +132,20 @@ func LockTimeout(d time.Duration) Option {
 // MaxTime bounds how long a group may take on the server. When the time is over its connection is given up, and the
 // database is asked what became of the group. More than 0; the default is a minute. SQLite, where a statement cannot be
 // left alone, makes no use of it.
-func MaxTime(d time.Duration) Option {
-	return func(l *limits) error {
+func MaxTime(d time.Duration) SharedOption {
+	return sharedOption(func(l *limits) error {
 		if d <= 0 {
 			return badOption("MaxTime", d.String(), "a duration of more than 0, such as 1m")
 		}
 		l.maxTime = d
 		return nil
-	}
+	})
 }
 
 // Mode sets how groups are committed, where there is a choice: [Transaction] or [Autocommit]. The default, [Automatic], leaves
 // it to the engine.
 func Mode(m GroupMode) Option {
-	return forDatabase("Mode", func(l *limits) error {
+	return databaseOption(func(l *limits) error {
 		if m > Autocommit {
 			return badOption("Mode", m.String(), engine.Modes)
 		}
@@ -155,7 +175,7 @@ func Mode(m GroupMode) Option {
 func Promises() Option { return promises(true) }
 
 func promises(on bool) Option {
-	return forDatabase("Promises", func(l *limits) error {
+	return databaseOption(func(l *limits) error {
 		l.promises = on
 		return nil
 	})
@@ -170,25 +190,11 @@ func promises(on bool) Option {
 // It is the retention of every completed promise in the table, also of those that were made through a durable.Store. A role
 // that may not DELETE there lets the table grow: nobody is told.
 func Retention(d time.Duration) Option {
-	return forDatabase("Retention", func(l *limits) error {
+	return databaseOption(func(l *limits) error {
 		if d < 0 {
 			return badOption("Retention", d.String(), "a duration of 0 or more, such as 24h")
 		}
 		l.keep = d
-		return nil
-	})
-}
-
-// OnGroup has f told of every group after its commit and before its callers are answered. f is called by one goroutine
-// at a time, which is one of the callers: what f takes, every caller of the group waits, and a panic in f is that
-// caller's, after its commit (with [Go] there may be no caller, and the panic ends the program). f must not write to the
-// database or close it: the groups that it would wait for may be waiting for f.
-func OnGroup(f func(GroupInfo)) Option {
-	return forDatabase("OnGroup", func(l *limits) error {
-		if f == nil {
-			return badOption("OnGroup", "nil", "a function")
-		}
-		l.onGroup = f
 		return nil
 	})
 }
@@ -202,7 +208,7 @@ func OnGroup(f func(GroupInfo)) Option {
 // Without it nothing is idle in the pool before the program's own pool has kept a connection: so with SetMaxIdleConns(0)
 // there nothing is kept here.
 func Physical(f func(pool *sql.DB)) Option {
-	return forDatabase("Physical", func(l *limits) error {
+	return databaseOption(func(l *limits) error {
 		if f == nil {
 			return badOption("Physical", "nil", "a function")
 		}
@@ -213,7 +219,7 @@ func Physical(f func(pool *sql.DB)) Option {
 
 // WithEngine sets the engine, which is otherwise found by the physical connection's type.
 func WithEngine(e Engine) Option {
-	return forDatabase("WithEngine", func(l *limits) error {
+	return databaseOption(func(l *limits) error {
 		if e == nil {
 			return badOption("WithEngine", "nil", "an Engine")
 		}
@@ -227,7 +233,7 @@ const (
 	fewWriters  = "a whole number from 1 to 1000"
 )
 
-func positive(name string, n int, set func(*limits)) Option {
+func positive(name string, n int, set func(*limits)) func(*limits) error {
 	return func(l *limits) error {
 		if n < 1 || n > math.MaxInt32 {
 			return badOption(name, strconv.Itoa(n), wholeNumber)
@@ -244,14 +250,14 @@ func badOption(name, value, allowed string) error {
 
 // fromDSN is an option as it stands in a data source name. Its errors name it so, also the later ones, of the engine.
 func fromDSN(name string, o Option) Option {
-	return func(l *limits) error {
-		err := o(l)
+	return databaseOption(func(l *limits) error {
+		err := o.setDatabase(l)
 		if bad, ok := errors.AsType[*engine.OptionError](err); ok {
 			return badOption(prefix+name, bad.Value, bad.Allowed)
 		}
 		l.inDSN = append(slices.Clip(l.inDSN), name)
 		return err
-	}
+	})
 }
 
 // spelled is how the program has written the option that is called name in code.
@@ -265,14 +271,16 @@ func (l *limits) spelled(name string) string {
 func (l limits) with(opts []Option) (limits, error) {
 	for i, o := range opts {
 		if o == nil {
-			return l, fmt.Errorf("groupcommit: option %d of %d is nil", i+1, len(opts))
+			return l, noOption(i, len(opts))
 		}
-		if err := o(&l); err != nil {
+		if err := o.setDatabase(&l); err != nil {
 			return l, err
 		}
 	}
 	return l, nil
 }
+
+func noOption(i, n int) error { return fmt.Errorf("groupcommit: option %d of %d is nil", i+1, n) }
 
 // dsnOptions are the names that parseOption knows.
 var dsnOptions = []string{
@@ -290,37 +298,23 @@ func parseOption(name, value string) (Option, error) {
 }
 
 func parseValue(name, value string) (Option, error) {
-	number := func(f func(int) Option, allowed string) (Option, error) {
-		n, err := strconv.Atoi(value)
-		if err != nil {
-			return nil, badOption(prefix+name, value, allowed)
-		}
-		return f(n), nil
-	}
-	duration := func(f func(time.Duration) Option) (Option, error) {
-		d, err := time.ParseDuration(value)
-		if err != nil {
-			return nil, badOption(prefix+name, value, "a duration, such as 2ms")
-		}
-		return f(d), nil
-	}
 	switch name {
 	case "maxlen":
-		return number(MaxLen, wholeNumber)
+		return parseNumber(name, value, MaxLen, wholeNumber)
 	case "maxbytes":
-		return number(MaxBytes, wholeNumber)
+		return parseNumber(name, value, MaxBytes, wholeNumber)
 	case "maxqueue":
-		return number(MaxQueue, wholeNumber)
+		return parseNumber(name, value, MaxQueue, wholeNumber)
 	case "writers":
-		return number(Writers, fewWriters)
+		return parseNumber(name, value, Writers, fewWriters)
 	case "maxdelay":
-		return duration(MaxDelay)
+		return parseDuration(name, value, MaxDelay)
 	case "locktimeout":
-		return duration(LockTimeout)
+		return parseDuration(name, value, LockTimeout)
 	case "maxtime":
-		return duration(MaxTime)
+		return parseDuration(name, value, MaxTime)
 	case "retention":
-		return duration(Retention)
+		return parseDuration(name, value, Retention)
 	case "promises":
 		if value != "on" && value != "off" {
 			return nil, badOption(prefix+name, value, "on or off")
@@ -338,4 +332,20 @@ func parseValue(name, value string) (Option, error) {
 		return nil, badOption(prefix+name, value, engine.Modes)
 	}
 	return nil, fmt.Errorf("groupcommit: unknown option %s=%q in the data source name; allowed are %s", prefix+name, value, strings.Join(dsnOptions, ", "))
+}
+
+func parseNumber[O Option](name, value string, option func(int) O, allowed string) (Option, error) {
+	n, err := strconv.Atoi(value)
+	if err != nil {
+		return nil, badOption(prefix+name, value, allowed)
+	}
+	return option(n), nil
+}
+
+func parseDuration[O Option](name, value string, option func(time.Duration) O) (Option, error) {
+	d, err := time.ParseDuration(value)
+	if err != nil {
+		return nil, badOption(prefix+name, value, "a duration, such as 2ms")
+	}
+	return option(d), nil
 }

@@ -4,11 +4,11 @@ import (
 	"container/list"
 	"context"
 	"fmt"
-	"log/slog"
 	"reflect"
 	"sync"
 
 	"github.com/groupcommit/groupcommit/engine"
+	"github.com/groupcommit/groupcommit/internal/group"
 )
 
 // Partition has only calls of equal keys share a group. key is called once for each call, with the context of the call and in
@@ -31,7 +31,7 @@ import (
 // whatever the key: tenants who choose their ids by themselves need the tenant in the id. Nor is Partition for handlers: what a
 // [Command] is to be done for belongs into its Value.
 func Partition(key func(ctx context.Context) any) Option {
-	return forDatabase("Partition", func(l *limits) error {
+	return databaseOption(func(l *limits) error {
 		if key == nil {
 			return badOption("Partition", "nil", "a function")
 		}
@@ -48,8 +48,8 @@ const keptPartitions = 256
 type partitions struct {
 	mu     sync.Mutex
 	byKey  map[any]*partition
-	idle   list.List // of *partition, the one that has been idle for longest first
-	past   Stats     // of those that were forgotten
+	idle   list.List   // of *partition, the one that has been idle for longest first
+	past   group.Stats // of those that were forgotten
 	closed bool
 }
 
@@ -64,15 +64,15 @@ type partition struct {
 
 // lanesFor returns the lanes for a call with this context. Without the option, the partition is nil; with it, the call is in the
 // partition until it leaves.
-func (d *database) lanesFor(ctx context.Context) (*partition, []*batcher, error) {
-	if d.limits.partition == nil {
-		return nil, d.lanes, nil
+func (g *groups) lanesFor(ctx context.Context) (*partition, []*batcher, error) {
+	if g.limits.partition == nil {
+		return nil, g.lanes, nil
 	}
-	key, err := d.limits.keyOf(ctx)
+	key, err := g.limits.keyOf(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	p, err := d.partitions.enter(key, d.newLanes)
+	p, err := g.partitions.enter(key, g.newLanes)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -138,17 +138,17 @@ func (p *partition) leave() {
 	}
 }
 
-func (p *partition) addTo(s *Stats) {
+func (p *partition) addTo(s *group.Stats) {
 	for _, b := range p.lanes {
-		s.add(b.snapshot())
+		s.Add(b.queue.Stats())
 	}
 }
 
 // addTo adds the counters of all keys that there are and were.
-func (ps *partitions) addTo(s *Stats) {
+func (ps *partitions) addTo(s *group.Stats) {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
-	s.add(ps.past)
+	s.Add(ps.past)
 	for _, p := range ps.byKey {
 		p.addTo(s)
 	}
@@ -165,74 +165,27 @@ func (ps *partitions) close() {
 	ps.mu.Unlock()
 	for _, p := range all {
 		for _, b := range p.lanes {
-			b.close()
+			b.queue.Close()
 		}
 	}
 }
 
 // room waits until a group may have a connection, where promises lead groups of many keys at a time: nothing else bounds how
 // many they are. It returns what ends the use.
-func (l *lane) room(calls []*call) (leave func()) {
-	if l.limits.partition == nil || l.writer != nil || calls[0].promise == nil {
+func (b *batcher) room(execs []*exec) (leave func()) {
+	g := b.of
+	if g.limits.partition == nil || g.Writer != nil || !execs[0].detached {
 		return func() {}
 	}
-	l.apartRoom <- struct{}{}
-	return func() { <-l.apartRoom }
+	g.apartRoom <- struct{}{}
+	return func() { <-g.apartRoom }
 }
 
 // groupContext is what the hooks see of a group: the values of one of its calls where all calls have the same to show, and else
-// those of nobody.
-func (l *lane) groupContext(calls []*call) context.Context {
-	if l.limits.partition == nil {
+// no values.
+func (g *groups) groupContext(calls []*engine.Call) context.Context {
+	if g.limits.partition == nil {
 		return context.Background()
 	}
 	return context.WithoutCancel(calls[0].Context())
-}
-
-// Where a hook reads the caller's context and nothing says which callers are alike, each call runs by itself.
-
-// apiece reports that there are no groups, because of a hook.
-func (d *database) apiece(t *engine.Traits) bool { return t.Hook != "" && d.limits.partition == nil }
-
-// warn says once of a database that it is apiece.
-func (d *database) warn(t *engine.Traits) {
-	if d.apiece(t) {
-		slog.Warn("groupcommit: calls are not grouped, because a hook reads the context of each caller; the option Partition says which callers may share a group", "hook", t.Hook)
-	}
-}
-
-// during runs f as one of the calls that close waits for.
-func (b *batcher) during(f func()) error {
-	if !b.accept() {
-		return ErrClosed
-	}
-	defer b.active.Done()
-	f()
-	return nil
-}
-
-// runApiece runs a call as the plain driver does, and answers it. There may be any number of promises: they have bounded room.
-func (d *database) runApiece(c *call) {
-	l := &lane{database: d}
-	if c.promise != nil {
-		l.apart(c)
-	} else {
-		l.solo(c)
-	}
-}
-
-// goApiece is runApiece for a promise, beside its caller.
-func (p *Promise) goApiece(d *database) {
-	b := d.lanes[0]
-	if p.call.accepted {
-		b.active.Add(1) // whoever accepted it has not let go yet
-	} else if !b.accept() {
-		p.reject(ErrClosed)
-		return
-	}
-	go func() {
-		defer b.active.Done()
-		defer p.settle()
-		d.runApiece(&p.call)
-	}()
 }

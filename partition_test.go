@@ -26,13 +26,13 @@ func as(name any) context.Context { return context.WithValue(context.Background(
 
 func byTenant(ctx context.Context) any { return ctx.Value(tenant{}) }
 
-// groups notes the groups of a database.
-type groups struct {
+// watched notes the groups of a database.
+type watched struct {
 	mu  sync.Mutex
 	all [][]string // of each group, whose calls and which
 }
 
-func (g *groups) observe(info GroupInfo) {
+func (g *watched) observe(info GroupInfo) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	var of []string
@@ -43,7 +43,7 @@ func (g *groups) observe(info GroupInfo) {
 }
 
 func TestOnlyCallsOfEqualKeysShareAGroupAndKeepTheirOrder(t *testing.T) {
-	f, g := newFake(), &groups{}
+	f, g := newFake(), &watched{}
 	db := f.db(t, Partition(byTenant), OnGroup(g.observe))
 	tenants := []string{"a", "b", "c"}
 	var all []*Promise

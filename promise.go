@@ -11,24 +11,24 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/groupcommit/groupcommit/engine"
-
 	"github.com/groupcommit/groupcommit/durable"
+	"github.com/groupcommit/groupcommit/engine"
 	"github.com/groupcommit/groupcommit/internal/fallback"
 	"github.com/groupcommit/groupcommit/internal/fingerprint"
+	"github.com/groupcommit/groupcommit/internal/flight"
+	"github.com/groupcommit/groupcommit/internal/group"
+	"github.com/groupcommit/groupcommit/internal/virtual"
 )
 
 // A Promise is an Exec whose outcome will come. It is made by [Go]. It settles whether anybody awaits it or not, once,
 // and any number of goroutines may use it.
 type Promise struct {
-	call    call
-	batch   *batcher
-	part    *partition // until it is settled; nil without Partition
-	state   atomic.Uint32
-	done    atomic.Pointer[chan struct{}] // made when somebody wants it
-	unwatch func() bool                   // ends the watch over the context
-	flights *flights                      // of the call's flight, if that is its own
-	flight  *flight
+	exec   exec
+	future group.Future
+	state  atomic.Uint32
+	db     *database                     // nil of one that never came to be a call
+	part   *partition                    // until it is settled; nil without Partition
+	flight *flight.Flight[engine.Answer] // of a call with an id, if it is this call's own
 }
 
 // Go executes query as db.ExecContext does, without waiting for the outcome. db must be a database of ours.
@@ -47,8 +47,8 @@ type Promise struct {
 // [*PanicError].
 func Go(ctx context.Context, db *sql.DB, query string, args ...any) *Promise {
 	p := &Promise{}
-	p.call.promise = p
-	p.call.Call = engine.NewCall(ctx, query, nil, false)
+	p.exec.detached = true
+	p.exec.Call = engine.NewCall(ctx, query, nil, false)
 	d, err := databaseOf(db)
 	if err != nil {
 		return p.reject(err)
@@ -64,134 +64,39 @@ func Go(ctx context.Context, db *sql.DB, query string, args ...any) *Promise {
 	if err != nil {
 		return p.reject(err)
 	}
-	p.call.Args = nvs
-	d.pool.mayKeep() // no connection of the program's own pool is ever used
-	c := &conn{db: d}
-	if !c.groupable(ctx, d.texts.Get(traits.Dialect, query), traits, nvs) {
-		if !d.lanes[0].accept() {
-			return p.reject(ErrClosed)
-		}
-		go p.apart(d)
+	p.db = d
+	d.Pool.MayKeep() // no connection of the program's own pool is ever used
+	if !virtual.Groupable(ctx, d.Texts.Get(traits.Dialect, query), traits, nvs) {
+		p.exec.Args = nvs
+		p.goBeside()
 		return p
 	}
-	if traits.Check != nil {
-		if err := engine.Guard(func() (err error) {
-			nvs, err = fallback.Check(nvs, -1, []fallback.ArgCheck{traits.Check, fallback.DefaultCheck})
-			return err
-		}); err != nil {
-			return p.reject(err)
-		}
+	if nvs, err = checkFor(traits, nvs); err != nil {
+		return p.reject(err)
 	}
-	p.call.Call = engine.NewCall(ctx, query, nvs, false)
+	p.exec.Call = engine.NewCall(ctx, query, nvs, false)
 	var lanes []*batcher
 	if p.part, lanes, err = d.lanesFor(ctx); err != nil {
 		return p.reject(err)
 	}
-	if id, ok := idOf(ctx); ok {
-		if err := d.keeps(id); err != nil {
-			return p.reject(err)
-		}
-		p.call.since = time.Now()
-		p.call.Identify(id, "")
-		if err := engine.Guard(func() error {
-			print, err := fingerprint.Of(id, query, nvs)
-			p.call.Identify(id, print)
-			return err
-		}); err != nil {
-			return p.reject(err)
-		}
-		p.depart(d)
-		return p
+	if id, ok := virtual.IDOf(ctx); ok {
+		p.goOnce(id)
+	} else {
+		p.join(lanes, false)
 	}
-	p.join(d, lanes)
 	return p
 }
 
-// join hands the call to a lane.
-func (p *Promise) join(d *database, lanes []*batcher) {
-	if d.apiece(d.traits.Load()) {
-		p.goApiece(d)
-		return
+// checkFor converts the arguments as the driver's connection would.
+func checkFor(traits *engine.Traits, nvs []driver.NamedValue) ([]driver.NamedValue, error) {
+	if traits.Check == nil {
+		return nvs, nil
 	}
-	p.batch = pick(lanes)
-	p.batch.submit(p)
-}
-
-// depart has a call with an id executed, or waits for the one that is under way.
-func (p *Promise) depart(d *database) {
-	f, mine, err := d.flights.board(p.call.ID(), p.call.Fingerprint())
-	switch {
-	case err != nil:
-		p.reject(err)
-	case mine:
-		p.launch(d, f)
-	case !d.lanes[0].accept():
-		p.reject(ErrClosed)
-	default:
-		go p.follow(d, f)
-	}
-}
-
-// launch has a call with an id executed, whose flight is its own.
-func (p *Promise) launch(d *database, f *flight) {
-	p.flights, p.flight = &d.flights, f
-	lanes := d.lanes
-	if p.part != nil {
-		lanes = p.part.lanes
-	}
-	p.join(d, lanes)
-}
-
-// follow waits for a call with the same id, and for the next, until there is an outcome for p too, or it is p's turn. It has
-// been accepted, whether the database is closed meanwhile or not: the lanes are closed in their order, and the first one,
-// which has accepted it, before the others.
-func (p *Promise) follow(d *database, f *flight) {
-	defer d.lanes[0].active.Done()
-	patience, busy := d.patience()
-	for mine := false; !mine; {
-		out, ok := f.share(p.call.Context(), p.call.since, patience, busy)
-		if ok {
-			p.call.SetOutcome(out)
-			p.settle()
-			return
-		}
-		var err error
-		if f, mine, err = d.flights.board(p.call.ID(), p.call.Fingerprint()); err != nil {
-			p.reject(err)
-			return
-		}
-	}
-	p.call.accepted = true
-	p.launch(d, f)
-}
-
-// apart runs a call that cannot join a group, as a blocking Exec does.
-// The connection is not of db's pool, which refuses calls as soon as db.Close has begun.
-func (p *Promise) apart(d *database) {
-	defer d.lanes[0].active.Done()
-	defer p.settle() // also after runtime.Goexit
-	query, args := p.call.Query, p.call.Args
-	for try := 0; ; try++ {
-		p.call.Try(func(*engine.Call) (driver.Result, error) {
-			if err := p.call.Context().Err(); err != nil {
-				return nil, err
-			}
-			c := &conn{db: d}
-			bad := true
-			defer func() {
-				if !bad {
-					c.IsValid()
-				}
-				c.Close()
-			}()
-			res, err := c.ExecContext(p.call.Context(), query, append([]driver.NamedValue(nil), args...))
-			bad = errors.Is(err, driver.ErrBadConn)
-			return res, err
-		})
-		if try == staleRetries || !errors.Is(p.call.Err(), driver.ErrBadConn) {
-			return
-		}
-	}
+	err := engine.Guard(func() (err error) {
+		nvs, err = fallback.Check(nvs, -1, []fallback.ArgCheck{traits.Check, fallback.DefaultCheck})
+		return err
+	})
+	return nvs, err
 }
 
 func named(args []any) ([]driver.NamedValue, error) {
@@ -209,129 +114,178 @@ func named(args []any) ([]driver.NamedValue, error) {
 	return named, nil
 }
 
-// accept counts a call that close must wait for, though no group will run it.
-func (b *batcher) accept() bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if !b.closed {
-		b.active.Add(1)
+// join hands the call to a group's queue. accepted says that the first queue has counted it.
+func (p *Promise) join(lanes []*batcher, accepted bool) {
+	if p.db.Apiece {
+		p.goApiece(accepted)
+		return
 	}
-	return !b.closed
+	e, q := &p.exec, pick(lanes).queue
+	e.slot.Init(e, e.Context(), e.Bytes())
+	enter := q.Go
+	if accepted {
+		enter = q.GoAccepted
+	}
+	if err := enter(&e.slot, (*inQueue)(p)); err != nil {
+		p.reject(err)
+	}
 }
 
-// submit queues the promise's call; it waits for room if there is none.
-func (b *batcher) submit(p *Promise) {
-	c, ctx := &p.call, p.call.Context()
-	if err := ctx.Err(); err != nil {
+// goOnce has a call with an id executed, or has it wait for the one that is under way.
+func (p *Promise) goOnce(id string) {
+	d, e, since := p.db, &p.exec, time.Now()
+	if err := d.keeps(id); err != nil {
 		p.reject(err)
 		return
 	}
-	if ctx.Done() != nil {
-		p.unwatch = context.AfterFunc(ctx, p.withdraw)
+	e.Identify(id, "")
+	if err := engine.Guard(func() error {
+		print, err := fingerprint.Of(id, e.Query, e.Args)
+		e.Identify(id, print)
+		return err
+	}); err != nil {
+		p.reject(err)
+		return
 	}
-	lead, err := b.admit(c)
+	f, mine, err := d.inFlight.Begin(id, string(e.Fingerprint()))
 	switch {
 	case err != nil:
-		p.reject(err)
-	case lead:
-		go p.lead()
+		p.reject(joinError(e.Context(), id, err))
+	case mine:
+		p.launch(f, false)
+	case !d.lanes[0].queue.Accept():
+		p.reject(ErrClosed)
 	default:
-		if ctx.Err() != nil { // the watch may have looked before there was anything to withdraw
-			p.withdraw()
-		}
-		b.awaitRoom(p)
+		go p.follow(f, since)
 	}
 }
 
-func (b *batcher) awaitRoom(p *Promise) {
-	b.mu.Lock()
-	waits := p.call.state == callBacklog
-	b.mu.Unlock()
-	if waits {
-		select {
-		case <-p.call.wake:
-		case <-p.Done(): // its context ended
-		}
+// launch has a call with an id executed, whose flight is its own.
+func (p *Promise) launch(f *flight.Flight[engine.Answer], accepted bool) {
+	p.flight = f
+	lanes := p.db.lanes
+	if p.part != nil {
+		lanes = p.part.lanes
 	}
+	p.join(lanes, accepted)
 }
 
-// withdraw settles the promise if its context ended before any group claimed its call.
-func (p *Promise) withdraw() {
-	if p.batch.withdraw(&p.call) {
+// follow waits for a call with the same id, and for the next, until there is an outcome for p too, or it is p's turn. It has
+// been accepted, whether the database is closed meanwhile or not: the lanes are closed in their order, and the first one,
+// which has accepted it, before the others.
+func (p *Promise) follow(f *flight.Flight[engine.Answer], since time.Time) {
+	d, e := p.db, &p.exec
+	defer d.lanes[0].queue.Release()
+	mine, out, err := d.inFlight.Follow(e.Context(), f, d.wait(since))
+	switch {
+	case err != nil:
+		p.reject(joinError(e.Context(), e.ID(), err))
+	case mine != nil:
+		p.launch(mine, true)
+	default:
+		e.SetOutcome(joined(out))
 		p.settle()
 	}
 }
 
-// lead leads a group on the promise's behalf: nobody may be waiting for it.
-func (p *Promise) lead() {
-	if p.batch.lead(&p.call) {
-		p.settle()
+// goBeside runs a call that cannot join a group, as a blocking Exec does, beside its caller. The connection is not of db's pool,
+// which refuses calls as soon as db.Close has begun.
+func (p *Promise) goBeside() {
+	q := p.db.lanes[0].queue
+	if !q.Accept() {
+		p.reject(ErrClosed)
+		return
 	}
+	go func() {
+		defer q.Release()
+		defer p.settle() // also after runtime.Goexit
+		p.runBeside()
+	}()
 }
 
-// alone runs a call that its group has put off.
-func (p *Promise) alone() {
-	defer p.settle() // also after runtime.Goexit
-	p.batch.env.apart(&p.call)
+func (p *Promise) runBeside() {
+	e := &p.exec
+	ctx, query, args := e.Context(), e.Query, e.Args
+	for try := 0; ; try++ {
+		e.Try(func(*engine.Call) (driver.Result, error) {
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
+			c := p.db.newConn()
+			bad := true
+			defer func() {
+				if !bad {
+					c.IsValid()
+				}
+				c.Close()
+			}()
+			res, err := c.ExecContext(ctx, query, append([]driver.NamedValue(nil), args...))
+			bad = errors.Is(err, driver.ErrBadConn)
+			return res, err
+		})
+		if try == staleRetries || !errors.Is(e.Err(), driver.ErrBadConn) {
+			return
+		}
+	}
 }
 
 // reject settles a promise that never came to be a call.
 func (p *Promise) reject(err error) *Promise {
-	if t := p.call.task; t != nil && t.recorded && errors.Is(err, ErrClosed) {
-		err = &PendingError{ID: p.call.ID(), Cause: err}
-	}
-	p.call.SetOutcome(engine.Answer{Err: err})
+	p.exec.SetOutcome(engine.Answer{Err: err})
 	p.settle()
 	return p
 }
 
+// goApiece is runApiece for a promise, beside its caller. accepted says that the first queue has counted it, and that whoever
+// accepted it has not let go yet.
+func (p *Promise) goApiece(accepted bool) {
+	q := p.db.lanes[0].queue
+	if accepted {
+		q.Hold()
+	} else if !q.Accept() {
+		p.reject(ErrClosed)
+		return
+	}
+	go func() {
+		defer q.Release()
+		defer p.settle()
+		p.db.runApiece(&p.exec)
+	}()
+}
+
+// inQueue is a promise as its queue sees it.
+type inQueue Promise
+
+// Settle is called once the call is answered, or was withdrawn.
+func (q *inQueue) Settle() {
+	p := (*Promise)(q)
+	if err := p.exec.slot.Err(); err != nil {
+		p.exec.SetOutcome(engine.Answer{Err: err})
+	}
+	p.settle()
+}
+
 // settle makes the call's outcome the promise's. It is called once.
 func (p *Promise) settle() {
-	p.call.Query, p.call.Args = "", nil
-	if t := p.call.task; t != nil {
-		t.commander.keeper.drop(p.call.ID())
-		if pending, ok := p.call.Err().(*PendingError); ok {
-			pending.ID = p.call.ID()
-		}
+	e := &p.exec
+	e.Query, e.Args = "", nil
+	out := e.Outcome()
+	if p.flight != nil { // first, so that a caller that has seen the outcome does not find the call in flight
+		p.db.complete(p.flight, out, e.Context(), false)
 	}
-	if p.flight != nil { // first, so that who has seen the outcome does not find the call under way
-		p.flights.land(p.flight, p.call.Outcome(), p.call.Context())
-	}
-	p.state.Store(uint32(p.call.verdict()))
-	if asked := p.done.Swap(&settled); asked != nil {
-		close(*asked)
-	}
-	if p.unwatch != nil {
-		p.unwatch()
-	}
-	if p.batch != nil && p.call.state != callNew {
-		p.batch.active.Done()
-	}
+	p.state.Store(uint32(stateOf(out.Err, e.Context())))
+	p.future.Settle()
 	p.part.leave()
 }
 
-// settled is closed.
-var settled = func() chan struct{} {
-	c := make(chan struct{})
-	close(c)
-	return c
-}()
-
-// verdict is the state that the call's outcome comes to. An error of a context is the caller's only if that one ended.
-func (c *call) verdict() durable.State {
-	switch err := c.Err(); {
+// stateOf is the state that an outcome comes to. An error of a context is the caller's only if that one ended.
+func stateOf(err error, ctx context.Context) durable.State {
+	switch {
 	case err == nil:
 		return durable.Resolved
-	case c.task != nil && c.Outcome().Result.Replayed:
-		if rejected, ok := errors.AsType[*RejectedError](err); ok {
-			return rejected.State
-		}
-		return durable.Rejected
-	case c.task != nil && c.state == callClaimed: // whatever the handler says
-		return durable.Rejected
-	case errors.Is(err, context.Canceled) && c.Context().Err() != nil:
+	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
 		return durable.RejectedCanceled
-	case errors.Is(err, context.DeadlineExceeded) && c.Context().Err() != nil:
+	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() != nil:
 		return durable.RejectedTimedout
 	}
 	return durable.Rejected
@@ -340,49 +294,26 @@ func (c *call) verdict() durable.State {
 // Await waits for the outcome, which is what db.ExecContext would have returned. ctx bounds the waiting and nothing
 // else: if it ends first, Await returns its error and the promise goes on.
 func (p *Promise) Await(ctx context.Context) (sql.Result, error) {
-	if err := p.wait(ctx); err != nil {
+	if err := p.future.Wait(ctx); err != nil {
 		return nil, err
 	}
-	out := p.call.Outcome()
+	out := p.exec.Outcome()
 	if out.Err != nil {
 		return nil, out.Err
 	}
 	return &out.Result, nil
 }
 
-// wait returns nil when the promise is settled.
-func (p *Promise) wait(ctx context.Context) error {
-	if p.State().Done() {
-		return nil
-	}
-	ended := ctx.Done()
-	if ended == nil {
-		<-p.Done()
-		return nil
-	}
-	select {
-	case <-p.Done():
-		return nil
-	case <-ended:
-		return ctx.Err()
-	}
-}
-
 // Done is closed when the promise is settled.
-func (p *Promise) Done() <-chan struct{} {
-	for {
-		if done := p.done.Load(); done != nil {
-			return *done
-		}
-		if done := make(chan struct{}); p.done.CompareAndSwap(nil, &done) {
-			return done
-		}
-	}
-}
+func (p *Promise) Done() <-chan struct{} { return p.future.Done() }
 
 // ID is the id of [WithID]; "" if there was none.
-func (p *Promise) ID() string { return p.call.ID() }
+func (p *Promise) ID() string { return p.exec.ID() }
 
 // State is PENDING until the promise is settled. It is then RESOLVED, or REJECTED if there is an error:
 // REJECTED_CANCELED or REJECTED_TIMEDOUT if that is the end of the context of [Go].
 func (p *Promise) State() durable.State { return durable.State(p.state.Load()) }
+
+// Deduplicated reports that the outcome comes from the ledger, or from another call with the same id that was under way: the
+// call was not executed. False until the promise is settled, and of an error.
+func (p *Promise) Deduplicated() bool { return p.future.Settled() && p.exec.Outcome().Result.Replayed }

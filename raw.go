@@ -7,8 +7,7 @@ import (
 	"fmt"
 
 	"github.com/groupcommit/groupcommit/engine"
-
-	"github.com/groupcommit/groupcommit/internal/sqltext"
+	"github.com/groupcommit/groupcommit/internal/virtual"
 )
 
 // Raw calls f with the wrapped driver's own connection, for what database/sql has no words for: backups, COPY, hooks.
@@ -29,48 +28,18 @@ func Raw(ctx context.Context, c *sql.Conn, f func(driver.Conn) error) error {
 		if err != nil {
 			return err
 		}
-		raw, err := own.raws(ctx)
-		if err != nil {
-			return err
-		}
-		defer own.after(nil)
-		return f(raw)
+		return own.WithRaw(ctx, f)
 	})
 }
 
-// Raw returns the wrapped driver's connection and ties it to c for life; nil if none can be had. It is for code that
-// looks inside wrappers; a program calls the package's [Raw].
-func (c *conn) Raw() driver.Conn {
-	raw, err := c.raws(context.Background())
-	if err != nil {
-		return nil
-	}
-	return raw
-}
-
-func (c *conn) raws(ctx context.Context) (driver.Conn, error) {
-	traits, err := c.db.ready(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if err := c.use(ctx, traits, &sqltext.Text{}); err != nil {
-		return nil, err
-	}
-	c.count() // a setting is not all that c is used for
-	if !traits.OneConn {
-		c.bound = true
-	}
-	return c.raw, nil
-}
-
 // ownOf finds our connection in what database/sql pools: itself, or inside wrappers above us.
-func ownOf(dc any) (*conn, error) {
+func ownOf(dc any) (*virtual.Conn, error) {
 	for c, _ := dc.(driver.Conn); c != nil; c = engine.Unwrap(c) {
 		switch own := c.(type) {
-		case *conn:
+		case *virtual.Conn:
 			return own, nil
 		case *ownConn:
-			return own.conn, nil
+			return own.Conn, nil
 		}
 	}
 	return nil, fmt.Errorf("groupcommit: %T is not a connection of groupcommit; open the database with a name that was given to Register, or with NewConnector", dc)

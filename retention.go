@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"time"
 
+	"github.com/groupcommit/groupcommit/internal/physical"
 	"github.com/groupcommit/groupcommit/internal/repeat"
 	"github.com/groupcommit/groupcommit/internal/turn"
 )
@@ -24,11 +25,11 @@ func sweepAfter(retention time.Duration) time.Duration {
 func (d *database) deleteOld(ctx context.Context, pool *sql.DB) time.Duration {
 	t := turn.New()
 	start := time.Now()
-	if d.takeTurn(ctx, t, nil, start) != nil {
+	if d.TakeTurn(ctx, t, nil, start) != nil {
 		return 0
 	}
-	defer d.writer.Leave(t)
-	n, err := d.dialect.DeleteOlder(inTurn(ctx), pool, d.limits.keep, sweepMost)
+	defer d.Writer.Leave(t)
+	n, err := d.dialect.DeleteOlder(physical.InTurn(ctx), pool, d.limits.keep, sweepMost)
 	if err != nil || n < sweepMost {
 		return 0
 	}

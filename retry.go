@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/groupcommit/groupcommit/internal/repeat"
 )
 
 // A RetryPolicy says whether to try again after so many attempts have failed, 1 being the first, and how long to wait
@@ -34,14 +36,14 @@ func Exponential(base time.Duration, factor float64, most time.Duration, n int) 
 // Exponential(10ms, 2, 1s, 8), some 3 seconds in all. A call is never tried again after its context has ended.
 //
 // In a data source name: groupcommit_retry=never, constant(10ms,5) or exponential(10ms,2,1s,8).
-func Retry(p RetryPolicy) Option {
-	return func(l *limits) error {
+func Retry(p RetryPolicy) SharedOption {
+	return sharedOption(func(l *limits) error {
 		if p == nil {
 			return badOption("Retry", "nil", "a RetryPolicy, such as groupcommit.Never")
 		}
 		l.retry = p
 		return nil
-	}
+	})
 }
 
 var defaultRetry = Exponential(10*time.Millisecond, 2, time.Second, 8)
@@ -56,20 +58,7 @@ func (l *limits) retryPolicy() RetryPolicy {
 // pause waits as the policy says. False if there is to be no other attempt.
 func (p RetryPolicy) pause(ctx context.Context, failed int) bool {
 	wait, again := p(failed)
-	if !again || ctx.Err() != nil {
-		return false
-	}
-	if wait <= 0 {
-		return true
-	}
-	t := time.NewTimer(wait)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
+	return again && repeat.Pause(ctx, wait)
 }
 
 // parseRetry reads a policy as it stands in a data source name.

@@ -5,31 +5,8 @@ import (
 	"time"
 
 	"github.com/groupcommit/groupcommit/engine"
+	"github.com/groupcommit/groupcommit/internal/group"
 )
-
-// Reason is why a group was closed when it was.
-type Reason uint8
-
-const (
-	Drained   Reason = iota // everything that was queued went into it
-	Full                    // it reached MaxLen
-	FullBytes               // the next call would have taken it over MaxBytes
-	Halved                  // it left half of the callers to the next group, to come back while that one runs
-)
-
-func (r Reason) String() string {
-	switch r {
-	case Drained:
-		return "drained"
-	case Full:
-		return "full"
-	case FullBytes:
-		return "bytes"
-	case Halved:
-		return "halved"
-	}
-	return "unknown"
-}
 
 // Stats is what a database's calls have come to since it was opened. All numbers only grow, but for Queued, MaxGroup
 // and the pools.
@@ -65,50 +42,14 @@ func (s Stats) MeanGroup() float64 {
 	return float64(s.Calls-s.Withdrawn-int64(s.Queued)) / float64(s.Groups)
 }
 
-func (s *Stats) observe(calls []*call, reason Reason, reruns int, waited, took time.Duration) {
-	n := len(calls)
-	s.Groups++
-	if n == 1 {
-		s.Alone++
+// statsOf are a queue's numbers.
+func statsOf(g group.Stats) Stats {
+	return Stats{
+		Calls: g.Members, Withdrawn: g.Withdrawn, Queued: g.Queued,
+		Groups: g.Groups, Alone: g.Alone, Reruns: g.Reruns, MaxGroup: g.MaxGroup,
+		Drained: g.Drained, Full: g.Full, FullBytes: g.FullBytes, Halved: g.Halved,
+		Waited: g.Waited, Took: g.Took,
 	}
-	s.Reruns += int64(reruns)
-	s.MaxGroup = max(s.MaxGroup, n)
-	switch reason {
-	case Drained:
-		s.Drained++
-	case Full:
-		s.Full++
-	case FullBytes:
-		s.FullBytes++
-	case Halved:
-		s.Halved++
-	}
-	s.Waited += waited
-	s.Took += took
-}
-
-func (s *Stats) add(o Stats) {
-	s.Calls += o.Calls
-	s.Withdrawn += o.Withdrawn
-	s.Queued += o.Queued
-	s.Groups += o.Groups
-	s.Alone += o.Alone
-	s.Reruns += o.Reruns
-	s.MaxGroup = max(s.MaxGroup, o.MaxGroup)
-	s.Drained += o.Drained
-	s.Full += o.Full
-	s.FullBytes += o.FullBytes
-	s.Halved += o.Halved
-	s.Waited += o.Waited
-	s.Took += o.Took
-}
-
-func (b *batcher) snapshot() Stats {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	s := b.stats
-	s.Queued = b.queue.n + b.backlog.n
-	return s
 }
 
 // StatsOf returns the counters of a database that was opened with one of our names or with [NewConnector]. Any
@@ -118,22 +59,23 @@ func StatsOf(db *sql.DB) (Stats, error) {
 	if err != nil {
 		return Stats{}, err
 	}
-	var s Stats
+	var g group.Stats
 	for _, b := range d.lanes {
-		s.add(b.snapshot())
+		g.Add(b.queue.Stats())
 	}
-	d.partitions.addTo(&s)
+	d.partitions.addTo(&g)
+	s := statsOf(g)
 	s.Mode, s.Why = d.mode()
-	s.Leased = d.pool.Stats()
+	s.Leased = d.Pool.Stats()
 	return s, nil
 }
 
 func (d *database) mode() (GroupMode, string) {
-	t := d.traits.Load()
+	t := d.Traits.Load()
 	if t == nil {
 		return d.limits.mode, ""
 	}
-	if d.apiece(t) {
+	if d.Apiece {
 		return Autocommit, "no groups, because " + t.Hook + " reads the context of each caller; option Partition"
 	}
 	d.mu.Lock()
@@ -143,13 +85,4 @@ func (d *database) mode() (GroupMode, string) {
 		return m.Mode()
 	}
 	return Transaction, ""
-}
-
-// GroupInfo is what [OnGroup] is told of one group.
-type GroupInfo struct {
-	Calls  []*Call // in the order in which they were executed; not to be kept or changed
-	Reason Reason
-	Reruns int           // times it, or a part of it, had to be rolled back and run again
-	Waited time.Duration // of its oldest call, in the queue
-	Took   time.Duration // from claim to commit
 }

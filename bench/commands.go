@@ -25,7 +25,7 @@ func (w *work) handled(db *sql.DB, give func(users *userCommands) error) error {
 	if w.clash > 0 {
 		return errors.New("a batch with a violation would fail as a whole")
 	}
-	opts := []groupcommit.Option{groupcommit.Retry(groupcommit.Never)}
+	opts := []groupcommit.HandlerOption{groupcommit.Retry(groupcommit.Never)}
 	if w.maxLen > 0 {
 		opts = append(opts, groupcommit.MaxLen(w.maxLen))
 	}

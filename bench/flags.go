@@ -110,7 +110,7 @@ func flagSet(c *config) *flag.FlagSet {
 		c.json = s
 		return writable(s)
 	})
-	fs.Var(truth{&c.table}, "table", "measure the README's table instead: plain driver and groupcommit in turns, several cases")
+	fs.Var(truth{&c.table}, "table", "measure the table of bench/README.md instead: plain driver and groupcommit in turns, several cases")
 	fs.Var(whole(&c.failing, 0, 1, 50), "failing", "measure what it costs where `N` calls in 100 fail, 1 to 50, by what makes them fail; 64 and 1,024 goroutines")
 	fs.Var(whole(&c.rounds, 5, 1, 100), "rounds", "`N` rounds of the table, or of --failing, 1 to 100")
 	return fs

@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv("BENCH_AS_PROGRAM") != "" {
 		main()
 	}
-	os.Exit(pgtest.Run(m))
+	os.Exit(pgtest.Run(m, pgtest.Options{})) // a server that syncs, as those do that are measured
 }
 
 // program is the built program with a temporary folder of its own.

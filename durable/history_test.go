@@ -10,6 +10,7 @@ import (
 
 	"github.com/anishathalye/porcupine"
 	"github.com/groupcommit/groupcommit/durable"
+	"github.com/groupcommit/groupcommit/internal/bounded"
 	"github.com/stretchr/testify/require"
 )
 
@@ -142,7 +143,7 @@ func TestConcurrentHistoriesAreLinearizable(t *testing.T) {
 				}
 			})
 		}
-		done.Wait()
+		bounded.Wait(t, "the calls are answered", done.Wait)
 		var history []porcupine.Operation
 		seen := map[byte]int{}
 		for _, h := range histories {
@@ -183,7 +184,7 @@ func TestOneOfManyWhoSawAPromisePendingCompletesIt(t *testing.T) {
 				s = durable.WithClock(s, func() time.Time { return noon.Add(time.Duration(in.at) * time.Millisecond) })
 				done.Go(func() { history[client] = operation(t, s, client, begin, in) })
 			}
-			done.Wait()
+			bounded.Wait(t, "the calls are answered", done.Wait)
 			linearizable(t, append(history, made))
 		}
 	})

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/groupcommit/groupcommit/durable"
+	"github.com/groupcommit/groupcommit/internal/bounded"
 	"github.com/groupcommit/groupcommit/internal/pgtest"
 	"github.com/stretchr/testify/require"
 )
@@ -82,7 +83,7 @@ func TestDeletingAtOnceDeletesEachPromiseOnce(t *testing.T) {
 				}
 			})
 		}
-		done.Wait()
+		bounded.Wait(t, "the calls are answered", done.Wait)
 		var sum int64
 		for _, n := range deleted {
 			sum += n

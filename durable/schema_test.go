@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/groupcommit/groupcommit/durable"
+	"github.com/groupcommit/groupcommit/internal/bounded"
 	"github.com/groupcommit/groupcommit/internal/pgtest"
 	mattn "github.com/mattn/go-sqlite3"
 	"github.com/stretchr/testify/assert"
@@ -109,7 +110,7 @@ func TestProcessesThatMakeTheTableAtOnceAllSucceed(t *testing.T) {
 			})
 		}
 		close(start)
-		done.Wait()
+		bounded.Wait(t, "the calls are answered", done.Wait)
 		require.Equal(t, [8]error{}, errs)
 		works(t, connect())
 	})

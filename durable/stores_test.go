@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/groupcommit/groupcommit/durable"
+	"github.com/groupcommit/groupcommit/internal/bounded"
 	"github.com/groupcommit/groupcommit/internal/pgtest"
 	"github.com/groupcommit/groupcommit/pgx"
 	"github.com/groupcommit/groupcommit/sqlite3"
@@ -49,9 +50,10 @@ func onDatabases(t *testing.T, test func(t *testing.T, connect func() *sql.DB)) 
 
 func connect(t *testing.T, driverName, dsn string) *sql.DB {
 	t.Helper()
+	bounded.Test(t)
 	db, err := sql.Open(driverName, dsn)
 	require.NoError(t, err)
-	t.Cleanup(func() { db.Close() })
+	t.Cleanup(func() { bounded.Wait(t, "the database is closed", func() { db.Close() }) })
 	return db
 }
 

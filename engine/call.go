@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"database/sql/driver"
-	"runtime/debug"
 
 	"github.com/groupcommit/groupcommit/durable"
 )
@@ -84,18 +83,13 @@ func (c *Call) SetOutcome(a Answer) { c.out = a }
 // Try answers the call with what exec returns. A panic in exec becomes the outcome, a *[PanicError], so that
 // no neighbour pays for it; Try reports whether there was none.
 func (c *Call) Try(exec func(*Call) (driver.Result, error)) (ok bool) {
-	defer func() {
-		if ok {
-			return
-		}
-		v := recover()
-		if v == nil { // runtime.Goexit: the goroutine ends whatever we do, the call must not stay open
-			v = "runtime.Goexit was called during the statement"
-		}
-		c.out = Answer{Err: &PanicError{Value: v, Stack: debug.Stack()}, Panicked: true}
-	}()
-	c.Answer(exec(c))
-	return true
+	Catch(func() {
+		c.Answer(exec(c))
+		ok = true
+	}, func(p *PanicError) { // of runtime.Goexit, too: the goroutine ends, and the call must not stay open
+		c.out = Answer{Err: p, Panicked: true}
+	})
+	return ok
 }
 
 // Doubt says that it is not known whether an attempt at the call has left anything, and why.
@@ -111,7 +105,7 @@ func (c *Call) Claimed() { c.doubt = nil }
 // Conclude answers the call with an [OutcomeUnknownError] if it has failed and it is still in doubt.
 func (c *Call) Conclude() {
 	if c.doubt != nil && c.out.Err != nil {
-		c.Answer(nil, &OutcomeUnknownError{ID: c.id, Cause: c.doubt, ended: c.ctx.Err()})
+		c.Answer(nil, InDoubt(c.id, c.doubt, c.ctx.Err()))
 	}
 }
 

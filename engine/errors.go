@@ -17,6 +17,9 @@ var ErrUnanswered = errors.New("groupcommit: the call's group ended before the c
 // call was not executed.
 var ErrMismatch = errors.New("the id belongs to another statement or command, or to other arguments")
 
+// Mismatch is ErrMismatch, about an id.
+func Mismatch(id string) error { return fmt.Errorf("groupcommit: id %q: %w", id, ErrMismatch) }
+
 // RejectedError is a recorded error, for a call that comes again after the first one had been answered with the driver's
 // own. Of that there is left what the database said.
 type RejectedError struct {
@@ -58,6 +61,12 @@ func Left(id string, ended error) *OutcomeUnknownError {
 	return &OutcomeUnknownError{ID: id, Cause: ended, ended: ended, attached: true}
 }
 
+// InDoubt is the error of a call that has failed, and of which it is not known whether an earlier attempt has left anything, and
+// why. ended is the error of the caller's context; nil if that has not ended.
+func InDoubt(id string, why, ended error) *OutcomeUnknownError {
+	return &OutcomeUnknownError{ID: id, Cause: why, ended: ended}
+}
+
 func (e *OutcomeUnknownError) Error() string {
 	id := ""
 	if e.ID != "" {
@@ -92,16 +101,27 @@ func (e *PanicError) Unwrap() error {
 	return err
 }
 
-// Guard calls f, which belongs to a program, and returns its error, or a *[PanicError] if it panics.
-func Guard(f func() error) (err error) {
+// Catch calls f, which may run what belongs to a program, and calls caught if f does not return: after a panic, which is over
+// then, or in runtime.Goexit, which goes on when caught has returned. The error's Value says which.
+func Catch(f func(), caught func(*PanicError)) {
 	returned := false
 	defer func() {
-		if !returned {
-			err = &PanicError{Value: recover(), Stack: debug.Stack()}
+		if returned {
+			return
 		}
+		v := recover()
+		if v == nil {
+			v = "runtime.Goexit was called"
+		}
+		caught(&PanicError{Value: v, Stack: debug.Stack()})
 	}()
-	err = f()
+	f()
 	returned = true
+}
+
+// Guard calls f, which belongs to a program, and returns its error, or a *[PanicError] if it panics.
+func Guard(f func() error) (err error) {
+	Catch(func() { err = f() }, func(p *PanicError) { err = p })
 	return err
 }
 

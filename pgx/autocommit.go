@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/groupcommit/groupcommit/engine"
+	"github.com/groupcommit/groupcommit/internal/repeat"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -114,10 +115,8 @@ func (s *session) flushElsewhere() error {
 		case err == nil:
 			return errNotTheSame
 		}
-		select {
-		case <-ctx.Done():
+		if !repeat.Pause(ctx, tryAgain) {
 			return err
-		case <-time.After(tryAgain):
 		}
 	}
 }

@@ -7,12 +7,13 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/groupcommit/groupcommit"
 	"github.com/groupcommit/groupcommit/durable"
+	"github.com/groupcommit/groupcommit/internal/bounded"
 	"github.com/groupcommit/groupcommit/internal/pgtest"
 	"github.com/groupcommit/groupcommit/internal/pgtest/proxy"
 	"github.com/stretchr/testify/require"
@@ -34,7 +35,7 @@ func logging(calls *int) groupcommit.Handler[entry, int] {
 	}
 }
 
-func handle[R any](t *testing.T, db *sql.DB, h groupcommit.Handler[entry, R], opts ...groupcommit.Option) *groupcommit.Commands[entry, R] {
+func handle[R any](t *testing.T, db *sql.DB, h groupcommit.Handler[entry, R], opts ...groupcommit.HandlerOption) *groupcommit.Commands[entry, R] {
 	t.Helper()
 	cs, err := groupcommit.Handle(db, h, opts...)
 	require.NoError(t, err)
@@ -60,15 +61,17 @@ func heldBatch[R any](r *rig, cs *groupcommit.Commands[entry, R], first func(), 
 	return promises
 }
 
-// gated is a handler whose first batch waits until it is let go.
-func gated[R any](h groupcommit.Handler[entry, R]) (gatedHandler groupcommit.Handler[entry, R], there, open chan struct{}) {
-	there, open = make(chan struct{}), make(chan struct{})
+// gated is a handler whose first batch waits until it is let go, or until the test ends: closing the database waits for it.
+func gated[R any](t *testing.T, h groupcommit.Handler[entry, R]) (gatedHandler groupcommit.Handler[entry, R], there chan struct{}, open func()) {
+	there, opened := make(chan struct{}), make(chan struct{})
+	open = sync.OnceFunc(func() { close(opened) })
+	t.Cleanup(open)
 	first := true
 	return func(ctx context.Context, tx *sql.Tx, batch []*groupcommit.Command[entry, R]) error {
 		if first {
 			first = false
 			close(there)
-			<-open
+			<-opened
 			return nil
 		}
 		return h(ctx, tx, batch)
@@ -76,27 +79,28 @@ func gated[R any](h groupcommit.Handler[entry, R]) (gatedHandler groupcommit.Han
 }
 
 func TestALostAcknowledgementOfABatchIsFoundOutByItsIDs(t *testing.T) {
+	t.Parallel()
 	for name, action := range map[string]proxy.Action{"it was committed": proxy.CutAfterForward, "it never arrived": proxy.Cut} {
 		for _, kind := range []string{"recorded with its effect", "durable"} {
 			t.Run(name+", "+kind, func(t *testing.T) {
 				r, p := promised(t)
 				calls := 0
 				log := logging(&calls)
-				h, there, open := gated(func(ctx context.Context, tx *sql.Tx, batch []*groupcommit.Command[entry, int]) error {
+				h, there, open := gated(t, func(ctx context.Context, tx *sql.Tx, batch []*groupcommit.Command[entry, int]) error {
 					err := log(ctx, tx, batch)
 					if calls == 1 {
 						onCommit(p, action)
 					}
 					return err
 				})
-				var opts []groupcommit.Option
+				var opts []groupcommit.HandlerOption
 				if kind == "durable" {
 					opts = append(opts, groupcommit.Durable())
 				}
 				cs := handle(t, r.db, h, opts...)
 				cs.Go(background, "plug", entry{-1})
-				<-there
-				promises := heldBatch(r, cs, func() { close(open) }, 20, func(k int) string { return fmt.Sprint("id ", k) })
+				bounded.Receive(t, "the handler has its first batch", there)
+				promises := heldBatch(r, cs, open, 20, func(k int) string { return fmt.Sprint("id ", k) })
 				for k, promise := range promises {
 					got, err := promise.Await(background)
 					require.NoError(t, err)
@@ -110,6 +114,7 @@ func TestALostAcknowledgementOfABatchIsFoundOutByItsIDs(t *testing.T) {
 }
 
 func TestALostAcknowledgementWithoutIDsIsOfUnknownOutcome(t *testing.T) {
+	t.Parallel()
 	r, p := promised(t)
 	calls := 0
 	cs := handle(t, r.db, logging(&calls))
@@ -125,6 +130,7 @@ func TestALostAcknowledgementWithoutIDsIsOfUnknownOutcome(t *testing.T) {
 }
 
 func TestAConnectionThatDiesInAHandlerIsAnotherAttempts(t *testing.T) {
+	t.Parallel()
 	r := setUp(t, groupcommit.Promises())
 	calls := 0
 	cs := handle(t, r.db, func(ctx context.Context, tx *sql.Tx, batch []*groupcommit.Command[entry, int]) error {
@@ -151,6 +157,7 @@ func TestAConnectionThatDiesInAHandlerIsAnotherAttempts(t *testing.T) {
 }
 
 func TestALostServerIsNoFaultOfADurableCommand(t *testing.T) {
+	t.Parallel()
 	raise := func(code string) func(context.Context, *sql.Tx, *proxy.Proxy) error {
 		return func(ctx context.Context, tx *sql.Tx, _ *proxy.Proxy) error {
 			_, err := tx.ExecContext(ctx, "DO $$BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '"+code+"'; END$$")
@@ -158,14 +165,14 @@ func TestALostServerIsNoFaultOfADurableCommand(t *testing.T) {
 		}
 	}
 	cut := func(ctx context.Context, tx *sql.Tx, p *proxy.Proxy) error {
-		var once atomic.Bool
-		p.OnClient(func(proxy.Message) proxy.Action {
-			if once.CompareAndSwap(false, true) {
+		const query = "SELECT 'cut'" // nothing else speaks it: the database has other connections, which look for pending commands
+		p.OnClient(func(m proxy.Message) proxy.Action {
+			if m.SQL == query {
 				return proxy.Cut
 			}
 			return proxy.Pass
 		})
-		_, err := tx.ExecContext(ctx, "SELECT 1")
+		_, err := tx.ExecContext(ctx, query)
 		return err
 	}
 	for name, c := range map[string]struct {
@@ -210,9 +217,10 @@ func TestALostServerIsNoFaultOfADurableCommand(t *testing.T) {
 }
 
 func TestATransientErrorOfAHandlerIsTriedAgainWithTheWholeBatch(t *testing.T) {
+	t.Parallel()
 	r := setUp(t, groupcommit.Promises())
 	var batches []int
-	h, there, open := gated(func(ctx context.Context, tx *sql.Tx, batch []*groupcommit.Command[entry, int]) error {
+	h, there, open := gated(t, func(ctx context.Context, tx *sql.Tx, batch []*groupcommit.Command[entry, int]) error {
 		batches = append(batches, len(batch))
 		for _, c := range batch {
 			err := c.Try(func() (int, error) {
@@ -233,8 +241,8 @@ func TestATransientErrorOfAHandlerIsTriedAgainWithTheWholeBatch(t *testing.T) {
 	})
 	cs := handle(t, r.db, h)
 	cs.Go(background, "", entry{-1})
-	<-there
-	for k, p := range heldBatch(r, cs, func() { close(open) }, 5, func(k int) string { return fmt.Sprint(k) }) {
+	bounded.Receive(t, "the handler has its first batch", there)
+	for k, p := range heldBatch(r, cs, open, 5, func(k int) string { return fmt.Sprint(k) }) {
 		got, err := p.Await(background)
 		require.NoError(t, err)
 		require.Equal(t, k, got)
@@ -244,7 +252,8 @@ func TestATransientErrorOfAHandlerIsTriedAgainWithTheWholeBatch(t *testing.T) {
 }
 
 func TestACommandIsCompletedByTheServersClock(t *testing.T) {
-	for _, kind := range [][]groupcommit.Option{nil, {groupcommit.Durable()}} {
+	t.Parallel()
+	for _, kind := range [][]groupcommit.HandlerOption{nil, {groupcommit.Durable()}} {
 		r := skewed(t)
 		calls := 0
 		cs := handle(t, r.db, logging(&calls), kind...)
@@ -276,6 +285,7 @@ func TestAHandlerHasMaxTime(t *testing.T) {
 }
 
 func TestCommandsInEveryModeOfTheDriver(t *testing.T) {
+	t.Parallel()
 	for _, mode := range []string{"cache_statement", "cache_describe", "describe_exec", "exec", "simple_protocol"} {
 		t.Run(mode, func(t *testing.T) {
 			r := setUpOn(t, pgtest.DSN(t), []pgtest.DSNOption{pgtest.Param("default_query_exec_mode", mode)}, groupcommit.Promises())
@@ -304,6 +314,7 @@ func TestCommandsInEveryModeOfTheDriver(t *testing.T) {
 }
 
 func TestAHandlerThatCommitsByItselfLeavesNothing(t *testing.T) {
+	t.Parallel()
 	for name, commit := range map[string]func(tx *sql.Tx) error{
 		"commit":   (*sql.Tx).Commit,
 		"rollback": (*sql.Tx).Rollback,
@@ -335,17 +346,18 @@ func TestAHandlerThatCommitsByItselfLeavesNothing(t *testing.T) {
 }
 
 func TestADurableCommandNeedsNoRoomInTheQueue(t *testing.T) {
+	t.Parallel()
 	r := setUp(t, groupcommit.Promises())
 	calls := 0
-	h, there, open := gated(logging(&calls))
+	h, there, open := gated(t, logging(&calls))
 	cs := handle(t, r.db, h, groupcommit.Durable(), groupcommit.MaxQueue(1))
 	cs.Go(background, "plug", entry{-1})
-	<-there
+	bounded.Receive(t, "the handler has its first batch", there)
 	var promises []*groupcommit.PromiseOf[int]
 	for k := range 5 { // none of them waits
 		promises = append(promises, cs.Go(background, fmt.Sprint(k), entry{k}))
 	}
-	close(open)
+	open()
 	for k, p := range promises {
 		got, err := p.Await(background)
 		require.NoError(t, err)

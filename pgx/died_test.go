@@ -13,6 +13,7 @@ import (
 var suicide = call{"INSERT INTO log (k) SELECT 99 FROM pg_terminate_backend(pg_backend_pid())", nil}
 
 func TestACallThatEndsItsOwnConnectionIsNotItsNeighboursEnd(t *testing.T) {
+	t.Parallel()
 	everyWay(t, func(t *testing.T, via ...pgtest.DSNOption) {
 		r := setUpOn(t, pgtest.DSN(t), via, groupcommit.Retry(groupcommit.Never))
 		got := r.together(logged(1), logged(2), suicide, logged(3), logged(4))
@@ -23,6 +24,7 @@ func TestACallThatEndsItsOwnConnectionIsNotItsNeighboursEnd(t *testing.T) {
 }
 
 func TestACallThatEndsItsOwnConnectionIsNotTheEndOfThoseWithIDs(t *testing.T) {
+	t.Parallel()
 	r := ledgerRig(t, groupcommit.Retry(groupcommit.Never))
 	r.exec(r.plain, "CREATE SEQUENCE times")
 	suicide := call{"INSERT INTO log (k) SELECT k FROM (SELECT nextval('times') AS k OFFSET 0) one WHERE pg_terminate_backend(pg_backend_pid())", nil}
@@ -39,6 +41,7 @@ func TestACallThatEndsItsOwnConnectionIsNotTheEndOfThoseWithIDs(t *testing.T) {
 
 // Behind a pooler the word of a process that ends says nothing about what the pooler still has to send.
 func TestBehindAPoolerWhatWasBehindTheEndOfAPipelineIsOfUnknownOutcome(t *testing.T) {
+	t.Parallel()
 	r := pooled(t, nil, groupcommit.Mode(groupcommit.Autocommit))
 	got := r.together(logged(1), logged(2), suicide, logged(3), logged(4))
 	r.good(got, 2, 3, 4)

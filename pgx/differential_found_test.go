@@ -4,6 +4,7 @@ import "testing"
 
 // A program as a differential test prints it.
 func TestWhatATriggerRaisesAndWhatItSwallowsIsItsCallersOnly(t *testing.T) {
+	t.Parallel()
 	sameAnswers(t, diffProgram{schema: []string{
 		`CREATE TABLE log (own INT, what TEXT)`,
 		`CREATE TABLE t (k BIGINT PRIMARY KEY, own INT, a BIGINT, UNIQUE (own, a) DEFERRABLE INITIALLY DEFERRED)`,

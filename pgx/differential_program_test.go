@@ -100,8 +100,8 @@ func (g *diffGen) schema(owners int) (statements []string) {
 	return statements
 }
 
-// code is an SQLSTATE that a function raises, whatever it means elsewhere. Those of transient errors are on the README's
-// list.
+// code is an SQLSTATE that a function raises, whatever it means elsewhere. Those of transient errors are in
+// docs/differences.md.
 func (g *diffGen) code() string {
 	return g.one("'P0001'", "'GC013'", "'23505'", "'55P03'", "'57014'", "'08006'", "'57P01'", "'22012'", "'XX000'", "'25P02'")
 }

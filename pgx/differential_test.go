@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/internal/bounded"
 	"github.com/groupcommit/groupcommit/internal/difftest"
 	"github.com/groupcommit/groupcommit/internal/pgtest"
 	"github.com/groupcommit/groupcommit/internal/sqltext"
@@ -21,8 +22,8 @@ import (
 )
 
 // The differential tests run random programs on random schemas with the plain driver and with ours, and compare everything
-// that a program can see: each answer, each error with all its fields, and the tables in the end. What the README says to be
-// different does not come up. Package difftest says how to run more of them.
+// that a program can see: each answer, each error with all its fields, and the tables in the end. What docs/differences.md
+// lists does not come up. Package difftest says how to run more of them.
 
 func TestDifferentialAProgramCannotTell(t *testing.T) {
 	diffModes(t, func(t *testing.T, dsn ...pgtest.DSNOption) { diffTest(t, 10, 1, 1, dsn) })
@@ -150,7 +151,7 @@ func (r *rig) programTogether(p diffProgram, answers [][]string) {
 	}
 	r.eventually("the callers are queued", func() bool { return r.stats().Queued+int(elsewhere.Load()) >= len(p.callers) })
 	release()
-	done.Wait()
+	bounded.Wait(r, "the calls are answered", done.Wait)
 }
 
 // dump is all that is in the program's tables.

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/internal/bounded"
 	"github.com/groupcommit/groupcommit/internal/pgtest"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/require"
@@ -20,6 +21,7 @@ func bothModes(t *testing.T, story func(t *testing.T, mode groupcommit.Option)) 
 }
 
 func TestAViolationInTheMiddleOfAGroupIsItsOwnCallersOnly(t *testing.T) {
+	t.Parallel()
 	bothModes(t, func(t *testing.T, mode groupcommit.Option) {
 		r := setUp(t, mode)
 		r.exec(r.plain, "INSERT INTO rows (k) VALUES (4)")
@@ -32,6 +34,7 @@ func TestAViolationInTheMiddleOfAGroupIsItsOwnCallersOnly(t *testing.T) {
 }
 
 func TestEveryPlaceOfAViolationIsFound(t *testing.T) {
+	t.Parallel()
 	r := setUp(t)
 	r.exec(r.plain, "INSERT INTO rows (k) VALUES (-1)")
 	for bad := range 3 {
@@ -44,6 +47,7 @@ func TestEveryPlaceOfAViolationIsFound(t *testing.T) {
 }
 
 func TestSeveralViolationsInAGroupAreEachTheirOwnCallers(t *testing.T) {
+	t.Parallel()
 	bothModes(t, func(t *testing.T, mode groupcommit.Option) {
 		r := setUp(t, mode)
 		for _, k := range []int{0, 3, 4, 9} {
@@ -59,6 +63,7 @@ func TestSeveralViolationsInAGroupAreEachTheirOwnCallers(t *testing.T) {
 }
 
 func TestAGroupInWhichEveryCallFailsLeavesNothingAndHurtsNobody(t *testing.T) {
+	t.Parallel()
 	bothModes(t, func(t *testing.T, mode groupcommit.Option) {
 		r := setUp(t, mode)
 		r.exec(r.plain, "INSERT INTO rows (k) VALUES (1)")
@@ -77,6 +82,7 @@ func TestAGroupInWhichEveryCallFailsLeavesNothingAndHurtsNobody(t *testing.T) {
 type unconvertible struct{ _ chan int }
 
 func TestWhatCannotBeSaidIsItsOwnCallersOnly(t *testing.T) {
+	t.Parallel()
 	bothModes(t, func(t *testing.T, mode groupcommit.Option) {
 		r := setUp(t, mode)
 		bad := []call{
@@ -121,6 +127,7 @@ type bomb struct{ with any }
 func (b bomb) Value() (driver.Value, error) { panic(b.with) }
 
 func TestAPanicInAGroupIsItsOwnCallersOnly(t *testing.T) {
+	t.Parallel()
 	bothModes(t, func(t *testing.T, mode groupcommit.Option) {
 		r := setUp(t, mode)
 		reason := errors.New("the valuer panics")
@@ -134,7 +141,7 @@ func TestAPanicInAGroupIsItsOwnCallersOnly(t *testing.T) {
 		promise := groupcommit.Go(background, r.db, "INSERT INTO rows (k) VALUES ($1)", bomb{reason})
 		good := groupcommit.Go(background, r.db, "INSERT INTO rows (k) VALUES ($1)", 1)
 		release()
-		require.Equal(r, reason, <-panicked)
+		require.Equal(r, reason, bounded.Receive(t, "the call has panicked", panicked))
 		_, err := promise.Await(background)
 		require.ErrorIs(r, err, reason)
 		_, err = good.Await(background)
@@ -144,6 +151,7 @@ func TestAPanicInAGroupIsItsOwnCallersOnly(t *testing.T) {
 }
 
 func TestADeferredConstraintIsItsOwnCallersAffair(t *testing.T) {
+	t.Parallel()
 	bothModes(t, func(t *testing.T, mode groupcommit.Option) {
 		r := setUp(t, mode)
 		r.exec(r.plain, "CREATE TABLE child (k BIGINT REFERENCES rows DEFERRABLE INITIALLY DEFERRED)")
@@ -166,6 +174,7 @@ func TestADeferredConstraintIsItsOwnCallersAffair(t *testing.T) {
 }
 
 func TestWhatFailsAtCommitIsItsOwnCallersOnly(t *testing.T) {
+	t.Parallel()
 	bothModes(t, func(t *testing.T, mode groupcommit.Option) {
 		r := setUp(t, mode)
 		r.exec(r.plain, `CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -192,6 +201,7 @@ func TestWhatFailsAtCommitIsItsOwnCallersOnly(t *testing.T) {
 }
 
 func TestARoleWithoutRightsIsRefusedAsByThePlainDriver(t *testing.T) {
+	t.Parallel()
 	bothModes(t, func(t *testing.T, mode groupcommit.Option) {
 		dsn := pgtest.DSN(t)
 		r := setUpOn(t, dsn, []pgtest.DSNOption{pgtest.Param("options", "-crole=pg_monitor")}, mode)

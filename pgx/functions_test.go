@@ -15,6 +15,7 @@ import (
 // logged returns what is logged until the test ends.
 func logOf(t *testing.T) *bytes.Buffer {
 	var log bytes.Buffer
+	t.Setenv("GROUPCOMMIT_TEST_LOG", t.Name()) // refuses a test that runs beside others, which log too
 	before := slog.Default()
 	slog.SetDefault(slog.New(slog.NewTextHandler(&log, nil)))
 	t.Cleanup(func() { slog.SetDefault(before) })
@@ -189,6 +190,7 @@ func TestFunctionsOfOtherKindsAreToldApart(t *testing.T) {
 }
 
 func TestAStricterIsolationIsToldAsTheReason(t *testing.T) {
+	t.Parallel()
 	r := setUpOn(t, pgtest.DSN(t), []pgtest.DSNOption{pgtest.Param("default_transaction_isolation", "serializable")})
 	r.good(r.together(logged(1), logged(2)))
 	require.Equal(t, groupcommit.Autocommit, r.stats().Mode)
@@ -208,6 +210,7 @@ func TestAFunctionThatSomebodyElseMakesIsFoundInTime(t *testing.T) {
 }
 
 func TestADeferredTriggerSeesTheRowsAsTheyAreAtTheEndOfItsCall(t *testing.T) {
+	t.Parallel()
 	r := setUp(t)
 	for _, q := range []string{
 		"CREATE TABLE lines (doc BIGINT, n INT)",
@@ -228,6 +231,7 @@ func TestADeferredTriggerSeesTheRowsAsTheyAreAtTheEndOfItsCall(t *testing.T) {
 }
 
 func TestAFunctionThatHandlesErrorsGetsNoneOfAConstraintThatIsDeferred(t *testing.T) {
+	t.Parallel()
 	r := setUp(t)
 	r.good(r.together(logged(1), logged(2)))
 	require.Empty(t, r.stats().Why)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/internal/bounded"
 	"github.com/groupcommit/groupcommit/internal/pgtest"
 	"github.com/groupcommit/groupcommit/internal/pgtest/proxy"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -37,7 +38,10 @@ type rig struct {
 	queuedNow int // how many calls begin has put in the queue
 }
 
-type gate struct{ there, open chan struct{} }
+type gate struct {
+	there, opened chan struct{}
+	open          func()
+}
 
 var drivers atomic.Int64
 
@@ -49,6 +53,7 @@ func setUp(t *testing.T, opts ...groupcommit.Option) *rig {
 // setUpOn is setUp on a database that is there, with a way to it of our own.
 func setUpOn(t *testing.T, dsn string, via []pgtest.DSNOption, opts ...groupcommit.Option) *rig {
 	t.Helper()
+	bounded.Test(t)
 	r := &rig{T: t, dsn: dsn, forgets: true}
 	r.plain = r.open("pgx", dsn)
 	for _, q := range []string{
@@ -72,7 +77,7 @@ func (r *rig) open(driverName, dsn string) *sql.DB {
 	r.Helper()
 	db, err := sql.Open(driverName, dsn)
 	require.NoError(r, err)
-	r.Cleanup(func() { db.Close() })
+	r.Cleanup(func() { bounded.Wait(r, "the database is closed", func() { db.Close() }) })
 	return db
 }
 
@@ -85,7 +90,7 @@ func (r *rig) observe(info groupcommit.GroupInfo) {
 	}
 	if g := r.gate.Swap(nil); g != nil {
 		close(g.there)
-		<-g.open
+		<-g.opened
 	}
 }
 
@@ -131,13 +136,15 @@ const leadKept = 100 * time.Millisecond
 // hold keeps groups from beginning until release is called.
 func (r *rig) hold() (release func()) {
 	r.Helper()
-	g := &gate{make(chan struct{}), make(chan struct{})}
+	g := &gate{there: make(chan struct{}), opened: make(chan struct{})}
+	g.open = sync.OnceFunc(func() { close(g.opened) })
+	r.Cleanup(g.open) // closing the database waits for the group
 	r.gate.Store(g)
 	for {
 		plug := groupcommit.Go(background, r.db, "DELETE FROM log WHERE k = -1")
 		select {
 		case <-g.there:
-			return func() { close(g.open); <-plug.Done() }
+			return func() { g.open(); bounded.Receive(r, "the group that was held has ended", plug.Done()) }
 		case <-plug.Done():
 			_, err := plug.Await(background)
 			require.NoError(r, err, "nothing can be held")
@@ -159,7 +166,7 @@ func (r *rig) begin(calls ...call) (release func() []answer) {
 	r.queuedNow = r.stats().Queued
 	return func() []answer {
 		free()
-		done.Wait()
+		bounded.Wait(r, "the calls are answered", done.Wait)
 		return answers
 	}
 }
@@ -201,11 +208,7 @@ func (r *rig) queued(n int) {
 
 func (r *rig) eventually(what string, holds func() bool) {
 	r.Helper()
-	for end := time.Now().Add(30 * time.Second); !holds(); time.Sleep(200 * time.Microsecond) {
-		if time.Now().After(end) {
-			r.Fatalf("after 30 seconds still not: %s", what)
-		}
-	}
+	bounded.Until(r, what, holds)
 }
 
 // good requires each call but those named to have affected one row.

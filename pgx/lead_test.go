@@ -4,11 +4,13 @@ import (
 	"testing"
 
 	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/internal/bounded"
 	"github.com/stretchr/testify/require"
 )
 
 // The server cannot see this as a deadlock: who waits for whom is known in the program only.
 func TestAGoroutineWithALockMayExecWhileAnotherWaitsForThatLock(t *testing.T) {
+	t.Parallel()
 	for name, opts := range map[string][]groupcommit.Option{
 		"default":        nil,
 		"one writer":     {groupcommit.Writers(1)},
@@ -28,7 +30,7 @@ func TestAGoroutineWithALockMayExecWhileAnotherWaitsForThatLock(t *testing.T) {
 			})
 			require.Equal(t, answer{rows: 1}, r.do(insert(9)))
 			require.NoError(t, tx.Commit())
-			require.Equal(t, answer{rows: 1}, <-waits)
+			require.Equal(t, answer{rows: 1}, bounded.Receive(t, "the call that waited is answered", waits))
 			require.Equal(t, "held.", r.value("SELECT v FROM rows WHERE k = 1"))
 		})
 	}

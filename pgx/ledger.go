@@ -4,16 +4,14 @@ import (
 	"cmp"
 	"context"
 	"database/sql/driver"
-	"encoding/hex"
 	"errors"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/groupcommit/groupcommit/engine"
 
 	"github.com/groupcommit/groupcommit/durable"
+	"github.com/groupcommit/groupcommit/internal/record"
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
@@ -36,7 +34,7 @@ func (s *session) ledgered(ctx context.Context, requests []request) (out engine.
 	if err := s.deallocate(ctx); err != nil {
 		return s.refused(ctx, err), nil, -1
 	}
-	claim, err := s.describe(ctx, claimText, false)
+	claim, err := s.describe(ctx, record.PostgresClaim, false)
 	if err != nil && asPg(err) != nil && !s.pg.IsClosed() {
 		undone.Broken = s.ended
 		return undone, requests, -1
@@ -53,7 +51,7 @@ func (s *session) ledgered(ctx context.Context, requests []request) (out engine.
 	s.watch.begin("")
 	head := s.begin(p)
 	p.SendFlushRequest() // the claim may wait for a lock, and what to watch must be known before
-	sendPrepared(p, claim, claimText, c.params())
+	sendPrepared(p, claim, record.PostgresClaim, c.params())
 	claimed := time.Now()
 	a := answers{session: s, p: p, sent: ready, token: token{server: s.server}, failed: -1}
 	err = a.claim(head, c)
@@ -81,7 +79,7 @@ func (s *session) ledgered(ctx context.Context, requests []request) (out engine.
 		s.failed = s.pg.PgConn().TxStatus() != 'I'
 		undone.Broken = s.ended
 		if a.failed < 0 {
-			s.invalidate(claimText, err)
+			s.invalidate(record.PostgresClaim, err)
 			return undone, sent, -1
 		}
 		s.invalidate(sent[a.failed].query, err)
@@ -112,38 +110,11 @@ func (s *session) ledgered(ctx context.Context, requests []request) (out engine.
 	return out, sent, -1
 }
 
-// The statements of the ledger. Keys and values travel as hexadecimal text, which needs no escaping and no setting.
-var (
-	claimText = `INSERT INTO groupcommit_promises (id, state, create_key, value, created_at, completed_at)
-		SELECT c.id, 1, decode(c.print, 'hex'), '{"rows":1}'::bytea, ` + now + `, ` + now + `
-		FROM unnest($1::text[], $2::text[]) AS c(id, print) ORDER BY c.id COLLATE "C" ON CONFLICT (id) DO NOTHING RETURNING id`
-	recordedText = `SELECT id, state::text, coalesce(encode(create_key, 'hex'), ''), coalesce(encode(value, 'hex'), '')
-		FROM groupcommit_promises WHERE id = ANY ($1::text[])`
-	correctText = counted(`UPDATE groupcommit_promises p SET value = decode(c.value, 'hex'), completed_at = `+now+`
-		FROM unnest($1::text[], $2::text[]) AS c(id, value) WHERE p.id = c.id RETURNING p.value = decode(c.value, 'hex') AS taken`,
-		"cardinality($1::text[])")
-)
-
-// now is the server's time, by which the ages of promises are judged: all programs have the same. As a query of its own it
-// is evaluated once, and not for every row.
-const now = "(SELECT (extract(epoch FROM statement_timestamp()) * 1000)::bigint)"
-
-// datedAnew is how long after its claim a call may end without being dated anew, by a correction. The age of a promise is
-// that of its completion.
-const datedAnew = time.Second / 2
-
-// counted makes an UPDATE of the ledger fail unless it has corrected so many rows: a trigger may ignore it, or a neighbour's
-// statement have deleted a row. COMMIT is sent together with it, so it is the server that must count. SQL has no function that
-// raises an error; a text that is not a number does, and the error shows it.
-func counted(update, rows string) string {
-	return `WITH corrected AS (` + update + `) SELECT CASE WHEN count(*) FILTER (WHERE taken) <> ` + rows + `
-		THEN ('groupcommit_promises has taken ' || count(*) FILTER (WHERE taken) || ' corrections of ' || ` + rows + `)::int END FROM corrected`
-}
-
 // claims are the ids of a transaction.
 type claims struct {
-	ids, prints []string
-	claimed     map[string]bool
+	ids     []string
+	keys    []durable.Key
+	claimed map[string]bool
 }
 
 // claimsOf returns the claims of requests, and the requests. An id that comes twice is put off the second time.
@@ -159,7 +130,7 @@ func claimsOf(requests []request) ([]request, *claims) {
 			}
 			once[id] = true
 			c.ids = append(c.ids, id)
-			c.prints = append(c.prints, hex.EncodeToString([]byte(r.call.Fingerprint())))
+			c.keys = append(c.keys, r.call.Fingerprint())
 		}
 		kept = append(kept, r)
 	}
@@ -167,7 +138,7 @@ func claimsOf(requests []request) ([]request, *claims) {
 }
 
 func (c *claims) params() [][]byte {
-	return [][]byte{array(c.ids), array(c.prints)}
+	return record.PostgresRows(c.ids, c.keys, durable.Resolved, "", expected)
 }
 
 // claim sends the head and the claim and reads their answers.
@@ -202,7 +173,7 @@ func (a *answers) execute(ready []request, c *claims) error {
 		}
 	}
 	if len(replays) > 0 {
-		sendPrepared(a.p, nil, recordedText, [][]byte{array(ids)})
+		sendPrepared(a.p, nil, record.PostgresRead, record.PostgresIDs(ids))
 	}
 	ok := a.send(fresh)
 	if err := a.p.Flush(); err != nil {
@@ -228,7 +199,7 @@ func (a *answers) execute(ready []request, c *claims) error {
 func replay(requests []request, values [][]byte) {
 	found := make(map[string]durable.Promise)
 	for row := range slices.Chunk(values, 4) {
-		p := promise(string(row[0]), string(row[1]), string(row[2]), string(row[3]))
+		p := record.PostgresPromise(string(row[0]), string(row[1]), string(row[2]), string(row[3]))
 		found[p.ID] = p
 	}
 	for _, r := range requests {
@@ -240,26 +211,19 @@ func replay(requests []request, values [][]byte) {
 	}
 }
 
-// promise is a row of recordedText.
-func promise(id, state, print, value string) durable.Promise {
-	n, _ := strconv.Atoi(state)
-	key, _ := hex.DecodeString(print)
-	data, _ := hex.DecodeString(value)
-	return durable.Promise{ID: id, State: durable.State(n), CreateKey: durable.Key(key), Value: durable.Value{Data: data}}
-}
-
 // record corrects what came out otherwise than expected, or later, and commits.
 func (a *answers) record(claimed time.Time) error {
-	late := time.Since(claimed) > datedAnew
-	var ids, values []string
+	late := record.Late(claimed)
+	var ids []string
+	var values [][]byte
 	for _, r := range a.sent {
-		if r.call.ID() != "" && (late || r.rows != expected) {
+		if r.call.ID() != "" && (late || r.rows != expectedRows) {
 			ids = append(ids, r.call.ID())
-			values = append(values, hex.EncodeToString(engine.ResolvedValue(r.rows, nil)))
+			values = append(values, valueOf(r.rows))
 		}
 	}
 	if len(ids) > 0 {
-		sendPrepared(a.p, nil, correctText, [][]byte{array(ids), array(values)})
+		sendPrepared(a.p, nil, record.PostgresCorrect, record.PostgresCorrections(ids, values))
 	}
 	start := time.Now()
 	sendText(a.p, "COMMIT")
@@ -276,8 +240,13 @@ func (a *answers) record(claimed time.Time) error {
 	return err
 }
 
-// expected is how many rows a claim says that its call affects.
-const expected = 1
+// expectedRows is how many rows a claim says that its call affects.
+const expectedRows = 1
+
+var expected = valueOf(expectedRows)
+
+// valueOf is the value of a promise whose call affected so many rows.
+func valueOf(rows int64) []byte { return record.Outcome{Rows: rows, HasRows: true}.Append(nil) }
 
 // sendPrepared sends a statement with parameters in their text form, by its name if it was prepared.
 func sendPrepared(p *pgconn.Pipeline, sd *pgconn.StatementDescription, query string, params [][]byte) {
@@ -287,22 +256,6 @@ func sendPrepared(p *pgconn.Pipeline, sd *pgconn.StatementDescription, query str
 		p.SendQueryParams(query, params, nil, nil, nil)
 	}
 }
-
-// array is the text form of a text[].
-func array(elements []string) []byte {
-	b := []byte{'{'}
-	for i, e := range elements {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = append(b, '"')
-		b = append(b, escape.Replace(e)...)
-		b = append(b, '"')
-	}
-	return append(b, '}')
-}
-
-var escape = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
 
 // withoutIDs returns the requests that have none, and puts off the others.
 func withoutIDs(requests []request) []request {

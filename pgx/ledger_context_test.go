@@ -10,11 +10,13 @@ import (
 	"time"
 
 	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/internal/bounded"
 	"github.com/stretchr/testify/require"
 )
 
 // Who hears of nothing but the context was not executed, and has no record.
 func TestContextsThatEndAtAnyMomentLeaveACallWithItsRecordOrNeither(t *testing.T) {
+	t.Parallel()
 	r := ledgerRig(t)
 	const n = 800
 	errs := make([]error, n)
@@ -29,7 +31,7 @@ func TestContextsThatEndAtAnyMomentLeaveACallWithItsRecordOrNeither(t *testing.T
 			}
 		})
 	}
-	all.Wait()
+	bounded.Wait(t, "the calls are answered", all.Wait)
 	require.NoError(t, r.db.Close()) // nothing is under way any more
 	for k, err := range errs {
 		rows, records := r.value("SELECT count(*) FROM log WHERE k = $1", k), r.promises(fmt.Sprintf("id = '%d'", k))

@@ -15,6 +15,7 @@ import (
 
 	"github.com/groupcommit/groupcommit"
 	"github.com/groupcommit/groupcommit/durable"
+	"github.com/groupcommit/groupcommit/internal/bounded"
 	"github.com/groupcommit/groupcommit/internal/pgtest"
 	ours "github.com/groupcommit/groupcommit/pgx"
 	"github.com/stretchr/testify/assert"
@@ -47,7 +48,7 @@ func insist(t *testing.T, db *sql.DB, n int, said func(k int)) {
 		ks <- k
 	}
 	close(ks)
-	workers.Wait()
+	bounded.Wait(t, "all is answered", workers.Wait)
 }
 
 // kept requires each of n ids to have one row and one outcome.
@@ -68,6 +69,7 @@ func TestPromisingProcess(t *testing.T) {
 	if dsn == "" {
 		t.Skip("for a process that another test starts")
 	}
+	bounded.Test(t)
 	db, err := sql.Open(ours.DriverName, dsn)
 	require.NoError(t, err)
 	defer db.Close()
@@ -103,7 +105,7 @@ func TestEveryIDHasOneRowAndOneOutcomeWhateverCrashes(t *testing.T) {
 			}
 		}
 		p.Process.Kill()
-		p.Wait()
+		bounded.Wait(t, "the process that was killed is gone", func() { p.Wait() })
 		for k := range acknowledged {
 			require.Equal(t, "1", r.value("SELECT count(*) FROM log WHERE k = $1::bigint", k), k)
 		}
@@ -122,7 +124,7 @@ func TestEveryIDHasOneRowAndOneOutcomeWhateverCrashes(t *testing.T) {
 			assert.Equal(t, promiserIDs, n)
 		})
 	}
-	both.Wait()
+	bounded.Wait(t, "both have ended", both.Wait)
 	r.kept(promiserIDs)
 }
 
@@ -146,17 +148,17 @@ func TestAFailoverLosesNothingAndDoublesNothing(t *testing.T) {
 	load.Go(func() { insist(t, r.db, ids, func(k int) { acknowledged <- k }) })
 	var early []int
 	for len(early) < before {
-		early = append(early, <-acknowledged)
+		early = append(early, bounded.Receive(t, "a call is acknowledged", acknowledged))
 	}
 	require.NoError(t, primary.Kill())
 	for len(acknowledged) > 0 { // told before or at the death
-		early = append(early, <-acknowledged)
+		early = append(early, bounded.Receive(t, "a call is acknowledged", acknowledged))
 	}
 	require.NoError(t, standby.Promote())
 	r.plain = r.open("pgx", standby.DSN())
 	for _, k := range early {
 		require.Equal(t, "1", r.value("SELECT count(*) FROM log WHERE k = $1", k), "%d was acknowledged", k)
 	}
-	load.Wait()
+	bounded.Wait(t, "all is answered", load.Wait)
 	r.kept(ids)
 }

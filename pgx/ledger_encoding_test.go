@@ -10,6 +10,7 @@ import (
 )
 
 func TestASessionThatIsNotInUTF8CannotKeepPromises(t *testing.T) {
+	t.Parallel()
 	dsn := pgtest.DSN(t, pgtest.Param("client_encoding", "LATIN1"))
 	r := setUpOn(t, dsn, nil)
 	r.exec(r.db, "DELETE FROM log") // which is nothing to those without

@@ -6,11 +6,13 @@ import (
 	"testing"
 
 	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/internal/bounded"
 	"github.com/groupcommit/groupcommit/internal/pgtest/proxy"
 	"github.com/stretchr/testify/require"
 )
 
 func TestAStaleConnectionIsNotTheErrorOfWhoIsAttached(t *testing.T) {
+	t.Parallel()
 	r, p := promised(t)
 	require.Equal(t, done, execID(background, r.db, named{"warm", logged(9)}))
 	var follower *groupcommit.Promise
@@ -32,6 +34,7 @@ func TestAStaleConnectionIsNotTheErrorOfWhoIsAttached(t *testing.T) {
 }
 
 func TestAStatementThatIsCanceledOnItsOwnConnectionIsNotTheErrorOfWhoIsAttached(t *testing.T) {
+	t.Parallel()
 	r := ledgerRig(t)
 	r.seed(1)
 	tx, err := r.plain.Begin()
@@ -46,7 +49,7 @@ func TestAStatementThatIsCanceledOnItsOwnConnectionIsNotTheErrorOfWhoIsAttached(
 	r.eventually("the first waits", func() bool { return r.value("SELECT count(*)"+waiting) == "1" })
 	follower := groupcommit.Go(groupcommit.WithID(background, "x"), r.db, touch(0).query, touch(0).args...)
 	r.exec(r.plain, "SELECT pg_cancel_backend(pid)"+waiting)
-	require.Equal(t, "57014", sqlState(<-first))
+	require.Equal(t, "57014", sqlState(bounded.Receive(t, "the first call is answered", first)))
 	require.NoError(t, tx.Rollback())
 	_, err = follower.Await(background)
 	require.NoError(t, err)

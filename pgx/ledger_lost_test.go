@@ -49,6 +49,7 @@ func TestWhoseContextEndsWhileTheOutcomeIsUnknownIsToldSo(t *testing.T) {
 
 // A call that has a connection of its own looks for another one to find out on, and must not wait for the first.
 func TestALostAcknowledgementIsFoundOutWhereThereIsRoomForOneConnection(t *testing.T) {
+	t.Parallel()
 	r, p := promised(t, groupcommit.Physical(func(pool *sql.DB) { pool.SetMaxOpenConns(1) }))
 	onCommit(p, proxy.CutAfterForward)
 	ctx, cancel := context.WithTimeout(background, 20*time.Second) // for the test's sake
@@ -58,6 +59,7 @@ func TestALostAcknowledgementIsFoundOutWhereThereIsRoomForOneConnection(t *testi
 }
 
 func TestALostAcknowledgementIsFoundOutWhateverThePolicy(t *testing.T) {
+	t.Parallel()
 	for _, mode := range []groupcommit.GroupMode{groupcommit.Transaction, groupcommit.Autocommit} {
 		for _, n := range []int{1, 5} {
 			t.Run(fmt.Sprintf("%v, %d", mode, n), func(t *testing.T) {

@@ -7,11 +7,13 @@ import (
 	"testing"
 
 	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/internal/bounded"
 	"github.com/groupcommit/groupcommit/internal/pgtest"
 	"github.com/stretchr/testify/assert"
 )
 
 func TestTwoProgramsWithTheSameIDsExecuteEachOnceAtEveryLevelOfIsolation(t *testing.T) {
+	t.Parallel()
 	for _, level := range []string{"read committed", "repeatable read", "serializable"} {
 		for _, mode := range []groupcommit.GroupMode{groupcommit.Transaction, groupcommit.Autocommit} {
 			t.Run(level+" "+mode.String(), func(t *testing.T) {
@@ -29,7 +31,7 @@ func TestTwoProgramsWithTheSameIDsExecuteEachOnceAtEveryLevelOfIsolation(t *test
 					both.Go(func() { got[0][i] = execID(background, r.db, calls[i]) })
 					both.Go(func() { got[1][n-1-i] = execID(background, other, calls[n-1-i]) })
 				}
-				both.Wait()
+				bounded.Wait(t, "both have ended", both.Wait)
 				for i := range n {
 					one, two := got[0][i], got[1][i]
 					if i == 7 || i == 8 {

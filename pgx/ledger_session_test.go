@@ -9,6 +9,7 @@ import (
 )
 
 func TestALostConnectionIsNotTakenForATransaction(t *testing.T) {
+	t.Parallel()
 	r := ledgerRig(t)
 	c, err := r.db.Conn(background)
 	require.NoError(t, err)
@@ -24,6 +25,7 @@ func TestALostConnectionIsNotTakenForATransaction(t *testing.T) {
 }
 
 func TestAnIDIsRefusedWhereTheSessionHasItsOwnSchemaOrRole(t *testing.T) {
+	t.Parallel()
 	r := ledgerRig(t)
 	r.exec(r.plain, "CREATE SCHEMA tenant")
 	r.exec(r.plain, "CREATE TABLE tenant.log (k BIGINT)")

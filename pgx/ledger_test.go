@@ -14,6 +14,7 @@ import (
 
 	"github.com/groupcommit/groupcommit"
 	"github.com/groupcommit/groupcommit/durable"
+	"github.com/groupcommit/groupcommit/internal/bounded"
 	"github.com/groupcommit/groupcommit/internal/pgtest"
 	"github.com/groupcommit/groupcommit/internal/pgtest/proxy"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -72,7 +73,7 @@ func (r *rig) beginNamed(calls ...named) (release func() []outcome) {
 	}
 	return func() []outcome {
 		free()
-		all.Wait()
+		bounded.Wait(r, "the calls are answered", all.Wait)
 		return got
 	}
 }
@@ -123,6 +124,7 @@ func eachWay(t *testing.T, test func(*testing.T, func(*rig, named) outcome)) {
 }
 
 func TestAGroupOfCallsWithIDsIsExecutedOnceAndThenReplayed(t *testing.T) {
+	t.Parallel()
 	r := ledgerRig(t)
 	calls := ids(logs(100))
 	require.Equal(t, all(done, 100), r.named(calls...))
@@ -138,6 +140,7 @@ func TestAGroupOfCallsWithIDsIsExecutedOnceAndThenReplayed(t *testing.T) {
 }
 
 func TestCallsWithAndWithoutIDsShareATransaction(t *testing.T) {
+	t.Parallel()
 	r := ledgerRig(t)
 	require.Equal(t, all(done, 3), r.named(named{"", logged(1)}, named{"a", logged(2)}, named{"", logged(3)}))
 	require.Equal(t, "1", r.value("SELECT count(DISTINCT xmin::text) FROM log"))
@@ -145,6 +148,7 @@ func TestCallsWithAndWithoutIDsShareATransaction(t *testing.T) {
 }
 
 func TestAnIDOfAnotherStatementIsRefused(t *testing.T) {
+	t.Parallel()
 	eachWay(t, func(t *testing.T, run func(*rig, named) outcome) {
 		r := ledgerRig(t)
 		require.Equal(t, done, run(r, named{"a", insert(1)}))
@@ -155,6 +159,7 @@ func TestAnIDOfAnotherStatementIsRefused(t *testing.T) {
 }
 
 func TestTheNumberOfRowsIsReplayed(t *testing.T) {
+	t.Parallel()
 	eachWay(t, func(t *testing.T, run func(*rig, named) outcome) {
 		r := ledgerRig(t)
 		r.good(r.together(inserts(0, 3)...))
@@ -171,6 +176,7 @@ func TestTheNumberOfRowsIsReplayed(t *testing.T) {
 }
 
 func TestAViolatedConstraintIsRecorded(t *testing.T) {
+	t.Parallel()
 	eachWay(t, func(t *testing.T, run func(*rig, named) outcome) {
 		r := ledgerRig(t)
 		r.exec(r.plain, "INSERT INTO rows (k) VALUES (1)")
@@ -186,6 +192,7 @@ func TestAViolatedConstraintIsRecorded(t *testing.T) {
 }
 
 func TestADeferredConstraintIsRecorded(t *testing.T) {
+	t.Parallel()
 	eachWay(t, func(t *testing.T, run func(*rig, named) outcome) {
 		r := ledgerRig(t)
 		r.exec(r.plain, "CREATE TABLE later (k INT REFERENCES rows DEFERRABLE INITIALLY DEFERRED)")
@@ -196,6 +203,7 @@ func TestADeferredConstraintIsRecorded(t *testing.T) {
 }
 
 func TestAnErrorOfTheEnvironmentIsNotRecorded(t *testing.T) {
+	t.Parallel()
 	eachWay(t, func(t *testing.T, run func(*rig, named) outcome) {
 		r := ledgerRig(t)
 		c := call{"INSERT INTO missing (k) VALUES ($1)", []any{1}}
@@ -207,6 +215,7 @@ func TestAnErrorOfTheEnvironmentIsNotRecorded(t *testing.T) {
 }
 
 func TestACulpritWithAnIDCostsItsNeighboursNothing(t *testing.T) {
+	t.Parallel()
 	r := ledgerRig(t)
 	r.exec(r.plain, "INSERT INTO rows (k) VALUES (2), (4), (6)")
 	got := r.named(ids(inserts(0, 8))...)
@@ -222,6 +231,7 @@ func TestACulpritWithAnIDCostsItsNeighboursNothing(t *testing.T) {
 }
 
 func TestAnArgumentThatCannotBeSentLeavesNoClaim(t *testing.T) {
+	t.Parallel()
 	eachWay(t, func(t *testing.T, run func(*rig, named) outcome) {
 		r := ledgerRig(t)
 		require.Equal(t, done, run(r, named{"before", insert(1)}))
@@ -245,6 +255,7 @@ func promised(t *testing.T, opts ...groupcommit.Option) (*rig, *proxy.Proxy) {
 }
 
 func TestALostAcknowledgementOfACommitWithIDsIsTheTrueResult(t *testing.T) {
+	t.Parallel()
 	for name, action := range map[string]proxy.Action{"it was committed": proxy.CutAfterForward, "it never arrived": proxy.Cut} {
 		t.Run(name, func(t *testing.T) {
 			r, p := promised(t)
@@ -258,6 +269,7 @@ func TestALostAcknowledgementOfACommitWithIDsIsTheTrueResult(t *testing.T) {
 }
 
 func TestALoneCallWithAnIDFindsOutWhatBecameOfItsCommit(t *testing.T) {
+	t.Parallel()
 	for name, action := range map[string]proxy.Action{"it was committed": proxy.CutAfterForward, "it never arrived": proxy.Cut} {
 		t.Run(name, func(t *testing.T) {
 			r, p := promised(t)
@@ -270,6 +282,7 @@ func TestALoneCallWithAnIDFindsOutWhatBecameOfItsCommit(t *testing.T) {
 }
 
 func TestALoneCallWhoseContextEndsAtItsCommitIsToldThatItMayHaveRun(t *testing.T) {
+	t.Parallel()
 	r, p := promised(t)
 	ctx, cancel := context.WithCancel(background)
 	p.OnClient(func(m proxy.Message) proxy.Action {
@@ -322,6 +335,7 @@ func TestWhatCannotBeResolvedIsFoundOutByItsClaim(t *testing.T) {
 }
 
 func TestTwoProgramsWithTheSameIDsExecuteEachOnce(t *testing.T) {
+	t.Parallel()
 	r := ledgerRig(t)
 	name := fmt.Sprintf("pgx-groupcommit-test-%d", drivers.Add(1))
 	groupcommit.Register(name, stdlib.GetDefaultDriver(), groupcommit.Promises())
@@ -334,7 +348,7 @@ func TestTwoProgramsWithTheSameIDsExecuteEachOnce(t *testing.T) {
 		both.Go(func() { got[0][i] = execID(background, r.db, calls[i]) })
 		both.Go(func() { got[1][n-1-i] = execID(background, other, calls[n-1-i]) })
 	}
-	both.Wait()
+	bounded.Wait(t, "both have ended", both.Wait)
 	for i := range n {
 		require.NoError(t, got[0][i].err)
 		require.NoError(t, got[1][i].err)
@@ -344,6 +358,7 @@ func TestTwoProgramsWithTheSameIDsExecuteEachOnce(t *testing.T) {
 }
 
 func TestGroupsWithTheSameIDsInOppositeOrderDoNotDeadlock(t *testing.T) {
+	t.Parallel()
 	r := ledgerRig(t, groupcommit.LockTimeout(20*time.Second))
 	tx, err := r.plain.Begin()
 	require.NoError(t, err)
@@ -353,15 +368,16 @@ func TestGroupsWithTheSameIDsInOppositeOrderDoNotDeadlock(t *testing.T) {
 	answers := make(chan []outcome)
 	go func() { answers <- release() }()
 	r.eventually("the group waits for a", func() bool {
-		return r.value("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'") != "0"
+		return r.value("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()") != "0"
 	})
 	_, err = tx.Exec("SET LOCAL lock_timeout = '300ms'; INSERT INTO groupcommit_promises (id, state, create_key, value, created_at, completed_at) VALUES ('b', 1, '', '', 0, 0)")
 	require.NoError(t, err, "the group has not claimed b before a")
 	require.NoError(t, tx.Rollback())
-	require.Equal(t, all(done, 3), <-answers)
+	require.Equal(t, all(done, 3), bounded.Receive(t, "the calls are answered", answers))
 }
 
 func TestACallWaitsForAnotherProgramsClaimAndItsNeighboursDoNot(t *testing.T) {
+	t.Parallel()
 	r := ledgerRig(t, groupcommit.LockTimeout(50*time.Millisecond))
 	tx, err := r.plain.Begin()
 	require.NoError(t, err)
@@ -372,11 +388,12 @@ func TestACallWaitsForAnotherProgramsClaimAndItsNeighboursDoNot(t *testing.T) {
 	go func() { answers <- release() }()
 	r.eventually("the neighbours are done", func() bool { return r.value("SELECT count(*) FROM log") == "2" })
 	require.NoError(t, tx.Rollback())
-	require.Equal(t, all(done, 3), <-answers)
+	require.Equal(t, all(done, 3), bounded.Receive(t, "the calls are answered", answers))
 	r.once(3)
 }
 
 func TestALedgerThatIsGoneIsTheErrorOfThoseWhoNeedIt(t *testing.T) {
+	t.Parallel()
 	for _, known := range []bool{false, true} {
 		t.Run(fmt.Sprintf("prepared=%t", known), func(t *testing.T) {
 			r := ledgerRig(t)
@@ -406,6 +423,7 @@ func TestALedgerThatIsGoneIsTheErrorOfThoseWhoNeedIt(t *testing.T) {
 }
 
 func TestIDsInEveryModeOfTheDriver(t *testing.T) {
+	t.Parallel()
 	for _, param := range []pgtest.DSNOption{
 		pgtest.Param("default_query_exec_mode", "exec"), pgtest.Param("default_query_exec_mode", "describe_exec"),
 		pgtest.Param("default_query_exec_mode", "cache_describe"), pgtest.Param("default_query_exec_mode", "cache_statement"),
@@ -423,6 +441,7 @@ func TestIDsInEveryModeOfTheDriver(t *testing.T) {
 }
 
 func TestAConnectionThatBreaksBeforeCommitLeavesNoClaim(t *testing.T) {
+	t.Parallel()
 	for _, text := range []string{"BEGIN", logged(0).query} {
 		for _, lone := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s lone=%t", text, lone), func(t *testing.T) {
@@ -454,6 +473,7 @@ func TestAConnectionThatBreaksBeforeCommitLeavesNoClaim(t *testing.T) {
 }
 
 func TestARejectionWhoseRecordIsLostIsFoundOut(t *testing.T) {
+	t.Parallel()
 	for name, action := range map[string]proxy.Action{"it was recorded": proxy.CutAfterForward, "it never arrived": proxy.Cut} {
 		t.Run(name, func(t *testing.T) {
 			r, p := promised(t)
@@ -478,6 +498,7 @@ func TestARejectionWhoseRecordIsLostIsFoundOut(t *testing.T) {
 }
 
 func TestARejectionThatCannotBeRecordedSaysSo(t *testing.T) {
+	t.Parallel()
 	r := ledgerRig(t)
 	r.exec(r.plain, "INSERT INTO rows (k) VALUES (1)")
 	r.exec(r.plain, "ALTER TABLE groupcommit_promises ADD CHECK (state <> 2)")
@@ -487,6 +508,7 @@ func TestARejectionThatCannotBeRecordedSaysSo(t *testing.T) {
 }
 
 func TestAnOutcomeThatCannotBeCorrectedIsNotCommitted(t *testing.T) {
+	t.Parallel()
 	eachWay(t, func(t *testing.T, run func(*rig, named) outcome) {
 		r := ledgerRig(t)
 		r.exec(r.plain, "INSERT INTO rows (k, v) VALUES (1, ''), (2, '')")
@@ -499,6 +521,7 @@ func TestAnOutcomeThatCannotBeCorrectedIsNotCommitted(t *testing.T) {
 }
 
 func TestAnOutcomeWhoseCorrectionIsIgnoredIsNotCommitted(t *testing.T) {
+	t.Parallel()
 	for _, body := range []string{"RETURN NULL", "RETURN OLD"} {
 		eachWay(t, func(t *testing.T, run func(*rig, named) outcome) {
 			r := ledgerRig(t)
@@ -526,6 +549,7 @@ func skewed(t *testing.T, opts ...groupcommit.Option) *rig {
 }
 
 func TestAPromiseHasTheTimeOfTheServer(t *testing.T) {
+	t.Parallel()
 	eachWay(t, func(t *testing.T, run func(*rig, named) outcome) {
 		r := skewed(t)
 		require.Equal(t, done, run(r, named{"a", insert(1)}))
@@ -546,6 +570,7 @@ func TestPromisesAreOldByTheClockThatTheyHaveTheirTimeFrom(t *testing.T) {
 }
 
 func TestACorrectionOfWhatANeighbourHasDeletedIsNotLost(t *testing.T) {
+	t.Parallel()
 	r := ledgerRig(t)
 	r.exec(r.plain, "INSERT INTO rows (k, v) VALUES (1, ''), (2, '')")
 	got := r.named(named{"a", call{"UPDATE rows SET v = v || '!' WHERE k < 3", nil}}, named{"b", insert(3)},
@@ -560,6 +585,7 @@ type panics struct{}
 func (panics) Value() (driver.Value, error) { panic("no value") }
 
 func TestAnArgumentThatPanicsLeavesNoClaim(t *testing.T) {
+	t.Parallel()
 	r := ledgerRig(t)
 	c, err := r.db.Conn(background)
 	require.NoError(t, err)
@@ -611,13 +637,14 @@ func TestAServerThatIsKilledExecutesNoIDTwice(t *testing.T) {
 		require.NoError(t, s.Start())
 	}
 	close(stop)
-	callers.Wait()
+	bounded.Wait(t, "the callers have ended", callers.Wait)
 	r.plain = r.open("pgx", s.DSN())
 	r.once(int(acknowledged.Load()))
 	require.Equal(t, fmt.Sprint(acknowledged.Load()), r.promises("state = 1"))
 }
 
 func TestARoleThatMayOnlyUseTheLedgerCanHaveIDs(t *testing.T) {
+	t.Parallel()
 	r := setUp(t)
 	for _, q := range durable.Schema(durable.PostgreSQL) {
 		r.exec(r.plain, q)
@@ -647,6 +674,7 @@ func TestACallWithAnIDThatTakesAllTheTimeCostsOnlyItself(t *testing.T) {
 }
 
 func TestALedgerThatTakesNoRowIsAnError(t *testing.T) {
+	t.Parallel()
 	r := ledgerRig(t)
 	r.exec(r.plain, "CREATE FUNCTION forget() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$")
 	r.exec(r.plain, "CREATE TRIGGER forgetful BEFORE INSERT ON groupcommit_promises FOR EACH ROW EXECUTE FUNCTION forget()")

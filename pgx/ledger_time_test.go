@@ -11,6 +11,7 @@ import (
 
 // A call that takes long would be forgotten too early if its age was that of its claim.
 func TestAPromiseIsAsOldAsItsCompletion(t *testing.T) {
+	t.Parallel()
 	eachWay(t, func(t *testing.T, run func(*rig, named) outcome) {
 		for _, rows := range []int64{1, 3} {
 			t.Run(fmt.Sprint(rows), func(t *testing.T) {
@@ -26,6 +27,7 @@ func TestAPromiseIsAsOldAsItsCompletion(t *testing.T) {
 }
 
 func TestACallThatTakesLongerThanTheRetentionKeepsItsRecord(t *testing.T) {
+	t.Parallel()
 	r := ledgerRig(t)
 	require.Equal(t, done, execID(background, r.db, named{"a", call{"INSERT INTO log (k) SELECT $1 FROM pg_sleep(3)", []any{1}}}))
 	_, err := durable.DeleteOlder(background, r.plain, 3e9, 1000)

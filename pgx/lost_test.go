@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/internal/bounded"
 	"github.com/groupcommit/groupcommit/internal/pgtest"
 	"github.com/groupcommit/groupcommit/internal/pgtest/proxy"
 	"github.com/stretchr/testify/require"
@@ -60,6 +61,7 @@ func (r *rig) committed(got []answer) {
 }
 
 func TestALostAcknowledgementOfACommitIsAskedFor(t *testing.T) {
+	t.Parallel()
 	for _, n := range []int{2, 50, 1000} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			r, p := proxied(t, groupcommit.Writers(1)) // a second one would take some of the thousand
@@ -73,6 +75,7 @@ func TestALostAcknowledgementOfACommitIsAskedFor(t *testing.T) {
 }
 
 func TestACommitThatNeverArrivedIsMadeAgain(t *testing.T) {
+	t.Parallel()
 	r, p := proxied(t)
 	release := r.begin(logs(50)...)
 	onCommit(p, proxy.Cut)
@@ -81,6 +84,7 @@ func TestACommitThatNeverArrivedIsMadeAgain(t *testing.T) {
 }
 
 func TestACommitWhoseAnswerWasSeenButNotReadIsKnown(t *testing.T) {
+	t.Parallel()
 	for name, n := range map[string]int{"at the answer to COMMIT": 0, "behind it": 1} {
 		t.Run(name, func(t *testing.T) {
 			r, p := proxied(t)
@@ -109,6 +113,7 @@ func TestAServerThatFallsSilentAtCommitIsAskedWhenTheTimeIsOver(t *testing.T) {
 }
 
 func TestAConnectionThatBreaksBeforeCommitCostsNobodyAnything(t *testing.T) {
+	t.Parallel()
 	for _, text := range []string{"BEGIN", "SET CONSTRAINTS ALL IMMEDIATE", logged(0).query} {
 		t.Run(text, func(t *testing.T) {
 			r, p := proxied(t)
@@ -129,6 +134,7 @@ func TestAConnectionThatBreaksBeforeCommitCostsNobodyAnything(t *testing.T) {
 }
 
 func TestAStaleConnectionIsReplaced(t *testing.T) {
+	t.Parallel()
 	bothModes(t, func(t *testing.T, mode groupcommit.Option) {
 		r, p := proxied(t, mode)
 		r.good(r.together(logs(10)...))
@@ -198,6 +204,7 @@ func inserted(n int) (conditions []func(proxy.Message) bool) {
 }
 
 func TestWhatWasAnsweredInTheAutocommitPipelineSurvivesTheConnection(t *testing.T) {
+	t.Parallel()
 	const n = 50
 	selected, ready := tagged("SELECT 1"), ofType('Z')
 	for _, cut := range []struct {
@@ -314,7 +321,7 @@ func TestAServerThatHasCrashedInBetweenIsNotTrusted(t *testing.T) {
 			})
 			answers := make(chan []answer)
 			go func() { answers <- release() }()
-			<-lost
+			bounded.Receive(t, "the connection is lost", lost)
 
 			r.eventually("nothing is in progress", func() bool {
 				return r.value("SELECT count(*) FROM pg_stat_activity WHERE backend_xid IS NOT NULL") == "0"
@@ -332,7 +339,7 @@ func TestAServerThatHasCrashedInBetweenIsNotTrusted(t *testing.T) {
 			})
 			require.Equal(t, at, r.value(started), "what a crash does not change")
 			p.Refuse(false)
-			for i, a := range <-answers {
+			for i, a := range bounded.Receive(t, "the calls are answered", answers) {
 				r.unknown(a.err, i)
 			}
 			r.noneTwice()
@@ -341,6 +348,7 @@ func TestAServerThatHasCrashedInBetweenIsNotTrusted(t *testing.T) {
 }
 
 func TestAnErrorOfAStatementOfOursCostsNobodyAnything(t *testing.T) {
+	t.Parallel()
 	for statement, spoil := range map[string]func(sql string) string{
 		"loosen": func(sql string) string {
 			return strings.Replace(sql, "_commit', 'off', true", "_commit', 'OFX', true", 1)
@@ -373,6 +381,7 @@ func TestAnErrorOfAStatementOfOursCostsNobodyAnything(t *testing.T) {
 }
 
 func TestACulpritsErrorIsItsOwnThoughTheConnectionDiesWithIt(t *testing.T) {
+	t.Parallel()
 	for mode, spared := range map[groupcommit.GroupMode][]int{
 		groupcommit.Transaction: {0, 1, 3}, // what was undone runs again
 		groupcommit.Autocommit:  {0, 1},    // what comes behind the culprit may have been executed

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/internal/bounded"
 	"github.com/groupcommit/groupcommit/internal/pgtest"
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/assert"
@@ -16,6 +17,7 @@ import (
 )
 
 func TestEveryExecModeOfTheDSNIsHonoured(t *testing.T) {
+	t.Parallel()
 	for _, exec := range []string{"cache_statement", "cache_describe", "describe_exec", "exec", "simple_protocol"} {
 		for _, mode := range []string{"transaction", "autocommit"} {
 			t.Run(exec+"/"+mode, func(t *testing.T) {
@@ -43,6 +45,7 @@ func TestEveryExecModeOfTheDSNIsHonoured(t *testing.T) {
 }
 
 func TestAnOptionForTheDriverGoesPastTheGroups(t *testing.T) {
+	t.Parallel()
 	r := setUp(t)
 	before := r.stats().Calls
 	for _, c := range []call{
@@ -61,6 +64,7 @@ func TestAnOptionForTheDriverGoesPastTheGroups(t *testing.T) {
 }
 
 func TestAutocommitIsWhatThePlainDriverDoes(t *testing.T) {
+	t.Parallel()
 	r := setUp(t, groupcommit.Mode(groupcommit.Autocommit))
 	r.exec(r.plain, "CREATE TABLE moments (at TIMESTAMPTZ DEFAULT now(), xid BIGINT DEFAULT txid_current())")
 	r.exec(r.plain, "CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_notify('moments', ''); RETURN NULL; END $$")
@@ -85,6 +89,7 @@ func TestAutocommitIsWhatThePlainDriverDoes(t *testing.T) {
 }
 
 func TestWhatIsAnsweredIsOnTheDisk(t *testing.T) {
+	t.Parallel()
 	bothModes(t, func(t *testing.T, mode groupcommit.Option) {
 		r := setUp(t, mode)
 		r.exec(r.plain, "INSERT INTO rows (k) VALUES (999)")
@@ -101,6 +106,7 @@ func TestWhatIsAnsweredIsOnTheDisk(t *testing.T) {
 }
 
 func TestASessionsOwnSettingsAreRestored(t *testing.T) {
+	t.Parallel()
 	for _, mode := range []string{"transaction", "autocommit"} {
 		t.Run(mode, func(t *testing.T) {
 			r := setUpOn(t, pgtest.DSN(t), []pgtest.DSNOption{pgtest.Param("synchronous_commit", "local"),
@@ -117,6 +123,7 @@ func TestASessionsOwnSettingsAreRestored(t *testing.T) {
 }
 
 func TestStricterIsolationIsKeptAndSerialisedCallsDoNotHurtEachOther(t *testing.T) {
+	t.Parallel()
 	for _, level := range []string{"repeatable read", "serializable"} {
 		for _, exec := range []string{"cache_statement", "simple_protocol"} {
 			t.Run(level+"/"+exec, func(t *testing.T) {
@@ -135,6 +142,7 @@ func TestStricterIsolationIsKeptAndSerialisedCallsDoNotHurtEachOther(t *testing.
 }
 
 func TestATableMayChangeBetweenGroups(t *testing.T) {
+	t.Parallel()
 	for _, exec := range []string{"cache_statement", "cache_describe", "describe_exec", "exec"} {
 		for _, mode := range []string{"transaction", "autocommit"} {
 			t.Run(exec+"/"+mode, func(t *testing.T) {
@@ -166,6 +174,7 @@ func TestATableMayChangeBetweenGroups(t *testing.T) {
 }
 
 func TestMoreTextsThanTheCacheHoldsMakeOneGroup(t *testing.T) {
+	t.Parallel()
 	for _, exec := range []string{"cache_statement", "cache_describe"} {
 		t.Run(exec, func(t *testing.T) {
 			r := setUpOn(t, pgtest.DSN(t), []pgtest.DSNOption{pgtest.Param("default_query_exec_mode", exec),
@@ -183,6 +192,7 @@ func TestMoreTextsThanTheCacheHoldsMakeOneGroup(t *testing.T) {
 }
 
 func TestAPreparedStatementInAGroupIsEncodedAsByThePlainDriver(t *testing.T) {
+	t.Parallel()
 	for _, mode := range []string{"exec", "describe_exec", "cache_describe", "cache_statement"} {
 		t.Run(mode, func(t *testing.T) {
 			way := []pgtest.DSNOption{pgtest.Param("default_query_exec_mode", mode)}
@@ -207,7 +217,7 @@ func TestAPreparedStatementInAGroupIsEncodedAsByThePlainDriver(t *testing.T) {
 			}
 			r.queued(2)
 			free()
-			both.Wait()
+			bounded.Wait(t, "both have ended", both.Wait)
 			require.Equal(t, "3 1", r.value("SELECT count(*) || ' ' || count(DISTINCT at) FROM times"))
 		})
 	}

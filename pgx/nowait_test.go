@@ -12,6 +12,7 @@ import (
 
 // A program says NOWAIT, or sets lock_timeout, in order to be told at once.
 func TestALockThatIsNotAvailableIsAnAnswerAndIsNotTriedAgain(t *testing.T) {
+	t.Parallel()
 	var asked atomic.Int64
 	counting := groupcommit.Retry(func(failed int) (time.Duration, bool) { asked.Add(1); return 0, failed < 3 })
 	nowait := call{"WITH l AS (SELECT k FROM rows WHERE k = $1 FOR UPDATE NOWAIT) UPDATE rows SET v = 'mine' FROM l WHERE rows.k = l.k", []any{0}}

@@ -3,15 +3,14 @@ package pgx
 import (
 	"context"
 	"database/sql/driver"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/groupcommit/groupcommit/engine"
 
 	"github.com/groupcommit/groupcommit/durable"
+	"github.com/groupcommit/groupcommit/internal/record"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
@@ -32,8 +31,7 @@ func (s *session) once(c *engine.Call) (driver.Result, error) {
 	defer s.abort(ctx) // whatever happened: an argument may have panicked
 	claimed := time.Now()
 	for tried := 1; ; tried++ {
-		state, value := durable.Resolved, engine.ResolvedValue(expected, nil)
-		tag, err := s.text(ctx, "BEGIN; "+insertPromise(c, state, value))
+		tag, err := s.text(ctx, "BEGIN; "+record.PostgresInsertOne(c.ID(), c.Fingerprint(), durable.Resolved, expected))
 		switch {
 		case err != nil && s.pg.IsClosed() && ctx.Err() == nil:
 			return nil, driver.ErrBadConn // nothing was begun
@@ -53,7 +51,7 @@ func (s *session) once(c *engine.Call) (driver.Result, error) {
 			return nil, err
 		}
 		if tried == mostClaims {
-			return nil, fmt.Errorf("groupcommit: id %q: groupcommit_promises neither takes a row with it nor shows one; a trigger or a policy may hide it", c.ID())
+			return nil, record.Hidden(c.ID())
 		}
 	}
 	c.Claimed()
@@ -66,9 +64,8 @@ func (s *session) once(c *engine.Call) (driver.Result, error) {
 		return nil, err
 	}
 	end := "COMMIT"
-	if rows != expected || time.Since(claimed) > datedAnew {
-		value := bytea(engine.ResolvedValue(rows, nil))
-		end = counted("UPDATE groupcommit_promises SET value = "+value+", completed_at = "+now+" WHERE id = "+text(c.ID())+" RETURNING value = "+value+" AS taken", "1") + "; COMMIT"
+	if rows != expectedRows || record.Late(claimed) {
+		end = record.PostgresCorrectOne(c.ID(), valueOf(rows)) + "; COMMIT"
 	}
 	switch _, err := s.text(ctx, end); {
 	case err == nil:
@@ -93,7 +90,7 @@ func (s *session) rejected(c *engine.Call, failed error) (driver.Result, error) 
 	if err == nil {
 		pg := asPg(failed)
 		var tag pgconn.CommandTag
-		tag, err = s.text(ctx, insertPromise(c, durable.Rejected, engine.RejectedValue(pg.Code, pg.Message)))
+		tag, err = s.text(ctx, record.PostgresInsertOne(c.ID(), c.Fingerprint(), durable.Rejected, record.Outcome{Code: pg.Code, Message: pg.Message}.Append(nil)))
 		if err == nil && tag.RowsAffected() == 1 {
 			return nil, failed
 		}
@@ -126,10 +123,10 @@ func deterministic(err error) bool {
 
 // recorded reads what the ledger has of an id, or pgx.ErrNoRows.
 func (s *session) recorded(ctx context.Context, id string) (durable.Promise, error) {
-	var state, print, value string
-	err := s.pg.QueryRow(ctx, "SELECT state::text, coalesce(encode(create_key, 'hex'), ''), coalesce(encode(value, 'hex'), '') FROM groupcommit_promises WHERE id = "+
-		text(id), pgx.QueryExecModeSimpleProtocol).Scan(&state, &print, &value)
-	return promise(id, state, print, value), err
+	var key, state, print, value string
+	err := s.pg.QueryRow(ctx, record.PostgresReadOne(id), pgx.QueryExecModeSimpleProtocol).
+		Scan(&key, &state, &print, &value)
+	return record.PostgresPromise(key, state, print, value), err
 }
 
 // abort ends the transaction, if there is one. A connection that cannot do it is closed.
@@ -148,16 +145,6 @@ func (s *session) abort(ctx context.Context) error {
 func (s *session) text(ctx context.Context, statements string) (pgconn.CommandTag, error) {
 	return s.pg.Exec(ctx, statements, pgx.QueryExecModeSimpleProtocol)
 }
-
-func insertPromise(c *engine.Call, state durable.State, value []byte) string {
-	return "INSERT INTO groupcommit_promises (id, state, create_key, value, created_at, completed_at) VALUES (" + text(c.ID()) + ", " +
-		strconv.Itoa(int(state)) + ", " + bytea([]byte(c.Fingerprint())) + ", " + bytea(value) + ", " + now + ", " + now + ") ON CONFLICT (id) DO NOTHING"
-}
-
-// Literals in a form that no setting reads differently.
-
-func bytea(b []byte) string { return "decode('" + hex.EncodeToString(b) + "', 'hex')" }
-func text(s string) string  { return "convert_from(" + bytea([]byte(s)) + ", 'UTF8')" }
 
 // mostClaims is how often a call tries to claim an id whose row is deleted each time before it can be read.
 const mostClaims = 5

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/internal/bounded"
 	"github.com/groupcommit/groupcommit/internal/pgtest"
 	"github.com/groupcommit/groupcommit/internal/pgtest/proxy"
 	"github.com/stretchr/testify/assert"
@@ -16,6 +17,7 @@ import (
 
 // A program that starts may have a thousand callers at once, and a server has room for a hundred connections.
 func TestManyCallersAtTheFirstUseOpenTheLedgerOnce(t *testing.T) {
+	t.Parallel()
 	r, p := promised(t)
 	require.NoError(t, r.db.Ping()) // makes the table
 	var looks, asks atomic.Int64
@@ -41,7 +43,7 @@ func TestManyCallersAtTheFirstUseOpenTheLedgerOnce(t *testing.T) {
 		})
 	}
 	close(start)
-	all.Wait()
+	bounded.Wait(t, "the calls are answered", all.Wait)
 	r.once(200)
 	require.EqualValues(t, 1, looks.Load())
 	require.Zero(t, asks.Load(), "the engine knows which database it is")

@@ -137,7 +137,6 @@ import (
 	"github.com/groupcommit/groupcommit"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
-	"github.com/jmoiron/sqlx"
 )
 
 // DriverName is the name that importing the package registers, unless it is taken.
@@ -150,7 +149,6 @@ func init() {
 		}
 		return nil
 	})
-	sqlx.BindDriver(DriverName, sqlx.DOLLAR)
 	if !slices.Contains(sql.Drivers(), DriverName) {
 		groupcommit.Register(DriverName, stdlib.GetDefaultDriver())
 	}

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/internal/bounded"
 	"github.com/groupcommit/groupcommit/internal/pgtest"
 	"github.com/stretchr/testify/require"
 )
@@ -17,6 +18,7 @@ import (
 // Behind a pooler whatever is left on a session is left to a stranger. Each program runs on the plain driver first: where that
 // does not survive the pooler, there is nothing to compare.
 func TestBehindAPoolerAnswersAreThePlainDriversAndStrangersKeepTheirSessions(t *testing.T) {
+	t.Parallel()
 	for _, pool := range []string{"session", "transaction"} {
 		via := pgtest.Bouncer(t, pgtest.Shared(t), pool)
 		for _, exec := range execModes {
@@ -108,9 +110,9 @@ func behindPooler(t *testing.T, driver string, opts ...pgtest.DSNOption) (f find
 			}
 		})
 	}
-	all.Wait()
+	bounded.Wait(t, "the calls are answered", all.Wait)
 	over.Store(true)
-	watching.Wait()
+	bounded.Wait(t, "the watcher has ended", watching.Wait)
 	for s := range seen {
 		f.seen = append(f.seen, s)
 	}
@@ -167,6 +169,7 @@ func list(t *testing.T, q querier, query string) (all []string) {
 }
 
 func TestCallsWithIDsTakeEffectOnceBehindAPooler(t *testing.T) {
+	t.Parallel()
 	via := pgtest.Bouncer(t, pgtest.Shared(t), "transaction")
 	for _, exec := range []string{"exec", "simple_protocol"} {
 		t.Run(exec, func(t *testing.T) {
@@ -180,7 +183,7 @@ func TestCallsWithIDsTakeEffectOnceBehindAPooler(t *testing.T) {
 					})
 				}
 			}
-			all.Wait()
+			bounded.Wait(t, "the calls are answered", all.Wait)
 			r.once(20)
 		})
 	}

@@ -13,6 +13,7 @@ var execModes = []string{"cache_statement", "cache_describe", "describe_exec", "
 // pgx takes a statement that is prepared on a connection for every call with its text there, in each mode: one that the
 // program has closed must not be there any more.
 func TestAStatementThatIsClosedChangesNothingForCallsOfTheSameText(t *testing.T) {
+	t.Parallel()
 	for _, mode := range execModes {
 		t.Run(mode, func(t *testing.T) {
 			param := pgtest.Param("default_query_exec_mode", mode)
@@ -60,6 +61,7 @@ func TestAStatementThatIsClosedChangesNothingForCallsOfTheSameText(t *testing.T)
 }
 
 func TestAStatementThatIsOpenIsPreparedOnceAConnection(t *testing.T) {
+	t.Parallel()
 	r := setUp(t)
 	r.db.SetMaxOpenConns(1)
 	st, err := r.db.Prepare("SELECT count(*) FROM rows WHERE k > $1")

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/internal/bounded"
 	"github.com/groupcommit/groupcommit/internal/pgtest"
 	"github.com/groupcommit/groupcommit/internal/pgtest/proxy"
 	"github.com/stretchr/testify/require"
@@ -93,10 +94,10 @@ func TestAGroupThatDidNotReachTheStandbyThatTookOverIsMadeAgain(t *testing.T) {
 	})
 	answers := make(chan []answer)
 	go func() { answers <- release() }()
-	<-asked
+	bounded.Receive(t, "the standby is asked", asked)
 	require.NoError(t, p.primary.Kill())
 	require.NoError(t, p.standby.Promote())
-	p.good(<-answers)
+	p.good(bounded.Receive(t, "the calls are answered", answers))
 	p.once(50)
 }
 
@@ -119,7 +120,7 @@ func TestABackendIsEndedThoughItsProcessIsHidden(t *testing.T) {
 	go func() { answers <- release() }()
 	r.eventually("the first call has been committed", func() bool { return r.value("SELECT count(*) FROM log WHERE k = 0") == "1" })
 	require.NoError(t, tx.Commit())
-	r.good(<-answers)
+	r.good(bounded.Receive(t, "the calls are answered", answers))
 	require.Equal(t, fmt.Sprint(2), r.value("SELECT count(*) FROM log"))
 	require.Equal(t, "held.", r.value("SELECT v FROM rows WHERE k = 1"))
 }

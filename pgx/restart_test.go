@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/internal/bounded"
 	"github.com/groupcommit/groupcommit/internal/pgtest"
 	ours "github.com/groupcommit/groupcommit/pgx"
 	"github.com/stretchr/testify/require"
@@ -79,7 +80,7 @@ func (l *load) more(n int) {
 func (l *load) end() {
 	l.Helper()
 	close(l.stop)
-	l.done.Wait()
+	bounded.Wait(l, "the calls are answered", l.done.Wait)
 	there := make(map[int64]int)
 	rows, err := l.open("pgx", l.dsn).Query("SELECT k, count(*) FROM log GROUP BY k")
 	require.NoError(l, err)
@@ -104,6 +105,7 @@ func (l *load) end() {
 }
 
 func TestBackendsThatAreTerminatedUnderLoadLoseNothing(t *testing.T) {
+	t.Parallel()
 	bothModes(t, func(t *testing.T, mode groupcommit.Option) {
 		r := setUp(t, mode)
 		l := r.load(32)
@@ -158,7 +160,7 @@ func TestAServerThatIsDownIsReportedAsByThePlainDriver(t *testing.T) {
 				}
 			})
 		}
-		calls.Wait()
+		bounded.Wait(t, "the calls are answered", calls.Wait)
 	}
 	require.Zero(t, r.stats().Queued)
 	require.NoError(t, s.Start())
@@ -170,6 +172,7 @@ func TestAServerThatIsDownIsReportedAsByThePlainDriver(t *testing.T) {
 }
 
 func TestACallersContextEndsTheWaitForAServerThatDoesNotAnswer(t *testing.T) {
+	t.Parallel()
 	r, p := proxied(t)
 	r.good(r.together(logs(2)...))
 	p.Refuse(true)

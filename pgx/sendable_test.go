@@ -30,6 +30,7 @@ func unsendable() map[string]call {
 }
 
 func TestWhatCannotBeSentIsItsCallersAlone(t *testing.T) {
+	t.Parallel()
 	everyWay(t, func(t *testing.T, via ...pgtest.DSNOption) {
 		r := setUpOn(t, pgtest.DSN(t), via, groupcommit.Retry(groupcommit.Never))
 		r.exec(r.plain, "ALTER TABLE log ADD COLUMN pid INT DEFAULT pg_backend_pid()")
@@ -58,6 +59,7 @@ func TestWhatCannotBeSentIsItsCallersAlone(t *testing.T) {
 }
 
 func TestWhatCannotBeSentAndHasAnIDIsItsCallersAlone(t *testing.T) {
+	t.Parallel()
 	r := ledgerRig(t, groupcommit.Retry(groupcommit.Never))
 	for _, name := range []string{"too many parameters", "too many arguments"} {
 		bad := unsendable()[name]

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/internal/bounded"
 	"github.com/groupcommit/groupcommit/internal/pgtest"
 	"github.com/groupcommit/groupcommit/internal/pgtest/proxy"
 	"github.com/jackc/pgx/v5/stdlib"
@@ -44,17 +45,12 @@ func silentFrom(p *proxy.Proxy, text string) (heard chan struct{}) {
 // returns requires f to return although the server is silent, and gives its error.
 func returns(t *testing.T, p *proxy.Proxy, f <-chan error) error {
 	t.Helper()
-	select {
-	case err := <-f:
-		return err
-	case <-time.After(30 * time.Second):
-		p.Close() // which lets it return
-		t.Fatal("it has not returned after 30 seconds")
-		return nil
-	}
+	t.Cleanup(func() { p.Close() }) // which lets it return
+	return bounded.Receive(t, "it returns though the server is silent", f)
 }
 
 func TestLookupEndsWithItsContextThoughTheServerIsSilent(t *testing.T) {
+	t.Parallel()
 	r, p := promised(t)
 	require.Equal(t, done, execID(background, r.db, named{"a", logged(1)}))
 	_, err := groupcommit.Lookup(background, r.db, "a")
@@ -63,19 +59,20 @@ func TestLookupEndsWithItsContextThoughTheServerIsSilent(t *testing.T) {
 	ctx, cancel := context.WithCancel(background)
 	returned := make(chan error, 1)
 	go func() { _, err := groupcommit.Lookup(ctx, r.db, "a"); returned <- err }()
-	<-heard
+	bounded.Receive(t, "the server has heard it", heard)
 	cancel()
 	require.ErrorIs(t, returns(t, p, returned), context.Canceled)
 }
 
 func TestTheFirstUseEndsWithItsContextThoughTheServerIsSilent(t *testing.T) {
+	t.Parallel()
 	r, p := promised(t)
 	db := r.promising(pgtest.With(r.dsn, pgtest.Via(p.Addr())))
 	heard := silentFrom(p, "groupcommit_promises")
 	ctx, cancel := context.WithCancel(background)
 	returned := make(chan error, 1)
 	go func() { returned <- db.PingContext(ctx) }()
-	<-heard
+	bounded.Receive(t, "the server has heard it", heard)
 	cancel()
 	require.ErrorIs(t, returns(t, p, returned), context.Canceled)
 }
@@ -84,7 +81,7 @@ func TestCloseEndsASweepThatIsNotAnswered(t *testing.T) {
 	r, p := promised(t)
 	db := r.promising(pgtest.With(r.dsn, pgtest.Via(p.Addr())), groupcommit.Retention(40*time.Millisecond))
 	require.NoError(t, db.Ping())
-	<-silentFrom(p, "DELETE FROM groupcommit_promises")
+	bounded.Receive(t, "the server has heard it", silentFrom(p, "DELETE FROM groupcommit_promises"))
 	returned := make(chan error, 1)
 	go func() { returned <- db.Close() }()
 	require.NoError(t, returns(t, p, returned))
@@ -92,6 +89,7 @@ func TestCloseEndsASweepThatIsNotAnswered(t *testing.T) {
 
 // The simple protocol is for poolers that lead each statement to another process of the server.
 func TestBySimpleProtocolTheLedgerPreparesNothing(t *testing.T) {
+	t.Parallel()
 	r, p := promised(t)
 	var mu sync.Mutex
 	var parsed []string

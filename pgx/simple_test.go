@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/internal/bounded"
 	"github.com/groupcommit/groupcommit/internal/pgtest"
 	"github.com/groupcommit/groupcommit/internal/pgtest/proxy"
 	"github.com/stretchr/testify/require"
@@ -18,6 +19,7 @@ func simply(t *testing.T, via []pgtest.DSNOption, opts ...groupcommit.Option) *r
 }
 
 func TestTheSimpleProtocolChecksADeferredConstraintAtTheCallThatViolatesIt(t *testing.T) {
+	t.Parallel()
 	r := simply(t, nil)
 	r.exec(r.plain, "CREATE TABLE child (k BIGINT REFERENCES rows DEFERRABLE INITIALLY DEFERRED)")
 	r.exec(r.plain, "INSERT INTO rows (k) VALUES (1)")
@@ -30,6 +32,7 @@ func TestTheSimpleProtocolChecksADeferredConstraintAtTheCallThatViolatesIt(t *te
 }
 
 func TestTheSimpleProtocolsLostAcknowledgementIsAskedFor(t *testing.T) {
+	t.Parallel()
 	for name, a := range map[string]proxy.Action{"committed": proxy.CutAfterForward, "not committed": proxy.Cut} {
 		t.Run(name, func(t *testing.T) {
 			p, err := proxy.New(pgtest.Shared(t).Addr())
@@ -46,6 +49,7 @@ func TestTheSimpleProtocolsLostAcknowledgementIsAskedFor(t *testing.T) {
 }
 
 func TestAConnectionThatBreaksInTheSimpleProtocolCostsNobodyAnything(t *testing.T) {
+	t.Parallel()
 	p, err := proxy.New(pgtest.Shared(t).Addr())
 	require.NoError(t, err)
 	r := simply(t, []pgtest.DSNOption{pgtest.Via(p.Addr())})
@@ -58,6 +62,7 @@ func TestAConnectionThatBreaksInTheSimpleProtocolCostsNobodyAnything(t *testing.
 }
 
 func TestAPanicInTheSimpleProtocolIsItsOwnCallersOnly(t *testing.T) {
+	t.Parallel()
 	r := simply(t, nil)
 	reason := errors.New("the valuer panics")
 	release := r.hold()
@@ -72,6 +77,7 @@ func TestAPanicInTheSimpleProtocolIsItsOwnCallersOnly(t *testing.T) {
 }
 
 func TestACallThatEndsItsConnectionInTheSimpleProtocolEndsNoOther(t *testing.T) {
+	t.Parallel()
 	r := simply(t, nil, groupcommit.Retry(groupcommit.Never))
 	got := r.together(logged(0), call{"INSERT INTO log (k) SELECT 9 FROM pg_terminate_backend(pg_backend_pid())", nil}, logged(1))
 	r.good(got, 1)
@@ -92,6 +98,6 @@ func TestACallThatTakesAllOfItsGroupsTimeInTheSimpleProtocolEndsNoOther(t *testi
 	go func() { answers <- release() }()
 	r.eventually("the first call has been committed", func() bool { return r.value("SELECT count(*) FROM log WHERE k = 0") == "1" })
 	require.NoError(t, tx.Commit())
-	r.good(<-answers)
+	r.good(bounded.Receive(t, "the calls are answered", answers))
 	r.once(2)
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/internal/bounded"
 	"github.com/groupcommit/groupcommit/internal/pgtest"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -85,6 +86,7 @@ func tenants(t *testing.T, dsn string) map[string]driver.Connector {
 }
 
 func TestEveryCallIsMadeWithItsOwnTenantsSession(t *testing.T) {
+	t.Parallel()
 	for _, option := range []string{"without Partition", "with Partition"} {
 		dsn := pgtest.DSN(t)
 		plain := (&rig{T: t}).open("pgx", dsn)
@@ -152,7 +154,7 @@ func TestEveryCallIsMadeWithItsOwnTenantsSession(t *testing.T) {
 						}
 					})
 				}
-				all.Wait()
+				bounded.Wait(t, "the calls are answered", all.Wait)
 				var rows, wrong int
 				require.NoError(t, plain.QueryRow("SELECT count(*), count(*) FILTER (WHERE tenant <> said) FROM said").Scan(&rows, &wrong))
 				require.Equal(t, 6*3*n, rows)
@@ -168,6 +170,7 @@ func TestEveryCallIsMadeWithItsOwnTenantsSession(t *testing.T) {
 }
 
 func TestAPoolWithoutHooksIsGroupedAndGetsItsConnectionsBack(t *testing.T) {
+	t.Parallel()
 	dsn := pgtest.DSN(t)
 	for name, build := range map[string]func(*pgxpool.Pool) driver.Connector{
 		"plain":   func(p *pgxpool.Pool) driver.Connector { return stdlib.GetPoolConnector(p) },
@@ -192,7 +195,7 @@ func TestAPoolWithoutHooksIsGroupedAndGetsItsConnectionsBack(t *testing.T) {
 					}
 				})
 			}
-			all.Wait()
+			bounded.Wait(t, "the calls are answered", all.Wait)
 			st, err := groupcommit.StatsOf(db)
 			require.NoError(t, err)
 			require.EqualValues(t, 400, st.Calls, "of groups")
@@ -202,6 +205,7 @@ func TestAPoolWithoutHooksIsGroupedAndGetsItsConnectionsBack(t *testing.T) {
 }
 
 func TestAHandlerIsRefusedWhereSessionsAreTheCallers(t *testing.T) {
+	t.Parallel()
 	dsn := pgtest.DSN(t)
 	c, err := groupcommit.NewConnector(tenants(t, dsn)["PrepareConn"])
 	require.NoError(t, err)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/internal/bounded"
 	"github.com/groupcommit/groupcommit/internal/pgtest"
 	"github.com/stretchr/testify/require"
 )
@@ -20,6 +21,7 @@ func (r *rig) seed(n int) {
 }
 
 func TestACallThatWaitsForALockWaitsAloneAndTheOthersCommit(t *testing.T) {
+	t.Parallel()
 	patience := groupcommit.LockTimeout(20 * time.Millisecond)
 	bothModes(t, func(t *testing.T, mode groupcommit.Option) { setUp(t, mode, patience).oneWaits() })
 	t.Run("simple protocol", func(t *testing.T) { simply(t, nil, patience).oneWaits() })
@@ -63,6 +65,7 @@ func (r *rig) oneWaits() {
 }
 
 func TestACallThatWaitsAloneEndsWithItsOwnContext(t *testing.T) {
+	t.Parallel()
 	r := setUp(t, groupcommit.LockTimeout(20*time.Millisecond))
 	r.seed(3)
 	tx, err := r.plain.Begin()
@@ -84,6 +87,7 @@ func TestACallThatWaitsAloneEndsWithItsOwnContext(t *testing.T) {
 }
 
 func TestADeadlockWithAnotherSessionIsTriedAgain(t *testing.T) {
+	t.Parallel()
 	r := setUp(t, groupcommit.LockTimeout(0))
 	r.seed(2)
 	tx, err := r.plain.Begin()
@@ -105,7 +109,7 @@ func TestADeadlockWithAnotherSessionIsTriedAgain(t *testing.T) {
 		theirs <- err
 	}()
 	got := release()
-	require.NoError(r, <-theirs)
+	require.NoError(r, bounded.Receive(t, "the other session has committed", theirs))
 	r.good(got)
 	require.Equal(r, "3", r.value("SELECT count(*) FROM rows"))
 	require.Equal(r, "theirs.", r.value("SELECT v FROM rows WHERE k = 1"))
@@ -129,6 +133,7 @@ func TestAStatementTimeoutIsItsOwnCallersOnly(t *testing.T) {
 }
 
 func TestASlowTextIsLearnedAndRunsByItself(t *testing.T) {
+	t.Parallel()
 	r := setUp(t)
 	r.exec(r.plain, "CREATE FUNCTION slowly(k bigint) RETURNS bigint LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.05); RETURN k; END $$")
 	slow := call{"INSERT INTO log (k) VALUES (slowly($1))", []any{1}}
@@ -164,6 +169,7 @@ func TestASlowTextIsLearnedAndRunsByItself(t *testing.T) {
 }
 
 func TestATextThatKeepsFailingIsAnsweredAsBefore(t *testing.T) {
+	t.Parallel()
 	r := setUp(t)
 	r.seed(1)
 	var calls []call
@@ -180,6 +186,7 @@ func TestATextThatKeepsFailingIsAnsweredAsBefore(t *testing.T) {
 }
 
 func TestSeveralWritersLoseNothingAndDoNothingTwice(t *testing.T) {
+	t.Parallel()
 	r := setUp(t, groupcommit.Writers(3), groupcommit.MaxLen(50))
 	const callers, each = 400, 10
 	var done sync.WaitGroup
@@ -195,15 +202,16 @@ func TestSeveralWritersLoseNothingAndDoNothingTwice(t *testing.T) {
 			}
 		})
 	}
-	done.Wait()
+	bounded.Wait(t, "the calls are answered", done.Wait)
 	for range callers * each {
-		require.NoError(r, <-errs)
+		require.NoError(r, bounded.Receive(t, "all calls are answered", errs))
 	}
 	r.once(callers * each)
 	require.Greater(r, r.stats().Leased.OpenConnections, 1)
 }
 
 func TestCallsThatWaitForALockLeaveRoomForOthers(t *testing.T) {
+	t.Parallel()
 	r := setUp(t, groupcommit.LockTimeout(20*time.Millisecond))
 	r.seed(1)
 	tx, err := r.db.Begin()
@@ -224,5 +232,29 @@ func TestCallsThatWaitForALockLeaveRoomForOthers(t *testing.T) {
 	_, err = groupcommit.Go(background, r.db, insert(101).query, insert(101).args...).Await(background)
 	require.NoError(t, err)
 	require.NoError(t, tx.Rollback())
-	waiting.Wait()
+	bounded.Wait(t, "the calls that waited are answered", waiting.Wait)
+}
+
+// An error that may not come again is nobody's answer, whichever way its call went.
+func TestATransientErrorOfAStatementIsTriedAgain(t *testing.T) {
+	bothModes(t, func(t *testing.T, mode groupcommit.Option) {
+		r := setUp(t, mode)
+		r.exec(r.plain, "CREATE SEQUENCE tried")
+		r.exec(r.plain, `CREATE FUNCTION once_not(k bigint) RETURNS bigint LANGUAGE plpgsql AS $$ BEGIN
+			IF nextval('tried') = 1 THEN RAISE serialization_failure; END IF; RETURN k; END $$`)
+		r.good(r.together(logged(0), call{"INSERT INTO log (k) SELECT once_not($1)", []any{1}}, logged(2)))
+		r.once(3)
+		require.NotEqual(t, "1", r.value("SELECT last_value FROM tried"))
+	})
+}
+
+// In the autocommit pipeline a call has had its own transaction, and its time in it.
+func TestACallThatItsStatementTimeoutEndsInThePipelineIsNotExecutedAgain(t *testing.T) {
+	r := setUpOn(t, pgtest.DSN(t), []pgtest.DSNOption{pgtest.Param("statement_timeout", "150"), pgtest.Param("groupcommit_mode", "autocommit")})
+	r.exec(r.plain, "CREATE SEQUENCE tried")
+	got := r.together(logged(0), call{"INSERT INTO log (k) SELECT n + length(pg_sleep($1)::text) FROM nextval('tried') n", []any{5.0}}, logged(1))
+	r.good(got, 1)
+	require.Equal(t, "57014", sqlState(got[1].err))
+	require.Equal(t, "1", r.value("SELECT last_value FROM tried"))
+	r.once(2)
 }

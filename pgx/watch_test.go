@@ -1,6 +1,7 @@
 package pgx_test
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/internal/bounded"
 	"github.com/groupcommit/groupcommit/internal/pgtest"
 	"github.com/groupcommit/groupcommit/internal/pgtest/proxy"
 	"github.com/stretchr/testify/require"
@@ -45,6 +47,7 @@ func bumped(k string) call {
 }
 
 func TestAFunctionThatHandlesAllErrorsLosesNoUpdateWhileItWaitsForALock(t *testing.T) {
+	t.Parallel()
 	everyWay(t, func(t *testing.T, via ...pgtest.DSNOption) {
 		r := setUpOn(t, pgtest.DSN(t), via, patience)
 		r.bump("OTHERS")
@@ -56,7 +59,7 @@ func TestAFunctionThatHandlesAllErrorsLosesNoUpdateWhileItWaitsForALock(t *testi
 			return r.value("SELECT (SELECT count(*) FROM log) + (SELECT count(*) FROM rows WHERE k = ascii('b'))") == "2"
 		})
 		unlock()
-		r.good(<-answers)
+		r.good(bounded.Receive(t, "the calls are answered", answers))
 		require.Equal(r, "ok,ok", r.value("SELECT string_agg(v, ',') FROM rows"))
 		require.Equal(r, "1,1", r.value("SELECT string_agg(n::text, ',') FROM counters"))
 	})
@@ -92,10 +95,12 @@ func pooled(t *testing.T, via []pgtest.DSNOption, opts ...groupcommit.Option) *r
 }
 
 func TestBehindAPoolerACallThatWaitsForALockWaitsAloneAndTheOthersCommit(t *testing.T) {
+	t.Parallel()
 	everyWay(t, func(t *testing.T, via ...pgtest.DSNOption) { pooled(t, via, patience).oneWaits() })
 }
 
 func TestACallWhoseTextWaitsForALockWaitsAloneAndTheOthersCommit(t *testing.T) {
+	t.Parallel()
 	story := func(r *rig) {
 		r.exec(r.plain, "CREATE TABLE altered (k BIGINT)")
 		unlock := r.lock("ALTER TABLE altered ADD COLUMN v TEXT")
@@ -104,7 +109,7 @@ func TestACallWhoseTextWaitsForALockWaitsAloneAndTheOthersCommit(t *testing.T) {
 		go func() { answers <- release() }()
 		r.eventually("the neighbours are done", func() bool { return r.value("SELECT count(*) FROM log") == "2" })
 		unlock()
-		r.good(<-answers)
+		r.good(bounded.Receive(t, "the calls are answered", answers))
 	}
 	everyWay(t, func(t *testing.T, via ...pgtest.DSNOption) {
 		t.Run("directly", func(t *testing.T) { story(setUpOn(t, pgtest.DSN(t), via, patience)) })
@@ -113,6 +118,7 @@ func TestACallWhoseTextWaitsForALockWaitsAloneAndTheOthersCommit(t *testing.T) {
 }
 
 func TestASlowCallThatWaitsForNoLockIsLeftAlone(t *testing.T) {
+	t.Parallel()
 	everyWay(t, func(t *testing.T, via ...pgtest.DSNOption) {
 		r := setUpOn(t, pgtest.DSN(t), via, patience)
 		r.exec(r.plain, "CREATE SEQUENCE times")
@@ -122,6 +128,7 @@ func TestASlowCallThatWaitsForNoLockIsLeftAlone(t *testing.T) {
 }
 
 func TestWhereNoConnectionCanBeHadToAskOnTheProtocolsOwnCancelIsUsed(t *testing.T) {
+	t.Parallel()
 	bothModes(t, func(t *testing.T, mode groupcommit.Option) {
 		role := fmt.Sprintf("app_%d_%d", os.Getpid(), drivers.Add(1))
 		r := setUpOn(t, pgtest.DSN(t), []pgtest.DSNOption{pgtest.User(role, "secret")}, mode, patience)
@@ -137,12 +144,13 @@ func TestWhereNoConnectionCanBeHadToAskOnTheProtocolsOwnCancelIsUsed(t *testing.
 		go func() { answers <- release() }()
 		r.eventually("the neighbours are done", func() bool { return r.value("SELECT count(*) FROM log") == "3" })
 		unlock()
-		r.good(<-answers, 1) // which may not log in
+		r.good(bounded.Receive(t, "the calls are answered", answers), 1) // which may not log in
 	})
 }
 
 // What was cancelled and committed all the same may have been waiting for a standby, which the cancel ended.
 func TestWhatCommitsInSpiteOfACancelIsFlushedBeforeItIsAnswered(t *testing.T) {
+	t.Parallel()
 	for _, exec := range []string{"cache_statement", "simple_protocol"} {
 		t.Run(exec, func(t *testing.T) {
 			dsn := pgtest.DSN(t)
@@ -169,9 +177,10 @@ func TestWhatCommitsInSpiteOfACancelIsFlushedBeforeItIsAnswered(t *testing.T) {
 }
 
 func TestManyCallsThatWaitForOneLockAreNotWaitedForOneAfterTheOther(t *testing.T) {
+	t.Parallel()
 	bothModes(t, func(t *testing.T, mode groupcommit.Option) {
-		const blocked = 40 // each for a second, that is, which is longer than eventually waits
-		r := setUp(t, mode, groupcommit.LockTimeout(time.Second))
+		const blocked, each = 40, time.Second
+		r := setUp(t, mode, groupcommit.LockTimeout(each))
 		r.seed(1)
 		unlock := r.lock("UPDATE rows SET v = 'held' WHERE k = 0")
 		free := r.hold()
@@ -182,20 +191,17 @@ func TestManyCallsThatWaitForOneLockAreNotWaitedForOneAfterTheOther(t *testing.T
 		r.queued(blocked)
 		innocent := groupcommit.Go(background, r.db, logged(1).query, 1)
 		free()
-		r.eventually("the innocent one is done", func() bool {
-			select {
-			case <-innocent.Done():
-				return true
-			default:
-				return false
-			}
-		})
+		soon, cancel := context.WithTimeout(background, blocked*each*3/4)
+		defer cancel()
+		_, err := innocent.Await(soon)
+		require.NoError(t, err)
 		unlock()
-		waiting.Wait()
+		bounded.Wait(t, "the calls that waited are answered", waiting.Wait)
 	})
 }
 
 func TestNoCallSeesASettingOfOurs(t *testing.T) {
+	t.Parallel()
 	everyWay(t, func(t *testing.T, via ...pgtest.DSNOption) {
 		r := setUpOn(t, pgtest.DSN(t), append(via, pgtest.Param("lock_timeout", "12345")), patience)
 		setting := call{"INSERT INTO rows (k, v) VALUES ($1, current_setting('lock_timeout'))", []any{1}}
@@ -205,6 +211,7 @@ func TestNoCallSeesASettingOfOurs(t *testing.T) {
 }
 
 func TestNothingIsSetOrKeptBeyondATransaction(t *testing.T) {
+	t.Parallel()
 	everyWay(t, func(t *testing.T, via ...pgtest.DSNOption) {
 		p, err := proxy.New(pgtest.Shared(t).Addr())
 		require.NoError(t, err)
@@ -241,11 +248,12 @@ func (r *rig) mixed() {
 	go func() { answers <- release() }()
 	r.eventually("the neighbours are done", func() bool { return r.value("SELECT count(*) FROM log") == "2" })
 	unlock()
-	r.good(<-answers, 0, 2, 3) // by the simple protocol they are put off, and any of the three may come first
+	r.good(bounded.Receive(r, "the calls are answered", answers), 0, 2, 3) // by the simple protocol they are put off, and any of the three may come first
 	require.Equal(r, "1", r.value("SELECT count(*) FROM rows WHERE k = 1"))
 }
 
 func TestACallThatWaitsForALockWaitsAloneWhateverRoleItsSessionHas(t *testing.T) {
+	t.Parallel()
 	everyWay(t, func(t *testing.T, via ...pgtest.DSNOption) {
 		dsn := pgtest.DSN(t)
 		plain := (&rig{T: t}).open("pgx", dsn)

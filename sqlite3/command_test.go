@@ -4,10 +4,12 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/internal/bounded"
 	mattn "github.com/mattn/go-sqlite3"
 	"github.com/stretchr/testify/require"
 )
@@ -15,7 +17,7 @@ import (
 var errEntry = errors.New("not this one")
 
 // commanding is a database and a handler's commands on it.
-func commanding(t *testing.T, params string, h groupcommit.Handler[entry, int], opts ...groupcommit.Option) (*sql.DB, *groupcommit.Commands[entry, int]) {
+func commanding(t *testing.T, params string, h groupcommit.Handler[entry, int], opts ...groupcommit.HandlerOption) (*sql.DB, *groupcommit.Commands[entry, int]) {
 	t.Helper()
 	db := ours(t, dsnOf(t, params), "CREATE TABLE u (k INTEGER UNIQUE)", "CREATE TABLE e (k INTEGER)",
 		"CREATE TABLE child (k INTEGER REFERENCES u (k) DEFERRABLE INITIALLY DEFERRED)", "INSERT INTO u VALUES (1)")
@@ -87,11 +89,12 @@ func TestACommandWhoseCommitAConstraintRefusesIsRejectedAtOnce(t *testing.T) {
 // With a savepoint the neighbours of a command that fails need not be handled again.
 func TestNeighboursOfAFailingCommandAreHandledOnce(t *testing.T) {
 	handled := make(map[int]int)
-	there, open := make(chan struct{}), make(chan struct{})
+	there, opened := make(chan struct{}), make(chan struct{})
+	open := sync.OnceFunc(func() { close(opened) })
 	_, cs := commanding(t, "", groupcommit.Each(func(_ context.Context, _ *sql.Tx, v entry) (int, error) {
 		if v.N < 0 {
 			close(there)
-			<-open
+			<-opened
 			return 0, nil
 		}
 		if handled[v.N]++; v.N == 2 {
@@ -99,13 +102,14 @@ func TestNeighboursOfAFailingCommandAreHandledOnce(t *testing.T) {
 		}
 		return v.N, nil
 	}), groupcommit.Retry(groupcommit.Never))
+	t.Cleanup(open) // closing the database waits for the handler
 	cs.Go(background, "", entry{-1})
-	<-there
+	bounded.Receive(t, "the handler has its first batch", there)
 	var promises []*groupcommit.PromiseOf[int]
 	for k := range 5 {
 		promises = append(promises, cs.Go(background, "", entry{k}))
 	}
-	close(open)
+	open()
 	for k, p := range promises {
 		r, err := p.Await(background)
 		if k == 2 {

@@ -4,6 +4,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/groupcommit/groupcommit/internal/bounded"
 	mattn "github.com/mattn/go-sqlite3"
 	"github.com/stretchr/testify/require"
 )
@@ -65,7 +66,7 @@ func TestAStatementWithRowsIsToldItsOwnCounts(t *testing.T) {
 				awaitQueued(t, db, i+1)
 			}
 			release()
-			done.Wait()
+			bounded.Wait(t, "the calls are answered", done.Wait)
 		})
 	}
 }

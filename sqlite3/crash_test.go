@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/internal/bounded"
 	"github.com/stretchr/testify/require"
 )
 
@@ -121,5 +122,5 @@ func TestCrashingWriter(t *testing.T) {
 			}
 		})
 	}
-	all.Wait()
+	bounded.Wait(t, "the calls are answered", all.Wait)
 }

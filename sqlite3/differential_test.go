@@ -21,8 +21,8 @@ import (
 )
 
 // The differential tests run random programs on random schemas with the plain driver and with ours, and compare everything
-// that a program can see: each answer, each error with its codes, and the database in the end. What the README says to be
-// different does not come up. Package difftest says how to run more of them.
+// that a program can see: each answer, each error with its codes, and the database in the end. What docs/differences.md
+// lists does not come up. Package difftest says how to run more of them.
 
 func TestDifferentialAProgramCannotTell(t *testing.T) {
 	diffTest(t, 120, 1, 1)

@@ -19,7 +19,7 @@ import (
 // entry is a command of these tests.
 type entry struct{ N int }
 
-func handle[R any](t *testing.T, db *sql.DB, h groupcommit.Handler[entry, R], opts ...groupcommit.Option) *groupcommit.Commands[entry, R] {
+func handle[R any](t *testing.T, db *sql.DB, h groupcommit.Handler[entry, R], opts ...groupcommit.HandlerOption) *groupcommit.Commands[entry, R] {
 	t.Helper()
 	cs, err := groupcommit.Handle(db, h, opts...)
 	require.NoError(t, err)

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/internal/bounded"
 	"github.com/groupcommit/groupcommit/sqlite3"
 	mattn "github.com/mattn/go-sqlite3"
 	"github.com/stretchr/testify/require"
@@ -108,7 +109,7 @@ func TestOrRollbackIsNotBatchedButWorksBesideGroups(t *testing.T) {
 			}
 		})
 	}
-	done.Wait()
+	bounded.Wait(t, "the calls are answered", done.Wait)
 	for i, err := range errs {
 		if i%3 == 0 {
 			require.Equal(t, mattn.ErrConstraint, code(t, err))
@@ -173,7 +174,7 @@ func TestContextsThatEndWhileTheirGroupRunsInterruptNobody(t *testing.T) {
 		awaitQueued(t, db, i+1)
 	}
 	release()
-	done.Wait()
+	bounded.Wait(t, "the calls are answered", done.Wait)
 	require.Error(t, ctx.Err())
 	require.Equal(t, make([]error, len(queries)), errs, "claimed calls have their true outcome")
 	require.Equal(t, []string{"0", "300000", "-2"}, texts(db, "SELECT n FROM a"))
@@ -222,7 +223,7 @@ func TestWhatEveryStatementIsRefusedIsRefusedNatively(t *testing.T) {
 				awaitQueued(t, grouped, i+1)
 			}
 			require.NoError(t, tx.Rollback())
-			done.Wait()
+			bounded.Wait(t, "the calls are answered", done.Wait)
 			for i := range want {
 				want[i].exec(plain)
 				require.Error(t, want[i].err)
@@ -255,7 +256,7 @@ func TestAnotherProcessThatWritesMakesEveryCallOfTheGroupBusy(t *testing.T) {
 		awaitQueued(t, db, i+1)
 	}
 	require.NoError(t, tx.Rollback())
-	done.Wait()
+	bounded.Wait(t, "the calls are answered", done.Wait)
 	for i, c := range group {
 		sameError(t, want, c.err, "call %d", i)
 	}

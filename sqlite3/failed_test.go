@@ -28,6 +28,8 @@ var halfway = []string{
 	"CREATE TABLE w (a PRIMARY KEY, b NOT NULL) WITHOUT ROWID", "INSERT INTO w VALUES (1, 1), (2, 2)",
 	"CREATE TABLE q (a INTEGER PRIMARY KEY)", "INSERT INTO q VALUES (1), (2)",
 	"CREATE TABLE d (qid REFERENCES q (a), a CHECK (a < 9))", "INSERT INTO d VALUES (2, 1)",
+	"CREATE TABLE pp (a INTEGER PRIMARY KEY)", "INSERT INTO pp VALUES (1), (2), (3)",
+	"CREATE TABLE cc (pid REFERENCES pp (a) ON UPDATE CASCADE CHECK (pid < 12))", "INSERT INTO cc VALUES (1), (2)",
 	"CREATE TABLE later (pid REFERENCES p (a) DEFERRABLE INITIALLY DEFERRED)",
 	"CREATE VIRTUAL TABLE rt USING rtree (id, x0, x1)", "INSERT INTO rt VALUES (1, 1, 2)",
 	"CREATE VIRTUAL TABLE ft USING fts4 (a)", "INSERT INTO ft VALUES ('one')",
@@ -40,7 +42,8 @@ var conflicting = append(slices.Clone(halfway),
 	"CREATE TRIGGER cd BEFORE DELETE ON c WHEN old.a = 2 BEGIN SELECT RAISE(FAIL, 'no'); END",
 	"CREATE TRIGGER ci BEFORE UPDATE ON c WHEN old.a = 2 BEGIN SELECT RAISE(IGNORE); END",
 	"CREATE TRIGGER pi AFTER INSERT ON p WHEN new.b = 77 BEGIN INSERT INTO t VALUES (new.a, 'trigger'); INSERT OR FAIL INTO w VALUES (1, 1); END",
-	"CREATE TRIGGER pf AFTER INSERT ON p WHEN new.b = 79 BEGIN INSERT INTO t VALUES (new.a, 'trigger'); INSERT INTO c VALUES (50, 999); SELECT RAISE(FAIL, 'no'); END")
+	"CREATE TRIGGER pf AFTER INSERT ON p WHEN new.b = 79 BEGIN INSERT INTO t VALUES (new.a, 'trigger'); INSERT INTO c VALUES (50, 999); SELECT RAISE(FAIL, 'no'); END",
+	"CREATE TRIGGER pr AFTER INSERT ON p WHEN new.b = 81 BEGIN INSERT INTO t VALUES (new.a, 'trigger'); INSERT OR FAIL INTO rt VALUES (1, 3, 4); END")
 
 // failing are statements on halfway, each of which fails.
 var failing = []string{
@@ -70,6 +73,10 @@ var failing = []string{
 	"DELETE FROM q",
 	"UPDATE q SET a = a + 10",
 	"INSERT OR FAIL INTO later VALUES (1), (99)",
+	// a foreign key whose action the statement's own clause keeps from mending what it has broken
+	"UPDATE OR IGNORE pp SET a = a + 10",
+	"UPDATE OR FAIL pp SET a = a + 10",
+	"UPDATE OR REPLACE pp SET a = a + 10",
 	// what a module says
 	"INSERT INTO rt VALUES (5, 1, 2), (6, 3, 2)",
 	"INSERT OR FAIL INTO rt VALUES (5, 1, 2), (1, 3, 4)",
@@ -88,6 +95,7 @@ var failingBesideConflicts = []string{
 	"INSERT INTO p VALUES (20, 1), (21, 77)",
 	"INSERT INTO p VALUES (20, 1), (21, 79)",
 	"INSERT OR FAIL INTO p VALUES (20, 79)",
+	"INSERT INTO p VALUES (20, 1), (21, 81)",
 	"INSERT INTO s VALUES (10, 1), ('x', 2)",
 	"INSERT INTO d VALUES (1, 1), (7, 1)",
 	"INSERT INTO rt VALUES (5, 1, 2), (1, 3, 4)",
@@ -129,6 +137,40 @@ func TestAFailedStatementLeavesInAGroupWhatItLeavesByItself(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// What a failed statement leaves depends on what the schema says of conflicts, and that may have changed since the group before.
+func TestWhatASchemaSaysOfConflictsIsAskedInEachGroup(t *testing.T) {
+	for _, query := range failingBesideConflicts {
+		t.Run(query, func(t *testing.T) {
+			t.Parallel()
+			around := func(query string) []string {
+				return []string{"INSERT INTO n VALUES (1)", query, "INSERT INTO n SELECT count(*) FROM t"}
+			}
+			dsn := dsnOf(t, "&_fk=1")
+			plain, grouped := openDB(t, "sqlite3", dsnOf(t, "&_fk=1"), halfway...), ours(t, dsn, halfway...)
+			plain.SetMaxOpenConns(1)
+			for i, queries := range [][]string{around("DELETE FROM q"), around(query)} {
+				want, got := calls(queries...), calls(queries...)
+				for _, c := range want {
+					c.exec(plain)
+				}
+				asGroupBehind(t, ours(t, dsn), grouped, got)
+				for i := range want {
+					sameError(t, want[i].err, got[i].err, queries[i])
+				}
+				require.Error(t, got[1].err)
+				require.Equal(t, dump(plain), dump(grouped))
+				if i == 0 {
+					for _, db := range []*sql.DB{plain, openDB(t, "sqlite3", dsn)} {
+						for _, q := range conflicting[len(halfway):] {
+							exec(t, db, q)
+						}
+					}
+				}
+			}
+		})
 	}
 }
 

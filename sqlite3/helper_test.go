@@ -9,9 +9,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/internal/bounded"
 	"github.com/groupcommit/groupcommit/sqlite3"
 	mattn "github.com/mattn/go-sqlite3"
 	"github.com/stretchr/testify/require"
@@ -19,14 +19,16 @@ import (
 
 // dsnOf is the name of a new database in a file.
 func dsnOf(t testing.TB, params string) string {
+	bounded.Test(t)
 	return "file:" + filepath.Join(t.TempDir(), "test.db") + "?_journal=WAL&_sync=OFF" + params
 }
 
 func openDB(t testing.TB, driverName, dsn string, schema ...string) *sql.DB {
 	t.Helper()
+	bounded.Test(t)
 	db, err := sql.Open(driverName, dsn)
 	require.NoError(t, err)
-	t.Cleanup(func() { db.Close() })
+	t.Cleanup(func() { bounded.Wait(t, "the database is closed", func() { db.Close() }) })
 	for _, q := range schema {
 		exec(t, db, q)
 	}
@@ -75,14 +77,11 @@ func hold(t testing.TB, db *sql.DB) (release func()) {
 
 func awaitQueued(t testing.TB, db *sql.DB, n int) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(50 * time.Microsecond) {
+	bounded.Until(t, fmt.Sprintf("%d calls are in the queue", n), func() bool {
 		st, err := groupcommit.StatsOf(db)
 		require.NoError(t, err)
-		if st.Queued == n {
-			return
-		}
-		require.True(t, time.Now().Before(deadline), "%d calls are in the queue, and not %d", st.Queued, n)
-	}
+		return st.Queued == n
+	})
 }
 
 // call is an Exec and its outcome.
@@ -110,7 +109,13 @@ func (c *call) exec(db *sql.DB) {
 // asGroup executes calls of db as one group, in their order.
 func asGroup(t testing.TB, db *sql.DB, cs []*call) {
 	t.Helper()
-	release := hold(t, db)
+	asGroupBehind(t, db, db, cs)
+}
+
+// asGroupBehind is asGroup behind a transaction of holder's, another sql.DB of the file: no connection of db is used for that.
+func asGroupBehind(t testing.TB, holder, db *sql.DB, cs []*call) {
+	t.Helper()
+	release := hold(t, holder)
 	before, err := groupcommit.StatsOf(db)
 	require.NoError(t, err)
 	var done sync.WaitGroup
@@ -119,7 +124,7 @@ func asGroup(t testing.TB, db *sql.DB, cs []*call) {
 		awaitQueued(t, db, i+1)
 	}
 	release()
-	done.Wait()
+	bounded.Wait(t, "the calls are answered", done.Wait)
 	after, err := groupcommit.StatsOf(db)
 	require.NoError(t, err)
 	require.Equal(t, before.Groups+1, after.Groups, "the calls were not one group")

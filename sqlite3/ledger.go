@@ -5,19 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strconv"
 	"time"
 
 	"github.com/groupcommit/groupcommit/engine"
 
 	"github.com/groupcommit/groupcommit/durable"
+	"github.com/groupcommit/groupcommit/internal/record"
 	"github.com/mattn/go-sqlite3"
 )
 
-// ledger claims and records the calls with an id of one session, some hundred with one statement: what a statement costs
-// from Go is more than what a row costs in SQLite. BEGIN IMMEDIATE keeps everybody else from writing, so that an id which
-// is not there is claimed by that alone.
+// ledger claims and records the calls with an id of one session, by the statements of package record, some hundred calls with
+// one statement. BEGIN IMMEDIATE keeps everybody else from writing, so that an id which is not there is claimed by that alone.
 //
 // The rest is used again and again: what each group would leave behind has the collector walk a thousand callers' stacks more
 // often.
@@ -25,21 +24,10 @@ type ledger struct {
 	find *sqlite3.SQLiteStmt // made when first needed
 	note *sqlite3.SQLiteStmt
 
-	ids   []byte
+	ids   record.IDs
 	value []byte
-	notes []notes
+	notes record.Notes
 }
-
-// The ids go in as a JSON array; the keys and the values as one blob each, of pieces that have the same size. Everything
-// else that takes an array apart in SQLite was found to be two to three times as slow.
-const (
-	findPromises = `SELECT p.id, p.state, p.create_key, p.value FROM json_each(?1) AS j
-		CROSS JOIN groupcommit_promises AS p ON p.id = j.value`
-	notePromises = `INSERT INTO groupcommit_promises (id, state, create_key, value, created_at, completed_at)
-		SELECT j.value, ?2, substr(?3, j.key * 32 + 1, 32), substr(?4, j.key * ?5 + 1, ?5), ?6, ?6
-		FROM json_each(?1) AS j`
-	keySize = 32
-)
 
 func (l *ledger) close() {
 	for _, st := range []*sqlite3.SQLiteStmt{l.find, l.note} {
@@ -55,18 +43,18 @@ func (s *session) claim(calls []*engine.Call) (map[string]durable.Promise, error
 	ids := s.ledger.ids[:0]
 	for _, c := range calls {
 		if c.ID() != "" {
-			ids = appendID(ids, c.ID())
+			ids.Add(c.ID())
 		}
 	}
 	s.ledger.ids = ids
 	if len(ids) == 0 {
 		return nil, nil
 	}
-	st, err := s.statement(&s.ledger.find, findPromises)
+	st, err := s.statement(&s.ledger.find, record.SQLiteRead)
 	if err != nil {
 		return nil, err
 	}
-	rows, err := st.Query([]driver.Value{array(ids)})
+	rows, err := st.Query([]driver.Value{ids.JSON()})
 	if err != nil {
 		return nil, err
 	}
@@ -82,9 +70,7 @@ func (s *session) claim(calls []*engine.Call) (map[string]durable.Promise, error
 		if found == nil {
 			found = make(map[string]durable.Promise)
 		}
-		p := durable.Promise{ID: text(row[0]), CreateKey: durable.Key(text(row[2]))}
-		state, _ := row[1].(int64)
-		p.State, p.Value.Data = durable.State(state), []byte(text(row[3]))
+		p := record.SQLitePromise(row)
 		found[p.ID] = p
 	}
 	for _, c := range calls {
@@ -97,7 +83,7 @@ func (s *session) claim(calls []*engine.Call) (map[string]durable.Promise, error
 // away is not recorded.
 func (s *session) record(calls []*engine.Call, found map[string]durable.Promise) error {
 	l := &s.ledger
-	l.notes = l.notes[:0]
+	l.notes.Reset()
 	for _, c := range calls {
 		if c.ID() == "" {
 			continue
@@ -106,28 +92,36 @@ func (s *session) record(calls []*engine.Call, found map[string]durable.Promise)
 			continue
 		}
 		if err := c.Err(); err == nil {
-			l.value = c.AppendResolved(l.value[:0])
-			l.add(c, durable.Resolved, l.value)
+			l.value = c.Record(l.value[:0])
+			l.notes.Add(c.ID(), c.Fingerprint(), durable.Resolved, l.value)
 		} else if code, ok := rejection(err); ok {
-			l.add(c, durable.Rejected, engine.RejectedValue(code, err.Error()))
+			l.value = record.Outcome{Code: code, Message: err.Error()}.Append(l.value[:0])
+			l.notes.Add(c.ID(), c.Fingerprint(), durable.Rejected, l.value)
 		}
 	}
-	for i := range l.notes {
-		n := &l.notes[i]
-		st, err := s.statement(&l.note, notePromises)
-		if err == nil {
-			var res driver.Result
-			res, err = st.Exec([]driver.Value{array(n.ids), int64(n.state), n.keys, n.values, int64(n.size), time.Now().UnixMilli()})
-			if err == nil && s.rows {
-				res, err = s.finish(&l.note)
-			}
-			if err == nil {
-				err = n.all(res)
-			}
-		}
-		if err != nil {
+	for i := range l.notes.All() {
+		if err := s.insert(&l.notes.All()[i]); err != nil {
 			return fmt.Errorf("groupcommit/sqlite3: the outcome could not be recorded: %w", err)
 		}
+	}
+	return nil
+}
+
+// insert records promises, or returns the error of a table that has not taken them all: a trigger may ignore a row.
+func (s *session) insert(n *record.Note) error {
+	st, err := s.statement(&s.ledger.note, record.SQLiteInsert)
+	if err != nil {
+		return err
+	}
+	res, err := st.Exec(n.Args(nil, time.Now()))
+	if err == nil && s.rows {
+		res, err = s.finish(&s.ledger.note)
+	}
+	if err != nil {
+		return err
+	}
+	if rows, err := res.RowsAffected(); err != nil || rows != int64(n.Rows) {
+		return errors.Join(err, fmt.Errorf(record.Name+" has taken %d rows of %d", rows, n.Rows))
 	}
 	return nil
 }
@@ -142,73 +136,6 @@ func (s *session) finish(st **sqlite3.SQLiteStmt) (driver.Result, error) {
 	}
 	n, err := number(s.lite, "SELECT changes()")
 	return driver.RowsAffected(n), err
-}
-
-// notes are promises with the same state, and values of the same size. A group has few such: numbers of as many digits.
-type notes struct {
-	state  durable.State
-	size   int
-	count  int
-	ids    []byte
-	keys   []byte
-	values []byte
-}
-
-// all is the error of a table that has not taken them all: a trigger may ignore a row.
-func (n *notes) all(res driver.Result) error {
-	if rows, err := res.RowsAffected(); err != nil || rows != int64(n.count) {
-		return errors.Join(err, fmt.Errorf("groupcommit_promises has taken %d rows of %d", rows, n.count))
-	}
-	return nil
-}
-
-func (l *ledger) add(c *engine.Call, state durable.State, value []byte) {
-	n := l.notesOf(state, len(value))
-	n.count++
-	n.ids = appendID(n.ids, c.ID())
-	n.keys = append(n.keys, c.Fingerprint()...)
-	n.values = append(n.values, value...)
-}
-
-func (l *ledger) notesOf(state durable.State, size int) *notes {
-	for i := range l.notes {
-		if n := &l.notes[i]; n.state == state && n.size == size {
-			return n
-		}
-	}
-	l.notes = slices.Grow(l.notes, 1)[:len(l.notes)+1]
-	n := &l.notes[len(l.notes)-1]
-	*n = notes{state: state, size: size, ids: n.ids[:0], keys: n.keys[:0], values: n.values[:0]}
-	return n
-}
-
-// array is the JSON array of ids that appendID has written one after the other.
-func array(ids []byte) string { return "[" + string(ids[:len(ids)-1]) + "]" }
-
-// appendID writes an id, which is UTF-8, as a JSON string and a comma.
-func appendID(b []byte, id string) []byte {
-	b = append(b, '"')
-	for i := range len(id) {
-		switch c := id[i]; {
-		case c < ' ':
-			b = fmt.Appendf(b, `\u%04x`, c)
-		case c == '"' || c == '\\':
-			b = append(b, '\\', c)
-		default:
-			b = append(b, c)
-		}
-	}
-	return append(b, '"', ',')
-}
-
-func text(v driver.Value) string {
-	switch v := v.(type) {
-	case string:
-		return v
-	case []byte:
-		return string(v)
-	}
-	return ""
 }
 
 // rejection reports an error that the same call would meet again, and its code.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/internal/bounded"
 	"github.com/stretchr/testify/require"
 )
 
@@ -60,7 +61,7 @@ func TestWhoIsAttachedWhenTheDatabaseIsClosedIsServed(t *testing.T) {
 			for _, err := range attached {
 				require.NoError(t, err())
 			}
-			require.NoError(t, <-closed)
+			require.NoError(t, bounded.Receive(t, "the database is closed", closed))
 			require.Equal(t, 1, count(t, ours(t, dsn), "SELECT count(*) FROM a"))
 		})
 	}

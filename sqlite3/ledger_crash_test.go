@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/internal/bounded"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -37,7 +38,7 @@ func TestEveryIDHasOneRowAndOneOutcomeWhateverCrashes(t *testing.T) {
 			acknowledged[id] = true
 		}
 		run.cmd.Process.Kill()
-		run.cmd.Wait()
+		bounded.Wait(t, "the process that was killed is gone", func() { run.cmd.Wait() })
 		for id := range acknowledged {
 			require.Equal(t, 1, count(t, db, "SELECT count(*) FROM a WHERE v = ?", id), id)
 		}
@@ -54,7 +55,7 @@ func TestEveryIDHasOneRowAndOneOutcomeWhateverCrashes(t *testing.T) {
 			assert.Equal(t, promiseIDs, answered)
 		})
 	}
-	both.Wait()
+	bounded.Wait(t, "both have ended", both.Wait)
 	require.Equal(t, promiseIDs, count(t, db, "SELECT count(*) FROM a"))
 	require.Equal(t, promiseIDs, count(t, db, "SELECT count(DISTINCT v) FROM a"))
 	require.Equal(t, promiseIDs, count(t, db, "SELECT count(*) FROM groupcommit_promises WHERE id != ''"))
@@ -114,5 +115,5 @@ func TestPromisingProcess(t *testing.T) {
 		ids <- i
 	}
 	close(ids)
-	workers.Wait()
+	bounded.Wait(t, "all is answered", workers.Wait)
 }

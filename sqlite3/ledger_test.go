@@ -8,10 +8,10 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/groupcommit/groupcommit"
 	"github.com/groupcommit/groupcommit/durable"
+	"github.com/groupcommit/groupcommit/internal/bounded"
 	mattn "github.com/mattn/go-sqlite3"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -234,7 +234,7 @@ func TestManyCallersWithOneIDShareOneExecution(t *testing.T) {
 			})
 		}
 	}
-	done.Wait()
+	bounded.Wait(t, "the calls are answered", done.Wait)
 	require.Equal(t, 10, fresh)
 	require.Equal(t, 10, count(t, db, "SELECT count(*) FROM a"))
 }
@@ -380,10 +380,8 @@ func TestPromisesAreDeletedWhenTheyAreOld(t *testing.T) {
 			assert.NoError(t, err)
 		})
 	}
-	done.Wait()
-	for deadline := time.Now().Add(20 * time.Second); count(t, db, "SELECT count(*) FROM groupcommit_promises") > 1; time.Sleep(time.Millisecond) {
-		require.True(t, time.Now().Before(deadline), "they are still there")
-	}
+	bounded.Wait(t, "the calls are answered", done.Wait)
+	bounded.Until(t, "the promises are deleted", func() bool { return count(t, db, "SELECT count(*) FROM groupcommit_promises") <= 1 })
 	res, err := db.ExecContext(withID("1"), "INSERT INTO a (v) VALUES (?)", 1)
 	require.NoError(t, err)
 	require.False(t, groupcommit.Deduplicated(res), "an id may be used again")
@@ -400,10 +398,10 @@ func TestTheRetentionIsThatOfAStoresPromisesToo(t *testing.T) {
 	}
 	_, err = store.Resolve(background, durable.CompleteRequest{ID: "completed"})
 	require.NoError(t, err)
-	for deadline := time.Now().Add(20 * time.Second); !errors.Is(err, durable.ErrNotFound); time.Sleep(time.Millisecond) {
-		require.True(t, time.Now().Before(deadline), "it is still there")
+	bounded.Until(t, "the promise is deleted", func() bool {
 		_, err = store.Get(background, "completed")
-	}
+		return errors.Is(err, durable.ErrNotFound)
+	})
 	_, err = store.Get(background, "pending")
 	require.NoError(t, err)
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/internal/bounded"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -45,7 +46,7 @@ func TestCallersWhoComeAtOnceOpenADatabaseWithOneConnection(t *testing.T) {
 				assert.NoError(t, err)
 			})
 		}
-		all.Wait()
+		bounded.Wait(t, "the calls are answered", all.Wait)
 		require.False(t, t.Failed())
 	}
 }

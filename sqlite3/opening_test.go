@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/groupcommit/groupcommit/internal/bounded"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -22,7 +23,7 @@ func waitsFor(t *testing.T, release func(), f func() error) error {
 	case <-time.After(500 * time.Millisecond): // far longer than the busy timeout
 	}
 	release()
-	return <-answer
+	return bounded.Receive(t, "the call is answered", answer)
 }
 
 func TestManyCallersAtTheFirstUseAreAllServed(t *testing.T) {
@@ -36,7 +37,7 @@ func TestManyCallersAtTheFirstUseAreAllServed(t *testing.T) {
 			assert.NoError(t, err)
 		})
 	}
-	done.Wait()
+	bounded.Wait(t, "the calls are answered", done.Wait)
 	require.Equal(t, 500, count(t, db, "SELECT count(*) FROM a"))
 }
 

@@ -93,6 +93,16 @@ func first(rows driver.Rows, err error) ([]string, error) {
 	}
 }
 
+func text(v driver.Value) string {
+	switch v := v.(type) {
+	case string:
+		return v
+	case []byte:
+		return string(v)
+	}
+	return ""
+}
+
 // databases are the names of what the connection has opened and attached; "temp" is one of them if it is used.
 func (s *session) databases() ([]string, error) {
 	return first(s.lite.Query("SELECT name FROM pragma_database_list", nil))

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/internal/bounded"
 	mattn "github.com/mattn/go-sqlite3"
 	"github.com/stretchr/testify/require"
 )
@@ -97,7 +98,7 @@ func TestAFunctionThatPanicsInAGroupIsItsCallersOnly(t *testing.T) {
 					awaitQueued(t, db, i+1)
 				}
 				release()
-				done.Wait()
+				bounded.Wait(t, "the calls are answered", done.Wait)
 				for i, how := range hows {
 					require.Equal(t, map[bool]string{true: "boom", false: "return"}[i == culprit], how)
 				}
@@ -168,7 +169,7 @@ func TestManyPanicsAtOnceKeepNobodyWaiting(t *testing.T) {
 					}
 				})
 			}
-			done.Wait()
+			bounded.Wait(t, "the calls are answered", done.Wait)
 			require.NotZero(t, panics.Load())
 			require.Equal(t, 2*(240-int(panics.Load())), count(t, db, "SELECT count(*) FROM t"))
 			free(t, dsn)
@@ -195,7 +196,7 @@ func TestAFunctionThatEndsItsGoroutineEndsItsCallersOnly(t *testing.T) {
 				awaitQueued(t, db, i+1)
 			}
 			release()
-			done.Wait()
+			bounded.Wait(t, "the calls are answered", done.Wait)
 			for i, how := range hows {
 				require.Equal(t, map[bool]string{true: "exit", false: "return"}[i == culprit], how)
 			}
@@ -265,7 +266,7 @@ func TestAHookThatPanicsAtACommitIsItsCallersOnly(t *testing.T) {
 		awaitQueued(t, db, i+1)
 	}
 	release()
-	done.Wait()
+	bounded.Wait(t, "the calls are answered", done.Wait)
 	require.Equal(t, [4]string{"return", "return", "boom", "return"}, hows)
 	require.Equal(t, 3, count(t, db, "SELECT count(*) FROM t"))
 	free(t, dsn)

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/groupcommit/groupcommit/sqlite3"
+	mattn "github.com/mattn/go-sqlite3"
 	"github.com/stretchr/testify/require"
 )
 
@@ -70,10 +71,29 @@ func TestAGroupKnowsTheSchemaOfToday(t *testing.T) {
 			asGroup(t, db, calls(warm, warm))
 			exec(t, openDB(t, "sqlite3", dsn), c[1])
 			cs := calls(c[2], warm)
-			asGroup(t, db, cs)
+			asGroupBehind(t, ours(t, dsn), db, cs)
 			for _, c := range cs {
 				require.NoError(t, c.err)
 			}
 		})
+	}
+}
+
+// The transaction reads the schema of the main database, and of no other.
+func TestAGroupKnowsTheSchemaOfAnAttachedDatabaseOfToday(t *testing.T) {
+	const warm = "INSERT INTO warm VALUES (1)"
+	dsn, aux := dsnOf(t, ""), dsnOf(t, "")
+	_, name := hookedDrivers(func(c *mattn.SQLiteConn) error {
+		_, err := c.Exec("ATTACH '"+aux+"' AS aux", nil)
+		return err
+	})
+	other := openDB(t, "sqlite3", aux, "CREATE TABLE t (a)")
+	db := openDB(t, name, dsn, "CREATE TABLE warm (a)")
+	asGroup(t, db, calls(warm, "INSERT INTO aux.t VALUES (1)"))
+	exec(t, other, "ALTER TABLE t ADD COLUMN b")
+	cs := calls(warm, "INSERT INTO aux.t VALUES (1, 2)")
+	asGroupBehind(t, ours(t, dsn), db, cs)
+	for _, c := range cs {
+		require.NoError(t, c.err)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/internal/bounded"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -72,7 +73,7 @@ func TestTheLatestBusyTimeoutIsHowLongACallWaits(t *testing.T) {
 	awaitQueued(t, db, 1)
 	time.Sleep(20 * time.Millisecond) // longer than the first
 	release()
-	<-done
+	bounded.Receive(t, "it is done", done)
 	require.NoError(t, call.err)
 }
 

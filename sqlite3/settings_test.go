@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/internal/bounded"
 	mattn "github.com/mattn/go-sqlite3"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -114,7 +115,7 @@ func TestNoOrphanComesThroughOneOfManyConnections(t *testing.T) {
 			}
 		})
 	}
-	all.Wait()
+	bounded.Wait(t, "the calls are answered", all.Wait)
 	require.Equal(t, []string{"0"}, texts(db, "SELECT count(*) FROM c"))
 }
 
@@ -267,7 +268,7 @@ func TestATransactionThatReadsAndThenWritesIsNotOvertakenInBetween(t *testing.T)
 			}
 		})
 	}
-	all.Wait()
+	bounded.Wait(t, "the calls are answered", all.Wait)
 	require.Equal(t, []string{"160"}, texts(db, "SELECT n FROM a WHERE n >= 0"))
 }
 

@@ -72,7 +72,6 @@ import (
 	"github.com/groupcommit/groupcommit/engine"
 
 	"github.com/groupcommit/groupcommit"
-	"github.com/jmoiron/sqlx"
 	"github.com/mattn/go-sqlite3"
 )
 
@@ -86,7 +85,6 @@ func init() {
 		}
 		return nil
 	})
-	sqlx.BindDriver(DriverName, sqlx.QUESTION)
 	if !slices.Contains(sql.Drivers(), DriverName) {
 		groupcommit.Register(DriverName, &sqlite3.SQLiteDriver{})
 	}

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/groupcommit/groupcommit/internal/bounded"
 	"github.com/stretchr/testify/require"
 )
 
@@ -29,6 +30,6 @@ func TestATransactionByTextWaitsForItsTurnWhateverTheOneBeforeHasRead(t *testing
 	case <-time.After(20 * time.Millisecond): // longer than the busy timeout
 	}
 	release()
-	require.NoError(t, <-written)
+	require.NoError(t, bounded.Receive(t, "the call is answered", written))
 	exec(t, c, "COMMIT")
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/internal/bounded"
 	mattn "github.com/mattn/go-sqlite3"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -89,7 +90,7 @@ func TestAMemoryDatabaseIsNeverLost(t *testing.T) {
 					}
 				})
 			}
-			done.Wait()
+			bounded.Wait(t, "the calls are answered", done.Wait)
 			rows += 8
 			there("a crowd")
 			st, err := groupcommit.StatsOf(db)
@@ -143,6 +144,6 @@ func TestTwoOpensOfASharedMemoryDatabaseTakeTurns(t *testing.T) {
 			assert.NoError(t, db.QueryRow("SELECT count(*) FROM a").Scan(new(int)))
 		})
 	}
-	done.Wait()
+	bounded.Wait(t, "the calls are answered", done.Wait)
 	require.Equal(t, []string{"80"}, texts(two, "SELECT count(*) FROM a"))
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/internal/bounded"
 	mattn "github.com/mattn/go-sqlite3"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -44,7 +45,7 @@ func TestNoWriterOfTheProcessFindsTheDatabaseLocked(t *testing.T) {
 			}
 		})
 	}
-	done.Wait()
+	bounded.Wait(t, "the calls are answered", done.Wait)
 	total := 0
 	for who, n := range added {
 		total += n
@@ -271,7 +272,7 @@ func TestExecBesideAnOwnTransactionIsBusyAndDoesNotHang(t *testing.T) {
 	sameError(t, want, err, "Exec")
 	_, err = p.Await(background)
 	sameError(t, want, err, "Go")
-	waiting.Wait()
+	bounded.Wait(t, "the calls that waited are answered", waiting.Wait)
 	sameError(t, want, queryErr, "RETURNING")
 
 	require.NoError(t, tx.Commit())

@@ -1,5 +1,5 @@
 // Command sqlx inserts structs with the NamedExec of jmoiron/sqlx, from goroutines that know nothing of each other. It
-// is the same program on both adapters, because importing an adapter tells sqlx its placeholders:
+// is the same program on both adapters, because importing sqlxbind tells sqlx their placeholders:
 //
 //	go run ./examples/sqlx
 //	go run ./examples/sqlx -driver pgx-groupcommit -dsn postgres://localhost/app
@@ -20,6 +20,7 @@ import (
 	"github.com/groupcommit/groupcommit"
 	"github.com/groupcommit/groupcommit/pgx"
 	"github.com/groupcommit/groupcommit/sqlite3"
+	_ "github.com/groupcommit/groupcommit/sqlxbind"
 	"github.com/jmoiron/sqlx"
 	"golang.org/x/sync/errgroup"
 )

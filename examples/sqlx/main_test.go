@@ -8,7 +8,6 @@ import (
 	"github.com/groupcommit/groupcommit/internal/pgtest"
 	"github.com/groupcommit/groupcommit/pgx"
 	"github.com/groupcommit/groupcommit/sqlite3"
-	"github.com/jmoiron/sqlx"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -23,11 +22,6 @@ func TestItRunsOnPostgreSQLAndLeavesNoTable(t *testing.T) {
 	dsn := pgtest.DSN(t)
 	require.NoError(t, run(context.Background(), pgx.DriverName, dsn))
 	require.NoError(t, run(context.Background(), pgx.DriverName, dsn))
-}
-
-func TestEachAdapterTellsSqlxItsPlaceholders(t *testing.T) {
-	assert.Equal(t, sqlx.QUESTION, sqlx.BindType(sqlite3.DriverName))
-	assert.Equal(t, sqlx.DOLLAR, sqlx.BindType(pgx.DriverName))
 }
 
 func TestBadFlagsAreNamed(t *testing.T) {

@@ -7,12 +7,17 @@
 package difftest
 
 import (
+	"errors"
 	"flag"
+	"fmt"
 	"math/rand/v2"
 	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
+
+	"github.com/groupcommit/groupcommit/internal/bounded"
 )
 
 var (
@@ -41,6 +46,7 @@ type Test[P any] struct {
 // All runs the programs, as many at a time as there are processors.
 func (d Test[P]) All(t *testing.T) {
 	t.Helper()
+	bounded.Release(t) // each program has a bound
 	n, first := d.Usual, uint64(fixedSeed)
 	if *programs > 0 {
 		n, first = *programs, rand.Uint64N(1<<40)
@@ -59,7 +65,7 @@ func (d Test[P]) All(t *testing.T) {
 				}
 				s := first + uint64(i)
 				p := d.New(rand.New(rand.NewPCG(s, 0)))
-				differs, err := d.Run(p)
+				differs, err := d.run(p)
 				done.Add(1)
 				if differs == "" && err == nil {
 					continue
@@ -81,6 +87,26 @@ func (d Test[P]) All(t *testing.T) {
 	t.Logf("%d programs from seed %d", done.Load(), first)
 }
 
+// run is Run with a bound. A program that hangs keeps its goroutine.
+func (d Test[P]) run(p P) (differs string, err error) {
+	type result struct {
+		differs string
+		err     error
+	}
+	done := make(chan result, 1)
+	go func() {
+		r := result{err: errors.New("it has ended its goroutine")}
+		defer func() { done <- r }()
+		r.differs, r.err = d.Run(p)
+	}()
+	select {
+	case r := <-done:
+		return r.differs, r.err
+	case <-time.After(bounded.Patience):
+		return "", fmt.Errorf("it has not ended after %v", bounded.Patience)
+	}
+}
+
 // shrink makes p smaller for as long as it differs, and says how.
 func (d Test[P]) shrink(p P) (small P, differs string) {
 	runs := 0
@@ -89,7 +115,7 @@ func (d Test[P]) shrink(p P) (small P, differs string) {
 			if runs++; runs > mostRuns {
 				break
 			}
-			if differs, err := d.Run(p); differs != "" || err != nil {
+			if differs, err := d.run(p); differs != "" || err != nil {
 				return differs
 			}
 		}

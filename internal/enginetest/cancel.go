@@ -8,6 +8,7 @@ import (
 
 	"github.com/groupcommit/groupcommit"
 	"github.com/groupcommit/groupcommit/durable"
+	"github.com/groupcommit/groupcommit/internal/bounded"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -19,8 +20,6 @@ var cancelStories = []story{
 	{"AContextThatEndsDuringALoneStatementIsHonoured", endsDuringAStatement},
 	{"ContextsThatEndAtAnyTimeLeaveTheTruth", endsAtAnyTime},
 }
-
-func (s *scene) awaitSome() { time.Sleep(50 * time.Microsecond) }
 
 func endedContext(s *scene) {
 	ctx, cancel := context.WithCancel(background)
@@ -73,13 +72,13 @@ func endsInTheQueue(s *scene) {
 	}
 	for _, i := range []int{0, 1, 4} {
 		cancels[i]()
-		<-ended[i] // while the others still wait
+		bounded.Receive(s, "the call that was cancelled returns, while the others still wait", ended[i])
 		require.Equal(s, context.Canceled, errs[i])
 	}
 	s.awaitQueued(s.db, n-3)
 	release()
 	for _, i := range []int{2, 3, 5} {
-		<-ended[i]
+		bounded.Receive(s, "the call returns", ended[i])
 		require.NoError(s, errs[i])
 	}
 	require.Equal(s, []string{"2", "3", "5"}, s.column(s.witness(), "SELECT n FROM items ORDER BY n"))
@@ -137,7 +136,7 @@ func endsAtAnyTime(s *scene) {
 	const goroutines, each = 12, 25
 	var done [goroutines][each]bool
 	var cancelled atomic.Int64
-	crowd(goroutines, func(who int) {
+	s.crowd(goroutines, func(who int) {
 		for n := range each {
 			ctx, cancel := context.WithCancel(background)
 			if (who+n)%3 == 0 {

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/internal/bounded"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -63,9 +64,9 @@ func closeUnderLoad(s *scene) {
 			}
 		})
 	}
-	<-enough
-	require.NoError(s, s.db.Close())
-	load.Wait()
+	bounded.Receive(s, "enough calls are answered", enough)
+	bounded.Wait(s, "the database is closed", func() { assert.NoError(s, s.db.Close()) })
+	bounded.Wait(s, "the other calls are answered, too", load.Wait)
 	st := s.stats(s.db)
 	require.Zero(s, st.Queued)
 	if s.OneConn {
@@ -86,16 +87,14 @@ func closeWithQueue(s *scene) {
 	}
 	closed := make(chan error)
 	go func() { closed <- s.db.Close() }()
-	for !refusesAlready(s) {
-		s.awaitSome()
-	}
+	bounded.Until(s, "calls are refused", func() bool { return refusesAlready(s) })
 	select {
 	case <-closed:
 		require.Fail(s, "Close returned before the queue was empty")
 	default:
 	}
 	release()
-	require.NoError(s, <-closed)
+	require.NoError(s, bounded.Receive(s, "the database is closed", closed))
 	for _, p := range promises {
 		select {
 		case <-p.Done():
@@ -134,7 +133,7 @@ func closeUnused(s *scene) {
 
 func closeTwice(s *scene) {
 	s.exec(s.db, s.insert(), "a", 1)
-	crowd(4, func(int) { assert.NoError(s, s.db.Close()) })
+	s.crowd(4, func(int) { assert.NoError(s, s.db.Close()) })
 	require.NoError(s, s.db.Close())
 	_, err := s.db.Exec(s.insert(), "b", 1)
 	require.True(s, err != nil && refused(err), "%v", err)

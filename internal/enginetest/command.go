@@ -14,6 +14,7 @@ import (
 
 	"github.com/groupcommit/groupcommit"
 	"github.com/groupcommit/groupcommit/durable"
+	"github.com/groupcommit/groupcommit/internal/bounded"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -62,23 +63,36 @@ func (s *scene) entries(db *sql.DB) []string {
 type gate struct {
 	once    sync.Once
 	entered chan struct{}
-	open    chan struct{}
+	opened  chan struct{}
+	open    func()
 }
 
-func newGate() *gate { return &gate{entered: make(chan struct{}), open: make(chan struct{})} }
+// newGate is opened when the story ends, too: closing the database waits for the handler.
+func (s *scene) newGate() *gate {
+	g := &gate{entered: make(chan struct{}), opened: make(chan struct{})}
+	g.open = sync.OnceFunc(func() { close(g.opened) })
+	s.Cleanup(g.open)
+	return g
+}
 
 func (g *gate) pass() {
 	g.once.Do(func() {
 		close(g.entered)
-		<-g.open
+		<-g.opened
 	})
+}
+
+// reached waits until a batch is at the gate.
+func (s *scene) reached(g *gate) {
+	s.Helper()
+	bounded.Receive(s, "the handler has its first batch", g.entered)
 }
 
 // oneBatch has commands queue up behind one of value -1, and returns their promises, all in one batch.
 func oneBatch[R any](s *scene, g *gate, cs *groupcommit.Commands[put, R], id string, values ...int) []*groupcommit.PromiseOf[R] {
 	s.Helper()
 	first := cs.Go(background, "", put{-1})
-	<-g.entered
+	s.reached(g)
 	var promises []*groupcommit.PromiseOf[R]
 	for _, n := range values {
 		own := ""
@@ -87,16 +101,14 @@ func oneBatch[R any](s *scene, g *gate, cs *groupcommit.Commands[put, R], id str
 		}
 		promises = append(promises, cs.Go(background, own, put{n}))
 	}
-	for deadline := time.Now().Add(10 * time.Second); cs.Stats().Queued != len(values); time.Sleep(50 * time.Microsecond) {
-		require.True(s, time.Now().Before(deadline), "%d commands are queued", cs.Stats().Queued)
-	}
-	close(g.open)
+	bounded.Until(s, fmt.Sprintf("%d commands are queued", len(values)), func() bool { return cs.Stats().Queued == len(values) })
+	g.open()
 	_, err := first.Await(background)
 	require.NoError(s, err)
 	return promises
 }
 
-func handle[R any](s *scene, db *sql.DB, h groupcommit.Handler[put, R], opts ...groupcommit.Option) *groupcommit.Commands[put, R] {
+func handle[R any](s *scene, db *sql.DB, h groupcommit.Handler[put, R], opts ...groupcommit.HandlerOption) *groupcommit.Commands[put, R] {
 	s.Helper()
 	cs, err := groupcommit.Handle(db, h, opts...)
 	require.NoError(s, err)
@@ -104,7 +116,7 @@ func handle[R any](s *scene, db *sql.DB, h groupcommit.Handler[put, R], opts ...
 }
 
 func batchOfCommands(s *scene) {
-	g := newGate()
+	g := s.newGate()
 	var batches [][]int
 	cs := handle(s, s.db, func(ctx context.Context, tx *sql.Tx, batch []*groupcommit.Command[put, string]) error {
 		g.pass()
@@ -133,7 +145,7 @@ func batchOfCommands(s *scene) {
 }
 
 func batchesAreFull(s *scene) {
-	g := newGate()
+	g := s.newGate()
 	var sizes []int
 	cs := handle(s, s.db, func(_ context.Context, _ *sql.Tx, batch []*groupcommit.Command[put, int]) error {
 		g.pass()
@@ -158,7 +170,7 @@ func untouchedCommands(s *scene) {
 var errBusiness = errors.New("not today: \x00 ä")
 
 func rejectedCommand(s *scene) {
-	g := newGate()
+	g := s.newGate()
 	cs := handle(s, s.db, func(ctx context.Context, tx *sql.Tx, batch []*groupcommit.Command[put, int]) error {
 		g.pass()
 		for _, c := range batch {
@@ -196,7 +208,7 @@ func oneBatchAtATime(s *scene) {
 		}
 		return v.N, nil
 	}), groupcommit.MaxLen(5), groupcommit.Retry(groupcommit.Constant(0, 2)))
-	crowd(40, func(i int) {
+	s.crowd(40, func(i int) {
 		if _, err := cs.Do(background, "", put{i}); i%4 == 0 {
 			assert.Same(s, errBusiness, err)
 		} else {
@@ -226,7 +238,7 @@ func handlersSession(s *scene) {
 
 type name2 string
 
-func handle2(s *scene, db *sql.DB, h groupcommit.Handler[name2, int], opts ...groupcommit.Option) *groupcommit.Commands[name2, int] {
+func handle2(s *scene, db *sql.DB, h groupcommit.Handler[name2, int], opts ...groupcommit.HandlerOption) *groupcommit.Commands[name2, int] {
 	s.Helper()
 	cs, err := groupcommit.Handle(db, h, opts...)
 	require.NoError(s, err)
@@ -246,7 +258,7 @@ func (c *oneBuffer) Decode(data []byte, v any) error { return json.Unmarshal(dat
 
 func codecWithOneBuffer(s *scene) {
 	db, _ := s.promising()
-	g := newGate()
+	g := s.newGate()
 	cs := handle(s, db, func(_ context.Context, _ *sql.Tx, batch []*groupcommit.Command[put, int]) error {
 		g.pass()
 		for _, c := range batch {
@@ -274,8 +286,8 @@ func badHandlers(s *scene) {
 	require.ErrorContains(s, err, "the handler of enginetest.put is nil")
 	_, err = groupcommit.Handle(s.twin(), fine)
 	require.ErrorContains(s, err, "not groupcommit's")
-	_, err = groupcommit.Handle(s.db, fine, groupcommit.Promises())
-	require.ErrorContains(s, err, "option Promises is the database's")
+	_, err = groupcommit.Handle(s.db, fine, groupcommit.MaxLen(1), nil)
+	require.EqualError(s, err, "groupcommit: option 2 of 2 is nil")
 	_, err = groupcommit.Handle(s.db, fine, groupcommit.MaxLen(0))
 	require.ErrorContains(s, err, "option MaxLen")
 	_, err = groupcommit.Handle(s.db, fine, groupcommit.Durable())
@@ -284,7 +296,7 @@ func badHandlers(s *scene) {
 	require.ErrorContains(s, err, "option Kind")
 	_, err = groupcommit.Handle(s.db, fine, groupcommit.Lease(time.Millisecond))
 	require.ErrorContains(s, err, "option Lease")
-	for _, o := range []groupcommit.Option{groupcommit.Lease(time.Minute), groupcommit.Timeout(time.Minute)} {
+	for _, o := range []groupcommit.HandlerOption{groupcommit.Lease(time.Minute), groupcommit.Timeout(time.Minute)} {
 		_, err = groupcommit.Handle(s.db, fine, o)
 		require.ErrorContains(s, err, "allowed with Durable only")
 	}
@@ -331,7 +343,7 @@ func severalTypes(s *scene) {
 		_, err := tx.ExecContext(ctx, s.insert(), string(v), 1)
 		return 0, err
 	}))
-	crowd(60, func(i int) {
+	s.crowd(60, func(i int) {
 		var err error
 		switch i % 3 {
 		case 0:
@@ -348,7 +360,7 @@ func severalTypes(s *scene) {
 }
 
 func commandContext(s *scene) {
-	g := newGate()
+	g := s.newGate()
 	var handled atomic.Int32
 	cs := handle(s, s.db, func(context.Context, *sql.Tx, []*groupcommit.Command[put, int]) error {
 		g.pass()
@@ -356,7 +368,7 @@ func commandContext(s *scene) {
 		return nil
 	})
 	first := cs.Go(background, "", put{1})
-	<-g.entered
+	s.reached(g)
 	ctx, cancel := context.WithCancel(background)
 	p := cs.Go(ctx, "", put{2})
 	cancel()
@@ -365,7 +377,7 @@ func commandContext(s *scene) {
 	require.Equal(s, durable.RejectedCanceled, p.State())
 	_, err = first.Await(ctx)
 	require.ErrorIs(s, err, context.Canceled, "the waiting has ended")
-	close(g.open)
+	g.open()
 	_, err = first.Await(background)
 	require.NoError(s, err)
 	require.EqualValues(s, 1, handled.Load())
@@ -373,7 +385,7 @@ func commandContext(s *scene) {
 
 func closeWithCommands(s *scene) {
 	db := s.openWith()
-	g := newGate()
+	g := s.newGate()
 	cs := handle(s, db, func(ctx context.Context, tx *sql.Tx, batch []*groupcommit.Command[put, int]) error {
 		g.pass()
 		for _, c := range batch {
@@ -385,16 +397,16 @@ func closeWithCommands(s *scene) {
 	for i := range 100 {
 		promises = append(promises, cs.Go(background, "", put{i}))
 	}
-	<-g.entered
+	s.reached(g)
 	closed := make(chan error)
 	go func() { closed <- db.Close() }()
-	close(g.open)
+	g.open()
 	for i, p := range promises {
 		r, err := p.Await(background)
 		require.NoError(s, err)
 		require.Equal(s, i, r)
 	}
-	require.NoError(s, <-closed)
+	require.NoError(s, bounded.Receive(s, "the database is closed", closed))
 	_, err := cs.Do(background, "", put{1})
 	require.ErrorIs(s, err, groupcommit.ErrClosed)
 }

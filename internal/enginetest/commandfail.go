@@ -10,6 +10,7 @@ import (
 
 	"github.com/groupcommit/groupcommit"
 	"github.com/groupcommit/groupcommit/durable"
+	"github.com/groupcommit/groupcommit/internal/bounded"
 	"github.com/stretchr/testify/require"
 )
 
@@ -29,7 +30,7 @@ var commandFailStories = []story{
 
 func handlersError(s *scene) {
 	var tries atomic.Int32
-	g := newGate()
+	g := s.newGate()
 	cs := handle(s, s.db, func(_ context.Context, _ *sql.Tx, batch []*groupcommit.Command[put, int]) error {
 		g.pass()
 		if batch[0].Value.N < 0 {
@@ -92,7 +93,7 @@ func handlersGoexit(s *scene) {
 }
 
 func failedBatchComesAgain(s *scene) {
-	g := newGate()
+	g := s.newGate()
 	var batches [][]int
 	cs := handle(s, s.db, func(ctx context.Context, tx *sql.Tx, batch []*groupcommit.Command[put, int]) error {
 		g.pass()
@@ -122,7 +123,7 @@ func failedBatchComesAgain(s *scene) {
 func othersGoOn(s *scene) {
 	db := s.openWith()
 	failed := make(chan struct{})
-	g := newGate()
+	g := s.newGate()
 	cs := handle(s, db, func(ctx context.Context, tx *sql.Tx, batch []*groupcommit.Command[put, int]) error {
 		g.pass()
 		if batch[0].Value.N == 1 {
@@ -132,7 +133,7 @@ func othersGoOn(s *scene) {
 		return nil
 	}, groupcommit.Retry(groupcommit.Constant(24*time.Hour, 1)))
 	promises := oneBatch(s, g, cs, "", 1, 2)
-	<-failed
+	bounded.Receive(s, "a batch has failed", failed)
 	for i := range 5 {
 		_, err := cs.Do(background, "", put{3 + i})
 		require.NoError(s, err)
@@ -192,7 +193,7 @@ func handlerCommits(s *scene) {
 }
 
 func attemptsForget(s *scene) {
-	g := newGate()
+	g := s.newGate()
 	tries := 0
 	cs := handle(s, s.db, func(ctx context.Context, tx *sql.Tx, batch []*groupcommit.Command[put, int]) error {
 		g.pass()
@@ -236,7 +237,7 @@ func failingBatches(s *scene) {
 }
 
 func handlersContextError(s *scene) {
-	g := newGate()
+	g := s.newGate()
 	cs := handle(s, s.db, func(_ context.Context, _ *sql.Tx, batch []*groupcommit.Command[put, int]) error {
 		g.pass()
 		batch[0].Reject(fmt.Errorf("a service was slow: %w", context.Canceled))
@@ -244,9 +245,9 @@ func handlersContextError(s *scene) {
 	})
 	ctx, cancel := context.WithCancel(background)
 	p := cs.Go(ctx, "", put{1})
-	<-g.entered
+	s.reached(g)
 	cancel()
-	close(g.open)
-	<-p.Done()
+	g.open()
+	bounded.Receive(s, "the command is answered", p.Done())
 	require.Equal(s, durable.Rejected, p.State(), "it was carried out")
 }

@@ -115,7 +115,7 @@ func oneIDAtOnce(s *scene) {
 	db, _ := s.promising()
 	var handled atomic.Int32
 	cs := handle(s, db, counting(s, &handled))
-	crowd(50, func(i int) {
+	s.crowd(50, func(i int) {
 		r, err := cs.Do(background, fmt.Sprint("id ", i%5), put{i % 5})
 		assert.NoError(s, err)
 		assert.Equal(s, fmt.Sprint("result ", i%5), r)
@@ -145,7 +145,7 @@ func errorNotRecorded(s *scene) {
 
 func unencodable(s *scene) {
 	db, _ := s.promising()
-	g := newGate()
+	g := s.newGate()
 	cs := handle(s, db, func(ctx context.Context, tx *sql.Tx, batch []*groupcommit.Command[put, any]) error {
 		g.pass()
 		for _, c := range batch {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/internal/bounded"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -36,6 +37,7 @@ const (
 //
 // The test binary must have a test TestCommandProcess, which calls CommandProcess. dsn keeps promises.
 func CrashCommands(t *testing.T, driverName, dsn string, insert string) {
+	bounded.Test(t)
 	db, err := sql.Open(driverName, dsn)
 	require.NoError(t, err)
 	defer db.Close()
@@ -62,7 +64,7 @@ func CrashCommands(t *testing.T, driverName, dsn string, insert string) {
 			acknowledged[line] = true
 		}
 		run.cmd.Process.Kill()
-		run.cmd.Wait()
+		bounded.Wait(t, "the process that was killed is gone", func() { run.cmd.Wait() })
 		orders := 0
 		for line := range acknowledged {
 			if strings.HasPrefix(line, "order") {
@@ -84,7 +86,7 @@ func CrashCommands(t *testing.T, driverName, dsn string, insert string) {
 			assert.Equal(t, 2*crashOrders, answered)
 		})
 	}
-	both.Wait()
+	bounded.Wait(t, "two processes have carried out all commands", both.Wait)
 	once("orders", crashOrders)
 	once("mails", crashOrders)
 	var settled, all int
@@ -124,6 +126,7 @@ func CommandProcess(t *testing.T) {
 	if dsn == "" {
 		t.Skip("for a process that another test starts")
 	}
+	bounded.Test(t)
 	db, err := sql.Open(os.Getenv(crashDriver), dsn)
 	require.NoError(t, err)
 	defer db.Close()

@@ -13,6 +13,7 @@ import (
 
 	"github.com/groupcommit/groupcommit"
 	"github.com/groupcommit/groupcommit/durable"
+	"github.com/groupcommit/groupcommit/internal/bounded"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -122,7 +123,7 @@ func durableOnce(s *scene) {
 	db, again := s.promising()
 	l := new(log)
 	cs := handle(s, db, s.putting(l), groupcommit.Durable())
-	crowd(60, func(i int) {
+	s.crowd(60, func(i int) {
 		r, err := cs.Do(background, fmt.Sprint("id ", i%20), put{i % 20})
 		assert.NoError(s, err)
 		assert.Equal(s, fmt.Sprint("result ", i%20), r)
@@ -150,11 +151,11 @@ func pendingIsRecovered(s *scene) {
 	}
 	l := new(log)
 	cs := handle(s, db, s.putting(l), groupcommit.Durable(), groupcommit.MaxLen(2))
-	require.NoError(s, cs.Recover(background))
+	require.NoError(s, cs.Recover(s.inTime()))
 	require.Equal(s, []int{0, 1, 2, 3, 4}, l.all())
 	require.Equal(s, []string{"0", "1", "2", "3", "4"}, s.entries(db))
 	require.Equal(s, durable.Resolved, s.state(db, "id 9"))
-	require.NoError(s, cs.Recover(background))
+	require.NoError(s, cs.Recover(s.inTime()))
 	require.Len(s, l.all(), 5)
 }
 
@@ -174,7 +175,7 @@ func askForPending(s *scene) {
 	require.NoError(s, tx.Commit())
 	other := again()
 	cs := handle(s, other, s.putting(l), groupcommit.Durable())
-	crowd(20, func(i int) {
+	s.crowd(20, func(i int) {
 		r, err := cs.Do(background, fmt.Sprint("id ", i%10), put{i % 10})
 		assert.NoError(s, err)
 		assert.Equal(s, fmt.Sprint("result ", i%10), r)
@@ -194,13 +195,11 @@ func leaseTakenOver(s *scene) {
 	ctx, cancel := context.WithCancel(background)
 	ended := make(chan error)
 	go func() { ended <- cs.Recover(ctx) }()
-	for deadline := time.Now().Add(10 * time.Second); len(l.all()) < 2; time.Sleep(time.Millisecond) {
-		require.True(s, time.Now().Before(deadline), "%v", l.all())
-	}
+	bounded.Until(s, "two commands are handled", func() bool { return len(l.all()) >= 2 })
 	require.ElementsMatch(s, []int{1, 2}, l.all())
 	require.Equal(s, durable.Pending, s.state(db, "alive"))
 	s.exec(db, "UPDATE groupcommit_promises SET state = 1, value = ?, completed_at = 1 WHERE id = 'alive'", []byte(`"theirs"`))
-	require.NoError(s, <-ended, "Recover waits for what others do")
+	require.NoError(s, bounded.Receive(s, "Recover, which waits for what others do, has ended", ended))
 	cancel()
 	require.Len(s, l.all(), 2)
 }
@@ -220,11 +219,11 @@ func twoShare(s *scene) {
 		recovered.Go(func() {
 			cs, err := groupcommit.Handle(again(), s.putting(&logs[i]), groupcommit.Durable(), groupcommit.MaxLen(10), groupcommit.Kind("enginetest.put"))
 			if assert.NoError(s, err) {
-				assert.NoError(s, cs.Recover(background))
+				assert.NoError(s, cs.Recover(s.inTime()))
 			}
 		})
 	}
-	recovered.Wait()
+	bounded.Wait(s, "two processes have recovered all commands", recovered.Wait)
 	require.Len(s, s.entries(db), n)
 	require.Len(s, append(logs[0].all(), logs[1].all()...), n, "each was handled once")
 	require.Equal(s, "0", s.value(db, "SELECT count(*) FROM groupcommit_promises WHERE state = 0"))
@@ -262,7 +261,7 @@ func addedCommand(s *scene) {
 	r, err := mails.Do(background, "mail of good!", put{5})
 	require.NoError(s, err)
 	require.Equal(s, "result 5", r)
-	require.NoError(s, mails.Recover(background))
+	require.NoError(s, mails.Recover(s.inTime()))
 	require.Equal(s, []int{5}, sent.all())
 	_, err = groupcommit.Lookup(background, db, "mail of bad")
 	require.ErrorIs(s, err, durable.ErrNotFound)
@@ -290,7 +289,7 @@ func timedOutCommand(s *scene) {
 	s.left(db, "late", `{"N":1}`, now, "", now)
 	s.exec(db, "UPDATE groupcommit_promises SET timeout = ? WHERE id = 'late'", now.UnixMilli()-1)
 	cs := handle(s, db, s.putting(l), groupcommit.Durable(), groupcommit.Timeout(time.Hour))
-	require.NoError(s, cs.Recover(background))
+	require.NoError(s, cs.Recover(s.inTime()))
 	require.Empty(s, l.all())
 	require.Equal(s, durable.RejectedTimedout, s.state(db, "late"))
 	_, err := cs.Do(background, "soon", put{2})
@@ -331,7 +330,7 @@ func brokenCommand(s *scene) {
 	s.left(db, "fine", `{"N":1}`, now.Add(time.Millisecond), "", now)
 	l := new(log)
 	cs := handle(s, db, s.putting(l), groupcommit.Durable())
-	err := cs.Recover(background)
+	err := cs.Recover(s.inTime())
 	require.ErrorContains(s, err, `command "broken" of kind "enginetest.put": its recorded value cannot be decoded as enginetest.put; it stays pending`)
 	require.ErrorAs(s, err, new(*json.UnmarshalTypeError))
 	require.Equal(s, []int{1}, l.all())
@@ -360,7 +359,7 @@ func (c *fickle) Decode(data []byte, v any) error {
 
 // inTime is a context for what must not wait for ever.
 func (s *scene) inTime() context.Context {
-	ctx, cancel := context.WithTimeout(background, 20*time.Second)
+	ctx, cancel := context.WithTimeout(background, bounded.Patience)
 	s.Cleanup(cancel)
 	return ctx
 }
@@ -480,7 +479,7 @@ func closedLeavesPending(s *scene) {
 		return errBusiness
 	}, groupcommit.Durable(), groupcommit.Retry(groupcommit.Constant(24*time.Hour, 1)))
 	p := cs.Go(background, "x", put{1})
-	<-failed
+	bounded.Receive(s, "the command has failed", failed)
 	require.NoError(s, db.Close())
 	_, err := p.Await(background)
 	var pending *groupcommit.PendingError

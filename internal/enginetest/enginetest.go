@@ -10,15 +10,14 @@ import (
 	"database/sql/driver"
 	"fmt"
 	"reflect"
-	"runtime"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/internal/bounded"
 	"github.com/stretchr/testify/require"
 )
 
@@ -56,11 +55,15 @@ type Config struct {
 	CommitIsCancelled bool
 }
 
-// Run tells all stories.
+// Run tells all stories, some at the same time.
 func Run(t *testing.T, cfg Config) {
+	noGoroutineStays(t)
 	for _, stories := range [][]story{execStories, errorStories, cancelStories, txStories, promiseStories, closeStories, commandStories, commandFailStories, commandIDStories, tryStories, durableStories} {
 		for _, st := range stories {
-			t.Run(st.name, func(t *testing.T) { st.tell(begin(t, cfg)) })
+			t.Run(st.name, func(t *testing.T) {
+				t.Parallel()
+				st.tell(begin(t, cfg))
+			})
 		}
 	}
 }
@@ -89,29 +92,12 @@ var schema = []string{
 var background = context.Background()
 
 func begin(t *testing.T, cfg Config) *scene {
-	noGoroutineStays(t)
+	bounded.Test(t)
+	noGoroutineOfTheStoryStays(t)
 	s := &scene{T: t, Config: cfg, dsn: cfg.DSN(t)}
 	s.db = s.open(cfg.Ours, s.dsn)
 	s.create(s.db)
 	return s
-}
-
-// noGoroutineStays fails a test after whose cleanup there are more goroutines than before it.
-func noGoroutineStays(t *testing.T) {
-	before := runtime.NumGoroutine()
-	t.Cleanup(func() {
-		if t.Failed() {
-			return
-		}
-		for deadline := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > before; time.Sleep(time.Millisecond) {
-			if time.Now().After(deadline) {
-				stacks := make([]byte, 1<<20)
-				stacks = stacks[:runtime.Stack(stacks, true)]
-				t.Errorf("%d goroutines before the story, %d after it:\n%s", before, runtime.NumGoroutine(), stacks)
-				return
-			}
-		}
-	})
 }
 
 func (s *scene) open(driverName, dsn string) *sql.DB {
@@ -121,7 +107,7 @@ func (s *scene) open(driverName, dsn string) *sql.DB {
 	if s.OneConn && driverName == s.Plain {
 		db.SetMaxOpenConns(1)
 	}
-	s.Cleanup(func() { db.Close() })
+	s.Cleanup(func() { bounded.Wait(s, "the database is closed", func() { db.Close() }) })
 	return db
 }
 
@@ -253,11 +239,7 @@ func (s *scene) hold(db *sql.DB) (release func()) {
 // awaitQueued waits until n calls are in the queue.
 func (s *scene) awaitQueued(db *sql.DB, n int) {
 	s.Helper()
-	for deadline := time.Now().Add(10 * time.Second); s.stats(db).Queued != n; time.Sleep(50 * time.Microsecond) {
-		if time.Now().After(deadline) {
-			s.Fatalf("%d calls are in the queue, and not %d", s.stats(db).Queued, n)
-		}
-	}
+	bounded.Until(s, fmt.Sprintf("%d calls are in the queue", n), func() bool { return s.stats(db).Queued == n })
 }
 
 // together makes calls, each an Exec of db, that queue up in this order and then form one group.
@@ -271,18 +253,19 @@ func (s *scene) together(db *sql.DB, calls ...func()) {
 		s.awaitQueued(db, i+1)
 	}
 	release()
-	done.Wait()
+	bounded.Wait(s, "the calls of the group are answered", done.Wait)
 	require.Equal(s, before.Calls+int64(len(calls)), s.stats(db).Calls, "calls of groups")
 	require.GreaterOrEqual(s, s.stats(db).MaxGroup, len(calls), "the calls were not one group")
 }
 
 // crowd runs f in n goroutines at once.
-func crowd(n int, f func(i int)) {
+func (s *scene) crowd(n int, f func(i int)) {
+	s.Helper()
 	var done sync.WaitGroup
 	for i := range n {
 		done.Go(func() { f(i) })
 	}
-	done.Wait()
+	bounded.Wait(s, fmt.Sprintf("%d goroutines have done what they do", n), done.Wait)
 }
 
 // sameError requires an error to be what the plain driver gave.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/groupcommit/groupcommit"
 	"github.com/groupcommit/groupcommit/durable"
+	"github.com/groupcommit/groupcommit/internal/bounded"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -196,12 +197,12 @@ func errorsInAGroup(s *scene) {
 			}()
 			queued++
 		}
-		for s.stats(s.db).Queued < queued { // the neighbours and those mistakes that only the database sees
-			s.awaitSome()
-		}
+		bounded.Until(s, "the neighbours are queued, and those mistakes that only the database sees", func() bool {
+			return s.stats(s.db).Queued >= queued
+		})
 		release()
 		for range 2 * len(ms) {
-			<-answered
+			bounded.Receive(s, "a call is answered", answered)
 		}
 		for i, m := range ms {
 			s.sameError(want[i], got[i], "%s, through %s, in a group", m.what, route.name)
@@ -221,7 +222,7 @@ func panicIsItsOwnCallers(s *scene) {
 	reason := errors.New("the valuer panics")
 	var panics atomic.Int64
 	for range 3 {
-		crowd(12, func(i int) {
+		s.crowd(12, func(i int) {
 			if i%4 != 2 {
 				_, err := s.db.Exec(s.q("INSERT INTO entries (who, n) VALUES (?, ?)"), i, i)
 				assert.NoError(s, err)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/internal/bounded"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -80,7 +81,7 @@ func everyCallerGetsItsOwnResult(s *scene) {
 
 func concurrentInsertsAreEachThereOnce(s *scene) {
 	const goroutines, each = 16, 20
-	crowd(goroutines, func(who int) {
+	s.crowd(goroutines, func(who int) {
 		for n := range each {
 			res, err := s.db.Exec(s.q("INSERT INTO entries (who, n) VALUES (?, ?)"), who, n)
 			if assert.NoError(s, err) {
@@ -100,7 +101,7 @@ func concurrentInsertsAreEachThereOnce(s *scene) {
 
 func answeredIsVisible(s *scene) {
 	other := s.witness()
-	crowd(8, func(who int) {
+	s.crowd(8, func(who int) {
 		for n := range 10 {
 			_, err := s.db.Exec(s.q("INSERT INTO entries (who, n) VALUES (?, ?)"), who, n)
 			assert.NoError(s, err)
@@ -140,7 +141,7 @@ func preparedStatements(s *scene) {
 	find, err := s.db.Prepare(s.q("SELECT n FROM items WHERE name = ?"))
 	require.NoError(s, err)
 	defer find.Close()
-	crowd(16, func(who int) {
+	s.crowd(16, func(who int) {
 		for i := range 10 {
 			n := who*10 + i
 			_, err := insert.Exec(name(n), n)
@@ -179,7 +180,7 @@ func queriesRunBesideGroups(s *scene) {
 			}
 		})
 	}
-	crowd(4, func(int) {
+	s.crowd(4, func(int) {
 		for last := int64(0); last < 8*20 && !s.Failed(); {
 			answered := written.Load()
 			var rows int64
@@ -191,13 +192,13 @@ func queriesRunBesideGroups(s *scene) {
 			last = rows
 		}
 	})
-	writers.Wait()
+	bounded.Wait(s, "all is written", writers.Wait)
 }
 
 func returningQueries(s *scene) {
 	var mu sync.Mutex
 	ids := make(map[int64]int)
-	crowd(8, func(who int) {
+	s.crowd(8, func(who int) {
 		for i := range 10 {
 			n := who*10 + i
 			if n%2 == 0 {
@@ -283,7 +284,7 @@ func poolLimits(s *scene) {
 		s.db.SetMaxOpenConns(conns)
 		s.db.SetMaxIdleConns(conns)
 		who++
-		crowd(12, func(i int) {
+		s.crowd(12, func(i int) {
 			if i%4 == 3 {
 				tx, err := s.db.Begin()
 				if assert.NoError(s, err) {
@@ -310,7 +311,7 @@ func poolLimits(s *scene) {
 func noBatch(s *scene) {
 	ctx := groupcommit.NoBatch(background)
 	before := s.stats(s.db).Calls
-	crowd(8, func(i int) {
+	s.crowd(8, func(i int) {
 		_, err := s.db.ExecContext(ctx, s.insert(), name(i), i)
 		assert.NoError(s, err)
 	})
@@ -337,7 +338,7 @@ func connKeepsItsSession(s *scene) {
 	changed := s.value(conn, s.GetSession)
 	require.NotEqual(s, fresh, changed, "SetSession changes what GetSession shows")
 	if !s.OneConn {
-		crowd(8, func(i int) {
+		s.crowd(8, func(i int) {
 			_, err := s.db.Exec(s.insert(), name(i), i)
 			assert.NoError(s, err)
 		})

@@ -6,6 +6,7 @@ import (
 
 	"github.com/groupcommit/groupcommit"
 	"github.com/groupcommit/groupcommit/durable"
+	"github.com/groupcommit/groupcommit/internal/bounded"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -52,11 +53,11 @@ func promiseIsPending(s *scene) {
 	default:
 	}
 	release()
-	<-kept.Done()
+	bounded.Receive(s, "a promise is kept", kept.Done())
 	require.Equal(s, durable.Resolved, kept.State())
 	_, err := kept.Await(background)
 	require.NoError(s, err)
-	<-broken.Done()
+	bounded.Receive(s, "a promise is rejected", broken.Done())
 	require.Equal(s, durable.Rejected, broken.State())
 	_, err = broken.Await(background)
 	require.True(s, s.NativeError(err), "%v", err)
@@ -78,7 +79,7 @@ func manyAwait(s *scene) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		crowd(10, func(int) {
+		s.crowd(10, func(int) {
 			res, err := p.Await(background)
 			if assert.NoError(s, err) {
 				rows, err := res.RowsAffected()
@@ -88,7 +89,7 @@ func manyAwait(s *scene) {
 		})
 	}()
 	release()
-	<-done
+	bounded.Receive(s, "all that await a promise know of it", done)
 }
 
 func awaitEnds(s *scene) {

@@ -47,7 +47,7 @@ func tryOne(s *scene) {
 	plain := s.twin()
 	s.exec(plain, s.insert(), "1", 1)
 	_, want := plain.Exec(s.insert(), "1", 1)
-	g := newGate()
+	g := s.newGate()
 	cs := handle(s, s.db, s.unique(g))
 	for i, p := range oneBatch(s, g, cs, "", 1, 11, 2, 21, 3) {
 		r, err := p.Await(background)
@@ -62,7 +62,7 @@ func tryOne(s *scene) {
 }
 
 func tryAgain(s *scene) {
-	g := newGate()
+	g := s.newGate()
 	var mu sync.Mutex
 	tries := map[int][]int{} // of the failing one: how large its batches were
 	cs := handle(s, s.db, func(ctx context.Context, tx *sql.Tx, batch []*groupcommit.Command[put, int]) error {
@@ -117,7 +117,7 @@ func eachCommand(s *scene) {
 		}
 		return 2 * v.N, s.putInto(tx, ctx, v.N)
 	}), groupcommit.Retry(groupcommit.Never))
-	crowd(20, func(i int) {
+	s.crowd(20, func(i int) {
 		r, err := cs.Do(background, "", put{i})
 		if i == 3 {
 			assert.Same(s, errBusiness, err)
@@ -130,7 +130,7 @@ func eachCommand(s *scene) {
 }
 
 func manyFail(s *scene) {
-	g := newGate()
+	g := s.newGate()
 	cs := handle(s, s.db, s.unique(g))
 	var values []int
 	for i := range 40 {
@@ -158,7 +158,7 @@ func tryTwice(s *scene) {
 	} {
 		db := s.openWith()
 		s.exec(db, "INSERT INTO held (n) VALUES (1)")
-		g := newGate()
+		g := s.newGate()
 		cs := handle(s, db, func(ctx context.Context, tx *sql.Tx, batch []*groupcommit.Command[put, int]) error {
 			g.pass()
 			for stage := range 3 {
@@ -192,7 +192,7 @@ func tryTwice(s *scene) {
 
 // tryAndMore is a handler that writes for all with one statement, and something for each alone.
 func tryAndMore(s *scene) {
-	g := newGate()
+	g := s.newGate()
 	var mu sync.Mutex
 	failed := 0
 	cs := handle(s, s.db, func(ctx context.Context, tx *sql.Tx, batch []*groupcommit.Command[put, int]) error {
@@ -228,7 +228,7 @@ func tryAndMore(s *scene) {
 func ignoredTry(s *scene) {
 	for _, values := range [][]int{{2}, {1, 2, 3}} {
 		db := s.openWith()
-		g := newGate()
+		g := s.newGate()
 		cs := handle(s, db, func(ctx context.Context, tx *sql.Tx, batch []*groupcommit.Command[put, int]) error {
 			g.pass()
 			for _, c := range batch {
@@ -270,7 +270,7 @@ func nestedTry(s *scene) {
 
 // tryForgets is a batch that runs again without its culprit: what the first run has said of the others is void.
 func tryForgets(s *scene) {
-	g := newGate()
+	g := s.newGate()
 	runs := 0
 	cs := handle(s, s.db, func(ctx context.Context, tx *sql.Tx, batch []*groupcommit.Command[put, int]) error {
 		g.pass()

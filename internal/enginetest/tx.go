@@ -72,7 +72,7 @@ func cancelledTx(s *scene) {
 }
 
 func txBesideGroups(s *scene) {
-	crowd(12, func(who int) {
+	s.crowd(12, func(who int) {
 		for n := range 10 {
 			if who%3 > 0 {
 				_, err := s.db.Exec(s.q("INSERT INTO entries (who, n) VALUES (?, ?)"), who, n)

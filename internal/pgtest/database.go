@@ -25,28 +25,57 @@ func (s *Server) DropDatabase(name string) error {
 
 func quote(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
 
-// query runs one statement in the server's own database, on a connection of its own, which goes by the socket where
-// there is one, and returns the first column of the first row, or "".
+// query runs one statement in the server's own database and returns the first column of the first row, or "".
 func (s *Server) query(text string) (string, error) {
-	dsn := s.DSN()
-	if socket := s.Socket(); socket != "" {
-		dsn = s.DSN(Via(socket))
-	}
-	db, err := sql.Open("pgx", dsn)
+	session, err := s.session(s.address.database)
 	if err != nil {
-		return "", fmt.Errorf("pgtest: %w", err)
+		return "", err
 	}
-	defer db.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	var value sql.NullString
+	defer session.close()
 	if strings.HasPrefix(text, "SELECT") {
-		err = db.QueryRowContext(ctx, text).Scan(&value)
-	} else {
-		_, err = db.ExecContext(ctx, text)
+		return session.text(text)
 	}
+	return "", session.exec(text)
+}
+
+// A session is one connection to a server, for a minute at most. It goes by the socket where there is one.
+type session struct {
+	db     *sql.DB
+	ctx    context.Context
+	cancel context.CancelFunc
+}
+
+func (s *Server) session(database string) (*session, error) {
+	opts := []DSNOption{Database(database), Param("default_query_exec_mode", "simple_protocol")}
+	if socket := s.Socket(); socket != "" {
+		opts = append(opts, Via(socket))
+	}
+	db, err := sql.Open("pgx", s.DSN(opts...))
 	if err != nil {
-		return "", fmt.Errorf("pgtest: %s: %w", text, err)
+		return nil, fmt.Errorf("pgtest: %w", err)
+	}
+	db.SetMaxOpenConns(1)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	return &session{db, ctx, cancel}, nil
+}
+
+func (s *session) close() {
+	s.cancel()
+	s.db.Close()
+}
+
+func (s *session) exec(text string) error {
+	if _, err := s.db.ExecContext(s.ctx, text); err != nil {
+		return fmt.Errorf("pgtest: %.200s: %w", text, err)
+	}
+	return nil
+}
+
+// text is the one value of a query, "" for NULL.
+func (s *session) text(query string) (string, error) {
+	var value sql.NullString
+	if err := s.db.QueryRowContext(s.ctx, query).Scan(&value); err != nil {
+		return "", fmt.Errorf("pgtest: %.200s: %w", query, err)
 	}
 	return value.String, nil
 }

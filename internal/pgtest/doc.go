@@ -9,9 +9,9 @@
 //		…
 //	}
 //
-// All tests of a binary share one server, started at the first use; every call of DSN makes a fresh database on it. A
-// test that stops, kills or configures a server takes one for itself with New; a program that is no test uses Start
-// and Close.
+// All tests of a binary share one server, started at the first use; every call of DSN gives a database on it that is as
+// new and that no other test has. A test that stops, kills or configures a server takes one for itself with New; a
+// program that is no test uses Start and Close.
 //
 // # Which server
 //
@@ -21,7 +21,8 @@
 //
 // # What a throwaway server is
 //
-// It is as durable as a real one: fsync and synchronous_commit are on. It listens on a unix socket in its folder
+// It is as durable as a real one: fsync and synchronous_commit are on. Only the server that tests share does not sync: it
+// does not outlive the tests. A throwaway server listens on a unix socket in its folder
 // (trusted: the folder is closed to others) and on a free port of 127.0.0.1 (with a random password, which the DSN
 // holds). When the tests run as root it runs as user postgres or nobody, because the server refuses root.
 //

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	_ "github.com/jackc/pgx/v5/stdlib"
+
+	"github.com/groupcommit/groupcommit/internal/bounded"
 )
 
 func TestMain(m *testing.M) {
@@ -20,6 +22,7 @@ func TestMain(m *testing.M) {
 // open connects to a DSN until the test ends.
 func open(t *testing.T, dsn string) *sql.DB {
 	t.Helper()
+	bounded.Test(t)
 	db, err := sql.Open("pgx", dsn)
 	if err != nil {
 		t.Fatal(err)
@@ -52,11 +55,7 @@ func deadline(t *testing.T) context.Context {
 // eventually waits until what holds is true.
 func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	for end := time.Now().Add(30 * time.Second); !holds(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("after 30 seconds still not: %s", what)
-		}
-	}
+	bounded.Until(t, what, holds)
 }
 
 func must(t *testing.T, err error) {

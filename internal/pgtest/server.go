@@ -126,7 +126,11 @@ func (s *Server) data() string { return filepath.Join(s.dir, "data") }
 // initdb makes the cluster. Its files need no fsync: the server that comes after syncs what it writes itself.
 func (s *Server) initdb() error {
 	password := filepath.Join(s.dir, "password")
-	if err := os.WriteFile(password, []byte(s.address.password+"\n"), 0o600); err != nil {
+	kept, err := secret(s.address.password)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(password, []byte(kept+"\n"), 0o600); err != nil {
 		return err
 	}
 	if err := s.account.own(password); err != nil {

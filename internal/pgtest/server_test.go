@@ -19,12 +19,20 @@ func own(t *testing.T) *Server {
 }
 
 func TestServerIsAsDurableAsARealOne(t *testing.T) {
-	s := own(t)
-	db := open(t, s.DSN())
-	for name, want := range map[string]string{
+	settings(t, New(t, Options{}), map[string]string{
 		"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on", "max_connections": "300",
 		"server_encoding": "UTF8",
-	} {
+	})
+}
+
+func TestOnlyTheSharedServerDoesNotSync(t *testing.T) {
+	settings(t, own(t), map[string]string{"fsync": "off", "synchronous_commit": "on", "max_connections": "300"})
+}
+
+func settings(t *testing.T, s *Server, all map[string]string) {
+	t.Helper()
+	db := open(t, s.DSN())
+	for name, want := range all {
 		if got := ask(t, db, "SELECT current_setting('"+name+"')"); got != want {
 			t.Errorf("%s = %s, want %s", name, got, want)
 		}

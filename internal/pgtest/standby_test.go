@@ -1,6 +1,10 @@
 package pgtest
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/groupcommit/groupcommit/internal/bounded"
+)
 
 func TestAStandbyFollowsAndTakesOver(t *testing.T) {
 	primary := New(t, Options{})
@@ -44,7 +48,7 @@ func TestWithoutItsSynchronousStandbyAPrimaryWaits(t *testing.T) {
 	default:
 	}
 	must(t, standby.Start())
-	must(t, <-answered)
+	must(t, bounded.Receive(t, "the commit is answered", answered))
 
 	must(t, standby.Stop(Fast))
 	must(t, primary.Synchronize())

@@ -26,19 +26,29 @@ type TB interface {
 	Fatalf(format string, args ...any)
 }
 
+// unsynced is how the shared server is started: no test takes its power away, and what it has written survives the death of
+// its processes without a sync.
+var unsynced = Options{Settings: map[string]string{"fsync": "off", "full_page_writes": "off"}}
+
 // shared is the test binary's one server.
-var shared struct {
-	once   sync.Once
-	server *Server // written once, in once
-	err    error
-}
+var shared = struct {
+	options Options // written before the first test
+	once    sync.Once
+	server  *Server // written once, in once
+	pool    pool    // of the server, if it is a throwaway one
+	err     error
+}{options: unsynced}
 
 // Run runs a test binary's tests and stops the shared server after them:
 //
 //	func TestMain(m *testing.M) { os.Exit(pgtest.Run(m)) }
 //
-// Without it the server is stopped too, by its watchdog, but only once the process has ended.
-func Run(m interface{ Run() int }) int {
+// Without it the server is stopped too, by its watchdog, but only once the process has ended. The options are the shared
+// server's; without them it is one that does not sync.
+func Run(m interface{ Run() int }, o ...Options) int {
+	for _, o := range o {
+		shared.options = o
+	}
 	code := m.Run()
 	shared.once.Do(func() { shared.err = errors.New("pgtest: the tests have ended") })
 	if shared.server != nil {
@@ -58,8 +68,9 @@ func Shared(t TB) *Server {
 		if dsn := os.Getenv(EnvServer); dsn != "" {
 			shared.server, shared.err = use(dsn)
 		} else {
-			shared.server, shared.err = Start(Options{})
+			shared.server, shared.err = Start(shared.options)
 		}
+		shared.pool.server = shared.server
 	})
 	if shared.err != nil {
 		refuse(t, shared.err)
@@ -89,8 +100,8 @@ func refuse(t TB, err error) {
 	t.Fatalf("%v", err)
 }
 
-// DSN makes a fresh database on the shared server and returns its DSN as a URL. The database goes when the test ends,
-// with the connections that are still open to it.
+// DSN returns the URL of an empty database on the shared server, which is this test's. When the test ends, so do the
+// connections that are still open to it, and the URL leads nowhere.
 func DSN(t TB, opts ...DSNOption) string {
 	t.Helper()
 	s, name := freshDatabase(t)
@@ -108,11 +119,16 @@ func freshDatabase(t TB) (*Server, string) {
 	t.Helper()
 	s := Shared(t)
 	name := databaseName(t.Name())
-	if _, err := s.NewDatabase(name); err != nil {
+	take, give := shared.pool.take, shared.pool.give
+	if s.External() { // which must be left as it was found
+		take = func(name string) error { _, err := s.NewDatabase(name); return err }
+		give = s.DropDatabase
+	}
+	if err := take(name); err != nil {
 		t.Fatalf("%v\n%s", err, s.Log())
 	}
 	t.Cleanup(func() {
-		if err := s.DropDatabase(name); err != nil {
+		if err := give(name); err != nil {
 			t.Logf("%v", err)
 		}
 	})

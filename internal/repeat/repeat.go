@@ -81,3 +81,21 @@ func (r *Repeater) Stop() {
 	r.doing.Lock()
 	defer r.doing.Unlock()
 }
+
+// Pause waits for d, or until ctx ends. It reports whether ctx goes on.
+func Pause(ctx context.Context, d time.Duration) bool {
+	if ctx.Err() != nil {
+		return false
+	}
+	if d <= 0 {
+		return true
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 func isLikely(r *Readers, query string) bool {
@@ -53,4 +54,20 @@ func TestANewTextIsJudgedByThoseBefore(t *testing.T) {
 	assert.True(t, isLikely(&r, "new"))
 	r.Ended("new", true)
 	assert.False(t, isLikely(&r, "newer"))
+}
+
+// A text that reads is taken for a reader's again and again, however often a transaction that began with it has written since.
+func TestATextIsTakenForAReadersAgainAfterAWrite(t *testing.T) {
+	var r Readers
+	for range 3 {
+		for range 40 {
+			r.Ended("SELECT 1", false)
+		}
+		yes, enough := r.Likely("SELECT 1")
+		require.True(t, yes)
+		<-enough
+		r.Ended("SELECT 1", true)
+		yes, _ = r.Likely("SELECT 1")
+		require.False(t, yes)
+	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/groupcommit/groupcommit/internal/bounded"
 	"github.com/groupcommit/groupcommit/internal/pgtest/proxy"
 )
 
@@ -88,7 +89,7 @@ func TestMuteLeavesTheClientWaiting(t *testing.T) {
 		})
 		answer := make(chan error, 1)
 		go func() { answer <- commit(ctx) }()
-		<-muted
+		bounded.Receive(r, "the commit is on its way", muted)
 		r.wantRows(1)
 		select {
 		case err := <-answer:
@@ -96,7 +97,7 @@ func TestMuteLeavesTheClientWaiting(t *testing.T) {
 		case <-time.After(20 * time.Millisecond):
 		}
 		cancel()
-		if err := <-answer; err == nil {
+		if err := bounded.Receive(r, "the call is answered", answer); err == nil {
 			r.Error("acknowledged")
 		}
 	})

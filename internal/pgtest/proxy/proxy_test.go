@@ -2,6 +2,7 @@ package proxy_test
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -11,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	_ "github.com/jackc/pgx/v5/stdlib"
 
+	"github.com/groupcommit/groupcommit/internal/bounded"
 	"github.com/groupcommit/groupcommit/internal/pgtest"
 	"github.com/groupcommit/groupcommit/internal/pgtest/proxy"
 )
@@ -27,6 +29,7 @@ type rig struct {
 
 func setUp(t *testing.T) rig {
 	t.Helper()
+	bounded.Test(t)
 	dsn := pgtest.DSN(t)
 	p, err := proxy.New(pgtest.Shared(t).Addr())
 	must(t, err)
@@ -55,11 +58,7 @@ func (r rig) rows() (n int) {
 // wantRows waits, as the server may be busy when its client has lost it already.
 func (r rig) wantRows(n int) {
 	r.Helper()
-	for end := time.Now().Add(20 * time.Second); r.rows() != n; time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			r.Fatalf("%d rows, want %d", r.rows(), n)
-		}
-	}
+	bounded.Until(r, fmt.Sprintf("there are %d rows", n), func() bool { return r.rows() == n })
 }
 
 // wantIdle waits until no other client of the database has a transaction open, whatever became of it.
@@ -155,7 +154,7 @@ func TestACancelRequestPassesAndCanBeLost(t *testing.T) {
 		failed <- err
 	}()
 	conn.PgConn().CancelRequest(deadline(t))
-	<-lost
+	bounded.Receive(t, "the connection is lost", lost)
 	// The server may get the request before the query, and then forgets it.
 	for {
 		must(t, conn.PgConn().CancelRequest(deadline(t)))
@@ -235,9 +234,9 @@ func TestADelayEndsWithItsConnection(t *testing.T) {
 	})
 	failed := make(chan error, 1)
 	go func() { failed <- conn.Ping(context.Background()) }()
-	<-waits
+	bounded.Receive(t, "the server has answered", waits)
 	must(t, r.proxy.Close())
-	if err := <-failed; err == nil {
+	if err := bounded.Receive(t, "the client has lost its connection", failed); err == nil {
 		t.Error("no error")
 	}
 }

@@ -1,0 +1,202 @@
+package groupcommit
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/groupcommit/groupcommit/engine"
+)
+
+// How a group is committed, until it is known what became of it.
+
+// commitUntilKnown runs a group until it is known what became of it. Nothing of it is in the database when it runs again.
+func (b *batcher) commitUntilKnown(execs []*exec, calls []*engine.Call) engine.Outcome {
+	defer b.room(execs)()
+	stale, failed, at := 0, 0, -1
+	for {
+		out, given := b.commitOnce(calls)
+		if out.Verdict == engine.Unknown && out.Token != nil {
+			out = b.resolve(b.of.groupContext(calls), out, given)
+		}
+		switch {
+		case out.Verdict != engine.Refused:
+			return out
+		case given:
+			return answerEnded(calls)
+		case errors.Is(out.Err, driver.ErrBadConn) && stale < staleRetries:
+			stale++
+			b.of.renew(stale)
+		case out.Again && out.Culprit >= 0 && out.Culprit == at: // twice at the same call: it may be the call
+			return engine.Outcome{Verdict: engine.RolledBack, Culprit: at}
+		case out.Again || b.of.transient(out.Err):
+			failed++
+			at = -1
+			if out.Again {
+				at = out.Culprit
+			}
+			if !b.of.limits.retryPolicy().pause(context.Background(), failed) {
+				return out
+			}
+		default:
+			return out
+		}
+	}
+}
+
+// commitOnce runs a group. given says that it was given up because no caller waits for it any more.
+func (b *batcher) commitOnce(calls []*engine.Call) (out engine.Outcome, given bool) {
+	g := b.of
+	ctx, cancel := context.WithTimeout(g.groupContext(calls), g.limits.maxTime)
+	defer cancel()
+	for _, c := range calls {
+		c.Reset()
+	}
+	if g.Writer == nil {
+		a := abandon(calls, cancel)
+		defer func() { given = a.end() }()
+	}
+	p, err := g.Pool.Borrow(ctx, true)
+	if err != nil {
+		return engine.Outcome{Verdict: engine.Refused, Err: err}, given
+	}
+	out = engine.Outcome{Broken: true} // what a panic leaves
+	defer func() {
+		if out.Broken && g.Writer == nil && (out.Verdict == engine.Unknown || ctx.Err() != nil) { // as are the others, perhaps
+			g.Pool.Renew()
+		}
+		if out.Broken {
+			p.Discard()
+		} else {
+			p.GiveBack(true)
+		}
+	}()
+	out = p.Conn.Session.Group(ctx, calls)
+	out.Broken = out.Broken || errors.Is(out.Err, driver.ErrBadConn)
+	return out, given
+}
+
+// askAgain is the time between two questions about a group that the database is still busy with.
+const askAgain = 20 * time.Millisecond
+
+// asking is the policy of one more question.
+var asking = Constant(askAgain, 1)
+
+// Each question has a limit of its own, because the connection that it goes by may be silent: that is askWithin for the first,
+// and twice as much for each that follows. A group that was given up has callers whose time is over: it is asked about for
+// askGiven.
+const (
+	askWithin = time.Second
+	askGiven  = 5 * time.Second
+)
+
+// resolve asks the database what became of a group whose answer to COMMIT was lost. given says that the group was given up.
+func (b *batcher) resolve(ctx context.Context, lost engine.Outcome, given bool) engine.Outcome {
+	limit := b.of.limits.maxTime
+	if given {
+		limit = min(limit, askGiven)
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	again := Constant(askAgain, int(limit/askAgain))
+	within := askWithin
+	for asked := 1; ; asked++ {
+		verdict, err := b.ask(ctx, lost.Token, within)
+		if errors.Is(err, context.DeadlineExceeded) {
+			within *= 2
+		}
+		switch {
+		case err == nil && verdict == engine.Committed:
+			return engine.Outcome{}
+		case err == nil && verdict == engine.RolledBack:
+			if lost.Culprit >= 0 && errors.Is(lost.Err, context.DeadlineExceeded) {
+				// One call took all the time: it must not cost the others theirs, nor be ended for good.
+				return engine.Outcome{Verdict: engine.RolledBack, Culprit: lost.Culprit}
+			}
+			return engine.Outcome{Verdict: engine.Refused, Err: lost.Err, Again: true, Culprit: lost.Culprit}
+		case err == nil, !again.pause(ctx, asked):
+			return lost
+		}
+	}
+}
+
+func (b *batcher) ask(ctx context.Context, token any, within time.Duration) (engine.Verdict, error) {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	p, err := b.of.Pool.Borrow(ctx, false)
+	if err != nil {
+		return engine.Unknown, err
+	}
+	defer func() { p.Done(err, false) }()
+	r, ok := p.Conn.Session.(engine.Resolver)
+	if !ok {
+		return engine.Unknown, nil
+	}
+	verdict, err := r.Resolve(ctx, token)
+	return verdict, err
+}
+
+// A group that no caller waits for any more is given up: the contexts of all its callers have ended, and on the plain driver
+// each of them would have closed its connection. A network that went silent costs them that long, and not [MaxTime].
+//
+// As long as one of them would wait, the group goes on: its end would hit that one, too.
+type abandonment struct {
+	mu    sync.Mutex
+	over  bool
+	given bool
+	timer *time.Timer
+}
+
+const (
+	// abandonFirst is how long a group may take at the least: a connection that is closed because of a short deadline costs the
+	// next call the opening of another.
+	abandonFirst = time.Second
+	abandonLook  = 100 * time.Millisecond
+)
+
+// abandon has cancel called once no caller waits for the calls. What is returned is asked by end.
+func abandon(calls []*engine.Call, cancel context.CancelFunc) *abandonment {
+	a := &abandonment{}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.timer = time.AfterFunc(abandonFirst, func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		if a.over { // the calls may be others by then
+			return
+		}
+		for _, c := range calls {
+			switch ctx := c.Context(); {
+			case ctx.Done() == nil:
+				return
+			case ctx.Err() == nil:
+				a.timer.Reset(abandonLook)
+				return
+			}
+		}
+		a.given = true
+		cancel()
+	})
+	return a
+}
+
+// end ends the watch, and reports whether the group was given up.
+func (a *abandonment) end() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.over = true
+	a.timer.Stop()
+	return a.given
+}
+
+// answerEnded answers the calls of a group that was given up and of which nothing is left, as they would have been if no group
+// had claimed them.
+func answerEnded(calls []*engine.Call) engine.Outcome {
+	for _, c := range calls {
+		c.Reset()
+		c.Answer(nil, c.Context().Err())
+	}
+	return engine.Outcome{}
+}

@@ -1,0 +1,110 @@
+package groupcommit
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"time"
+
+	"github.com/groupcommit/groupcommit/engine"
+	"github.com/groupcommit/groupcommit/internal/command"
+	"github.com/groupcommit/groupcommit/internal/turn"
+	"github.com/groupcommit/groupcommit/internal/virtual"
+)
+
+// What the connections need of the database: it is the Host of those that database/sql pools, and the environment of the physical
+// ones.
+
+var _ virtual.Host = (*database)(nil)
+
+// newConn makes a connection that is not of the program's pool.
+func (d *database) newConn() *virtual.Conn { return virtual.New(d, &d.Base, false) }
+
+// Ready opens the database at its first use.
+func (d *database) Ready(ctx context.Context) (*engine.Traits, error) { return d.ready(ctx) }
+
+// Exec has a group run a call.
+func (d *database) Exec(ctx context.Context, c *virtual.Conn, e virtual.Exec) (driver.Result, error) {
+	out := d.exec(ctx, c, e, nil)
+	return out.Get()
+}
+
+// Committed has the keepers look for what a transaction may have added.
+func (d *database) Committed() { d.wakeRunners() }
+
+// engineFor returns the database's engine, which the first physical connection decides.
+func (d *database) engineFor(conn driver.Conn) Engine {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.engine == nil {
+		d.engine = engine.Find(conn)
+	}
+	return d.engine
+}
+
+func (d *database) settings() engine.Settings {
+	return engine.Settings{DSN: d.dsn, Connector: d.parent, Mode: d.limits.mode, LockTimeout: d.limits.lockWait, MaxTime: d.limits.maxTime, Promises: d.limits.promises, Spelling: d.limits.spelled, Schema: d.Altered.Load}
+}
+
+// openSession makes the session of a new physical connection.
+func (d *database) openSession(ctx context.Context, raw driver.Conn) (engine.Session, error) {
+	return d.engineFor(raw).Open(ctx, raw, d.settings())
+}
+
+// turnToOpen takes the writer's turn for the opening of a connection, where that may write.
+func (d *database) turnToOpen(ctx context.Context) (leave func(), err error) {
+	t := d.Traits.Load()
+	if t == nil || !t.OpenWrites {
+		return func() {}, nil
+	}
+	turn := turn.New()
+	if err := d.TakeTurn(ctx, turn, nil, time.Now()); err != nil {
+		return nil, err
+	}
+	return func() { d.Writer.Leave(turn) }, nil
+}
+
+// refresh learns from a session what a setting has changed of the database's traits.
+func (d *database) refresh(s engine.Session, setting string) {
+	r, ok := s.(engine.Refresher)
+	if !ok {
+		return
+	}
+	t := r.Refresh(*d.Traits.Load(), setting)
+	d.Traits.Store(&t)
+}
+
+// virtualConnector opens connections for ourselves.
+type virtualConnector struct{ db *database }
+
+func (c virtualConnector) Connect(context.Context) (driver.Conn, error) { return c.db.newConn(), nil }
+func (c virtualConnector) Driver() driver.Driver                        { return c.db.parent.Driver() }
+
+// A commandHost is a database as commands see it.
+type commandHost struct{ db *database }
+
+var (
+	_ command.Host = commandHost{}
+	_ command.Tx   = (*virtual.HandlerTx)(nil)
+)
+
+func (h commandHost) DB() *sql.DB                                   { return h.db.virtual }
+func (h commandHost) Leave(t *turn.Turn)                            { h.db.Writer.Leave(t) }
+func (h commandHost) Patience() (time.Duration, error)              { return h.db.patience() }
+func (h commandHost) Transient(err error) bool                      { return h.db.transient(err) }
+func (h commandHost) Keeps(id string) error                         { return h.db.keeps(id) }
+func (h commandHost) WithoutID(ctx context.Context) context.Context { return virtual.WithoutID(ctx) }
+func (h commandHost) Added()                                        { h.db.added.Store(true) }
+func (h commandHost) Traits() *engine.Traits                        { return h.db.Traits.Load() }
+
+func (h commandHost) Enter(ctx context.Context, t *turn.Turn, since time.Time) error {
+	return h.db.TakeTurn(ctx, t, nil, since)
+}
+
+func (h commandHost) Begin(ctx context.Context, t *turn.Turn) (command.Tx, error) {
+	tx, err := virtual.BeginHandler(ctx, h.db.virtual, t)
+	if err != nil {
+		return nil, err // and not a nil *HandlerTx
+	}
+	return tx, nil
+}

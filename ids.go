@@ -1,0 +1,173 @@
+package groupcommit
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"reflect"
+	"time"
+
+	"github.com/groupcommit/groupcommit/durable"
+	"github.com/groupcommit/groupcommit/engine"
+	"github.com/groupcommit/groupcommit/internal/fingerprint"
+	"github.com/groupcommit/groupcommit/internal/flight"
+	"github.com/groupcommit/groupcommit/internal/turn"
+	"github.com/groupcommit/groupcommit/internal/virtual"
+)
+
+// Calls with an id. The ledger is the table of promises, as far as they are concerned. A session of an engine claims the ids of
+// its calls, executes those that are new, and records their outcomes, all in one transaction. So there is never a row
+// without an outcome, and never an outcome without its effect; and a call that comes again is answered from the ledger.
+//
+// A call whose id is in flight in this process does not come that far: it joins the one that is under way.
+
+// ExecID runs an Exec whose context has an id: in a group as any other call, unless its connection holds a physical one, which
+// then is the one to run it on.
+func (d *database) ExecID(ctx context.Context, c *virtual.Conn, id string, v virtual.Exec) (driver.Result, error) {
+	if err := d.keeps(id); err != nil {
+		return nil, err
+	}
+	if err := c.MayHaveID(ctx, id, v); err != nil {
+		return nil, err
+	}
+	if err := v.Check(d.Traits.Load()); err != nil {
+		return nil, err
+	}
+	print, err := fingerprint.Of(id, v.Text.Query, v.Args)
+	if err != nil {
+		return nil, err
+	}
+	f, out, err := d.inFlight.Join(ctx, id, string(print), d.wait(time.Now()))
+	switch {
+	case err != nil:
+		return nil, joinError(ctx, id, err)
+	case f == nil:
+		out = joined(out)
+	case c.Holds() || virtual.NoBatch(ctx):
+		out = d.execHere(ctx, c, v, f)
+	default:
+		out = d.execFlight(ctx, c, v, f)
+	}
+	return out.Get()
+}
+
+// wait is how long a call that came then waits for another with its id.
+func (d *database) wait(since time.Time) flight.Wait {
+	patience, busy := d.patience()
+	return flight.Wait{Since: since, Patience: patience, Busy: busy}
+}
+
+// joined is another call's outcome.
+func joined(out engine.Answer) engine.Answer {
+	out.Result.Replayed = out.Err == nil
+	return out
+}
+
+// joinError is the error of a call that could not join another one.
+func joinError(ctx context.Context, id string, err error) error {
+	switch err {
+	case flight.ErrOther:
+		return engine.Mismatch(id)
+	case flight.ErrLeft:
+		return engine.Left(id, ctx.Err())
+	}
+	return err
+}
+
+// execFlight has a group execute the call of a new flight.
+func (d *database) execFlight(ctx context.Context, c *virtual.Conn, v virtual.Exec, f *flight.Flight[engine.Answer]) (out engine.Answer) {
+	out.Err = engine.ErrUnanswered // what runtime.Goexit leaves
+	defer func() { d.complete(f, out, ctx, false) }()
+	c.Count()
+	out = d.exec(ctx, c, v, f)
+	return out
+}
+
+// execHere executes the call of a new flight on its connection's own physical one. What comes of that connection, such as the end of
+// its session's patience, is no other caller's: others who wait for the flight then try by themselves.
+func (d *database) execHere(ctx context.Context, c *virtual.Conn, v virtual.Exec, f *flight.Flight[engine.Answer]) (out engine.Answer) {
+	out.Err = engine.ErrUnanswered
+	defer func() { d.complete(f, out, ctx, !everybodys(d.Traits.Load(), out.Err)) }()
+	e := &exec{Call: engine.NewCall(ctx, v.Text.Query, v.Args, v.Prepared)}
+	e.Identify(f.ID(), durable.Key(f.Key()))
+	if err := c.RunHere(ctx, v.Text, &e.Call); err != nil {
+		out.Err = err
+		return out
+	}
+	if unknown := (*OutcomeUnknownError)(nil); errors.As(e.Err(), &unknown) { // another connection is to find out
+		e.Doubt(unknown.Cause)
+		d.apart(e)
+	}
+	out = e.Outcome()
+	return out
+}
+
+// complete ends a flight with its first caller's outcome. own says that it is for no other.
+func (d *database) complete(f *flight.Flight[engine.Answer], out engine.Answer, ctx context.Context, own bool) {
+	keep := flight.Shared
+	switch {
+	case own, out.Panicked, out.Err == engine.ErrUnanswered, errors.Is(out.Err, driver.ErrBadConn), out.Err != nil && ctx.Err() != nil:
+		keep = flight.Own
+	case out.Err == nil && !out.Result.Replayed: // of a replay it is not known how long it will be kept
+		keep = flight.Kept
+	}
+	d.inFlight.Complete(f, out, keep)
+}
+
+// everybodys reports that every call with the same id is to get the same: a result, or an error that is recorded.
+func everybodys(t *engine.Traits, err error) bool {
+	if err == nil || t.Final == nil {
+		return err == nil
+	}
+	_, final := t.Final(err)
+	return final
+}
+
+// Deduplicated reports that a result comes from the ledger, or from another call with the same id that was under way: the
+// call that it belongs to was not executed.
+func Deduplicated(res sql.Result) bool {
+	if own, ok := res.(*engine.Result); ok {
+		return own.Replayed
+	}
+	// database/sql hands out the driver's result inside a struct of its own.
+	if v := reflect.ValueOf(res); v.Kind() == reflect.Struct {
+		for i := range v.NumField() {
+			if f := v.Field(i); f.Kind() == reflect.Interface && !f.IsNil() && f.Elem().Type() == reflect.TypeFor[*engine.Result]() {
+				return f.Elem().Elem().FieldByName("Replayed").Bool()
+			}
+		}
+	}
+	return false
+}
+
+// Lookup answers what became of the promise with an id, whoever made it: the record, or durable.ErrNotFound if there is
+// none, because no transaction with it has been committed, or because it is older than the retention allows. It reads what
+// is committed; a call that is under way is not seen.
+//
+// What Value.Data holds of a promise of an Exec is JSON: of one that is resolved {"rows":1,"id":7}, the rows affected and the
+// last insert id, without what the driver does not tell; of one that is rejected {"code":"23505","message":"…"}, as in
+// [RejectedError], without a code if there was none.
+//
+// db must be one of ours, opened with [Promises].
+func Lookup(ctx context.Context, db *sql.DB, id string) (durable.Promise, error) {
+	d, err := databaseOf(db)
+	if err != nil {
+		return durable.Promise{}, err
+	}
+	if err := d.keeps(id); err != nil {
+		return durable.Promise{}, err
+	}
+	traits, err := d.ready(ctx)
+	if err != nil {
+		return durable.Promise{}, err
+	}
+	if traits.OneConn { // as for a query: whoever has the connection has the turn
+		t := turn.New()
+		if err := d.TakeTurn(ctx, t, nil, time.Now()); err != nil {
+			return durable.Promise{}, err
+		}
+		defer d.Writer.Leave(t)
+	}
+	return d.ledger.Get(ctx, id)
+}

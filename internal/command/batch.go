@@ -1,0 +1,217 @@
+package command
+
+import (
+	"database/sql/driver"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/groupcommit/groupcommit/engine"
+	"github.com/groupcommit/groupcommit/internal/turn"
+)
+
+// A rest is the commands of a batch that have no outcome when the batch is over, by what is to become of them.
+type rest struct {
+	failed int           // how many attempts of the batch had failed when it was run
+	aside  []*Task       // to be tried each by itself
+	again  []*Task       // to be tried again as one batch
+	pause  time.Duration // before that
+	last   result        // of the attempt that has failed
+	others []*Task       // that another process has, or that are settled: for the keeper to ask about
+}
+
+// maxRedo is how many times a batch may come back for a culprit's sake. After that the commands run one by one: each time costs
+// what had been done so far.
+const maxRedo = 3
+
+// run handles a batch of which so many attempts have failed. Afterwards each command has an outcome, or is in the rest. t is a
+// turn that the caller has; it is over then. commit is what COMMIT took.
+func (r *Runner) run(batch []*Task, failed int, t *turn.Turn) (commit time.Duration, left rest) {
+	left.failed = failed
+	for redo := 0; len(batch) > 0; redo++ {
+		if redo > maxRedo {
+			left.aside = append(left.aside, batch...)
+			break
+		}
+		if redo > 0 {
+			reset(batch)
+		}
+		a := r.attemptAlone(batch, t)
+		if t != nil {
+			r.host.Leave(t) // if the attempt came to nothing
+			t = nil
+		}
+		switch {
+		case a.err == nil:
+			left.aside = append(left.aside, a.aside...)
+			left.others = a.others
+			commit, batch = a.commit, nil
+		case a.culprit != nil && len(batch) > 1:
+			left.aside = append(left.aside, a.culprit)
+			batch = slices.DeleteFunc(slices.Clone(batch), func(t *Task) bool { return t == a.culprit })
+		case a.culprit != nil:
+			a.culprit.refused, a.culprit.rejection = true, a.err
+		case a.split && len(batch) > 1:
+			left.aside = append(left.aside, batch...)
+			batch = nil
+		case a.split:
+			batch[0].refused, batch[0].rejection = true, a.err
+		case a.final:
+			r.giveUp(batch, a)
+			batch = nil
+		default:
+			r.again(doubtful(batch, a), a, &left)
+			batch = nil
+		}
+	}
+	return commit, left
+}
+
+// attemptAlone is one attempt, while no other is under way. Where there is one writer, its turns see to that.
+func (r *Runner) attemptAlone(batch []*Task, t *turn.Turn) result {
+	if !r.traits.OneWriter {
+		r.one.Lock()
+		defer r.one.Unlock()
+	}
+	return r.attempt(batch, t)
+}
+
+// reset makes a batch what it was before its last attempt.
+func reset(batch []*Task) {
+	for _, t := range batch {
+		t.reset()
+	}
+}
+
+// doubtful answers those commands of a batch whose COMMIT had no answer that have no id to ask about, and returns the others:
+// their next attempt finds out what became of this one.
+func doubtful(batch []*Task, last result) []*Task {
+	if !last.unknown {
+		return batch
+	}
+	known := make([]*Task, 0, len(batch))
+	for _, t := range batch {
+		if t.id == "" {
+			t.answer(nil, &engine.OutcomeUnknownError{Cause: last.err})
+		} else {
+			t.doubt = last.err
+			known = append(known, t)
+		}
+	}
+	return known
+}
+
+// again has a batch tried again as the policy says, or gives it up. Meanwhile its commands take room in the queue: where very
+// many fail, the callers of new ones wait.
+func (r *Runner) again(batch []*Task, last result, left *rest) {
+	if len(batch) == 0 {
+		return
+	}
+	wait, more := r.next(left.failed + 1)
+	if !more || r.closing.Err() != nil {
+		r.giveUp(batch, last)
+		return
+	}
+	r.queue.Reserve(len(batch))
+	left.again, left.last, left.pause = slices.Clone(batch), last, wait // the slice is the queue's
+}
+
+// next is the policy, whose panic is its end.
+func (r *Runner) next(failed int) (wait time.Duration, again bool) {
+	err := engine.Guard(func() error {
+		wait, again = r.config.Retry(failed)
+		return nil
+	})
+	return wait, again && err == nil
+}
+
+// keep marks what a batch has left, and returns what is to be done with it when the batch is over; nil is nothing.
+func (r *Runner) keep(left rest) (then func()) {
+	n := 0
+	for _, tasks := range [][]*Task{left.aside, left.again, left.others} {
+		n += len(tasks)
+		for _, t := range tasks {
+			t.kept = true
+		}
+	}
+	if n == 0 {
+		return nil
+	}
+	return func() { r.goOn(left) }
+}
+
+// goOn does what is to be done with the rest of a batch. The queue counts each of the tasks until it is released.
+func (r *Runner) goOn(left rest) {
+	for _, t := range left.others {
+		r.keeper.await(t)
+		r.queue.Release()
+	}
+	if len(left.again) > 0 {
+		go r.afterPause(left)
+	}
+	for i := range left.aside {
+		r.finish(left.aside[i:i+1], left.failed)
+	}
+}
+
+// afterPause tries the failed commands of a batch again. If the runner is closed before, they have had their last attempt.
+func (r *Runner) afterPause(left rest) {
+	pause := time.NewTimer(left.pause)
+	select {
+	case <-pause.C:
+	case <-r.closing.Done():
+		pause.Stop()
+	}
+	r.queue.Reserve(-len(left.again))
+	if r.closing.Err() != nil {
+		r.giveUp(left.again, left.last)
+		r.settle(left.again)
+		return
+	}
+	r.finish(left.again, left.failed+1)
+}
+
+// finish runs a batch away from the queue, and settles it.
+func (r *Runner) finish(batch []*Task, failed int) {
+	reset(batch)
+	_, left := r.run(batch, failed, nil)
+	then := r.keep(left)
+	r.settle(batch)
+	if then != nil {
+		go then()
+	}
+}
+
+// settle settles those of a batch that are not kept any more.
+func (r *Runner) settle(batch []*Task) {
+	for _, t := range batch {
+		if !t.kept {
+			t.Settle()
+			r.queue.Release()
+		}
+	}
+}
+
+// giveUp answers a batch with its last error. What is recorded as pending is rejected there, too, unless the error was none of
+// the commands': then it stays pending, and will be tried again, by this process or another.
+func (r *Runner) giveUp(batch []*Task, last result) {
+	for _, t := range batch {
+		t.kept = false
+	}
+	switch {
+	case r.keeper == nil:
+		for _, t := range batch {
+			t.answer(nil, last.err)
+			t.conclude()
+		}
+	case !last.final && (!last.began || last.unknown || r.closing.Err() != nil || last.severed || r.blameless(last.err)):
+		r.keeper.leavePending(batch, last.err)
+	default:
+		r.keeper.reject(batch, last.err)
+	}
+}
+
+// blameless reports an error that is none of the commands' that met it: they are to be tried again, as long as it takes.
+func (r *Runner) blameless(err error) bool {
+	return r.host.Transient(err) || errors.Is(err, driver.ErrBadConn) || r.traits.Environment != nil && r.traits.Environment(err)
+}

@@ -1,0 +1,255 @@
+package command
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"database/sql/driver"
+	"encoding/binary"
+	"errors"
+
+	"github.com/groupcommit/groupcommit/durable"
+	"github.com/groupcommit/groupcommit/engine"
+	"github.com/groupcommit/groupcommit/internal/flight"
+	"github.com/groupcommit/groupcommit/internal/group"
+	"github.com/groupcommit/groupcommit/internal/record"
+)
+
+// A Task is a command without its types: its place in the queue, what its handler says of it, and the outcome that its
+// callers wait for. There may be very many of them: what each takes decides how often the collector walks the callers'
+// stacks.
+//
+// One goroutine at a time has a task, until it is settled: its caller in [Runner.Go], the leader of its batch, the goroutine
+// that finishes what its batch has left, or the keeper. Its handler uses it meanwhile, for the leader. Callers may ask for the
+// outcome at any time.
+type Task struct {
+	slot   group.Slot[Task]
+	future group.Future
+	runner *Runner
+	typed  Typed
+	id     string
+	key    durable.Key                   // what a task with an id is known by: a digest of its kind and value
+	flight *flight.Flight[engine.Answer] // nil unless it is this task that is executed for the id
+
+	// What its handler says, in its present attempt.
+	attempt   *attempt // nil before the first
+	rejection error    // nil: the result of typed is the outcome
+	tried     bool     // by Try, in vain
+	refused   bool     // it is to be rejected with that, without being handled again
+
+	recorded bool  // as pending, whatever becomes of it here
+	inserted bool  // by this very task
+	kept     bool  // its batch is over, and it has no outcome yet: see rest
+	doubt    error // why it is not known whether an earlier attempt has left anything; nil if none has
+
+	// The outcome, which does not change once the future is settled.
+	value    any
+	err      error
+	replayed bool // it comes from the database, or from another task
+	state    durable.State
+}
+
+// Typed is a command's own side: what only code that knows its types can do.
+type Typed interface {
+	// Param is the value, encoded.
+	Param() ([]byte, error)
+	// Reset forgets the result of an earlier attempt.
+	Reset()
+	// Result is the result.
+	Result() any
+	// Decoded is a result that was recorded.
+	Decoded(data []byte) (any, error)
+}
+
+// Init prepares a new task. It is called once, before all else.
+func (t *Task) Init(r *Runner, typed Typed, id string) { t.runner, t.typed, t.id = r, typed, id }
+
+// Runner is the one of Init.
+func (t *Task) Runner() *Runner { return t.runner }
+
+// Typed is the one of Init.
+func (t *Task) Typed() Typed { return t.typed }
+
+// ID is the command's id; "" if it has none.
+func (t *Task) ID() string { return t.id }
+
+// Kind is the name of the command's type in the database.
+func (t *Task) Kind() string { return t.runner.config.Kind }
+
+// Resolve has the result of the command be its outcome. It is for the handler.
+func (t *Task) Resolve() { t.rejection = nil }
+
+// Reject has err be the command's outcome. It is for the handler.
+func (t *Task) Reject(err error) { t.rejection = err }
+
+// Await returns the outcome. ctx bounds the waiting. It is an error if the context is a handler's which the task may be waiting
+// for.
+func (t *Task) Await(ctx context.Context) (any, error) {
+	if t.runner.handles(ctx) && !t.future.Settled() {
+		return nil, errWaitsForItself
+	}
+	if err := t.future.Wait(ctx); err != nil {
+		return nil, err
+	}
+	return t.value, t.err
+}
+
+// Done is closed when the task is settled.
+func (t *Task) Done() <-chan struct{} { return t.future.Done() }
+
+// State is Pending until the task is settled.
+func (t *Task) State() durable.State {
+	if !t.future.Settled() {
+		return durable.Pending
+	}
+	return t.state
+}
+
+// Replayed reports that the task is settled, by an outcome that comes from the database or from another task.
+func (t *Task) Replayed() bool { return t.future.Settled() && t.replayed }
+
+// reset makes the task unanswered: what an attempt has said of it is void.
+func (t *Task) reset() {
+	t.answer(nil, engine.ErrUnanswered)
+	t.kept, t.tried = false, false
+	if !t.refused {
+		t.rejection = nil
+	}
+	t.typed.Reset()
+}
+
+// answer sets the outcome, in the place of an earlier one.
+func (t *Task) answer(value any, err error) { t.value, t.err, t.replayed = value, err, false }
+
+// conclude answers the task with an [engine.OutcomeUnknownError] if it has failed and is still in doubt.
+func (t *Task) conclude() {
+	if t.doubt != nil && t.err != nil {
+		t.answer(nil, engine.InDoubt(t.id, t.doubt, t.slot.Context().Err()))
+	}
+}
+
+// replay answers the task with what is recorded of it.
+func (t *Task) replay(r record.Row) {
+	switch {
+	case r.Key != t.key:
+		t.answer(nil, engine.Mismatch(t.id))
+		return
+	case r.State == durable.Resolved:
+		t.answer(t.typed.Decoded(r.Value))
+	default:
+		var c engine.Call
+		c.Identify(t.id, t.key)
+		_, err := c.Replay(durable.Promise{CreateKey: r.Key, State: r.State, Value: durable.Value{Data: r.Value}})
+		t.answer(nil, err)
+	}
+	t.replayed = true
+}
+
+// fail settles a task that the queue does not have.
+func (t *Task) fail(err error) {
+	if errors.Is(err, t.runner.config.Closed) {
+		err = t.pending(err)
+	}
+	t.answer(nil, err)
+	t.Settle()
+}
+
+// pending is an error that does not end a recorded task, made into one that says so.
+func (t *Task) pending(err error) error {
+	if !t.recorded {
+		return err
+	}
+	return t.runner.config.Pending(t.id, err)
+}
+
+// Settle makes the outcome known. It is called once: by the queue, or by whichever goroutine has the task.
+func (t *Task) Settle() {
+	if err := t.slot.Err(); err != nil {
+		t.answer(nil, t.pending(err))
+	}
+	t.runner.keeper.drop(t.id)
+	if f := t.flight; f != nil { // first, so that a caller that has seen the outcome does not find the task in flight
+		t.flight = nil
+		t.runner.config.Flights.Complete(f, t.shared(), t.keep())
+	}
+	t.state = t.verdict()
+	t.future.Settle()
+}
+
+// shared is the outcome for other tasks that wait for the same id.
+func (t *Task) shared() engine.Answer { return engine.Answer{Value: t.value, Err: t.err} }
+
+// share answers the task with another task's outcome.
+func (t *Task) share(out engine.Answer) {
+	t.answer(out.Value, out.Err)
+	t.replayed = out.Err == nil
+}
+
+// keep says for which callers the outcome is. It is for none that come later: the database has it in a form that no other
+// caller can change.
+func (t *Task) keep() flight.Keep {
+	if t.err != nil && (t.err == engine.ErrUnanswered || errors.Is(t.err, driver.ErrBadConn) || t.slot.Context().Err() != nil) {
+		return flight.Own
+	}
+	return flight.Shared
+}
+
+// verdict is the state that the outcome comes to. An error of a context is the caller's only if that one ended.
+func (t *Task) verdict() durable.State {
+	switch {
+	case t.err == nil:
+		return durable.Resolved
+	case t.replayed:
+		if rejected, ok := errors.AsType[*engine.RejectedError](t.err); ok {
+			return rejected.State
+		}
+		return durable.Rejected
+	case t.slot.Claimed(): // the error is the handler's, whatever it says
+		return durable.Rejected
+	case errors.Is(t.err, context.Canceled) && t.slot.Context().Err() != nil:
+		return durable.RejectedCanceled
+	case errors.Is(t.err, context.DeadlineExceeded) && t.slot.Context().Err() != nil:
+		return durable.RejectedTimedout
+	}
+	return durable.Rejected
+}
+
+// describe gives a task with an id its key, and returns its value, encoded.
+func (r *Runner) describe(t *Task) (param []byte, err error) {
+	if err := r.host.Keeps(t.id); err != nil {
+		return nil, err
+	}
+	if param, err = t.typed.Param(); err != nil {
+		return nil, err
+	}
+	known := make([]byte, 0, 128)
+	known = append(known, 1, 'c') // the version of this encoding, and that it is of a command
+	known = binary.AppendUvarint(known, uint64(len(r.config.Kind)))
+	known = append(append(known, r.config.Kind...), param...)
+	sum := sha256.Sum256(known)
+	t.key = durable.Key(sum[:])
+	return param, nil
+}
+
+// Encode is the codec's Encode. Its panic is an error.
+func (r *Runner) Encode(v any) (data []byte, err error) {
+	err = engine.Guard(func() (err error) {
+		data, err = r.config.Codec.Encode(v)
+		return err
+	})
+	return bytes.Clone(data), err // a codec may use its buffer again
+}
+
+// Decode is the codec's Decode. Its panic is an error.
+func (r *Runner) Decode(data []byte, v any) error {
+	return engine.Guard(func() error { return r.config.Codec.Decode(data, v) })
+}
+
+// rejection is what is recorded of a command that was rejected.
+func (r *Runner) rejection(err error) []byte {
+	code := ""
+	if r.traits.Final != nil {
+		code, _ = r.traits.Final(err)
+	}
+	return record.Outcome{Code: code, Message: err.Error()}.Append(nil)
+}

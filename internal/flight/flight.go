@@ -1,0 +1,227 @@
+// Package flight keeps the calls with an id that are under way in this process, so that a second call with the same id can
+// join the first instead of being executed beside it.
+package flight
+
+import (
+	"context"
+	"errors"
+	"hash/maphash"
+	"sync"
+	"time"
+)
+
+var (
+	// ErrOther says that the id is in use with another key: by a call that is under way, or by one whose outcome is kept.
+	ErrOther = errors.New("flight: the id is in use with another key")
+	// ErrLeft says that the context ended while another caller's call was under way. It is not known how that call will end.
+	ErrLeft = errors.New("flight: the context ended while another call with the id was under way")
+)
+
+// A Map has the in-flight calls by their ids. A second call with an id that is in flight does not queue behind the first:
+// it waits for the first one's outcome, which is its own. The latest outcomes are kept, so that a call that comes again
+// soon finds its outcome at once.
+//
+//	call:  Begin, Join → mine → executed by the caller → Complete ┬ Kept:   the callers that wait get the outcome, and later ones, too
+//	          │                                                   ├ Shared: the callers that wait get it
+//	          └ another's → waits ←───────────────────────────────┴ Own:    the callers that wait try again
+//	                          ├ outcome
+//	                          └ its context or its patience ends
+//
+// The calls are spread over several parts by their ids, so that callers seldom wait for each other.
+type Map[O any] struct {
+	keep  time.Duration
+	parts [parts]part[O]
+}
+
+type part[O any] struct {
+	mu    sync.Mutex
+	byID  map[string]*Flight[O]
+	kept  []*Flight[O] // that are over; the oldest is at next
+	next  int
+	spare *Flight[O] // that was the oldest, and that no caller knows any more
+}
+
+// keptOutcomes is how many a part keeps, of some 300 bytes and the id each: with all the parts the latest 10,000, though no
+// part has its exact share of them.
+const (
+	parts        = 16
+	keptOutcomes = 12_000 / parts
+)
+
+var seed = maphash.MakeSeed()
+
+// A Flight is one execution of a call, and all that wait for it. Its part's mutex guards the fields. out, own and at do not
+// change once it is over; done does not change once a second caller has the flight.
+type Flight[O any] struct {
+	id, key string
+
+	done   chan struct{} // closed when it is over; nil while no caller waits for that
+	over   bool
+	shared bool // others than its first caller may know it
+	gone   bool // another flight has its id
+	out    O
+	own    bool      // the outcome is its first caller's alone
+	at     time.Time // when it was over
+}
+
+// ID is the call's id.
+func (f *Flight[O]) ID() string { return f.id }
+
+// Key is what the id belongs to.
+func (f *Flight[O]) Key() string { return f.key }
+
+// Keep says for whom an outcome is.
+type Keep uint8
+
+const (
+	// Own is for the first caller alone: its context ended, its argument panicked, its connection failed. Those that wait
+	// try by themselves.
+	Own Keep = iota
+	// Shared is for the callers that wait, too. Later calls do not find it.
+	Shared
+	// Kept is for later calls, too, for as long as it is among the latest, and no longer than the map keeps them.
+	Kept
+)
+
+// New returns a map that keeps outcomes for that long; 0 is for as long as there is room.
+func New[O any](keep time.Duration) *Map[O] { return &Map[O]{keep: keep} }
+
+func (m *Map[O]) part(id string) *part[O] {
+	return &m.parts[maphash.String(seed, id)%parts]
+}
+
+// Begin returns the flight with an id. mine says that it is new: the caller must have the call executed, and Complete it.
+// Another's is for [Map.Follow]. The error is [ErrOther].
+func (m *Map[O]) Begin(id, key string) (f *Flight[O], mine bool, err error) {
+	p := m.part(id)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	f = p.byID[id]
+	switch {
+	case f == nil:
+		return p.begin(id, key), true, nil
+	case f.over && m.keep > 0 && time.Since(f.at) >= m.keep:
+		f.gone = true
+		return p.begin(id, key), true, nil
+	case f.key != key:
+		return nil, false, ErrOther
+	case !f.over && f.done == nil:
+		f.done = make(chan struct{})
+	}
+	f.shared = true
+	return f, false, nil
+}
+
+func (p *part[O]) begin(id, key string) (f *Flight[O]) {
+	if p.byID == nil {
+		p.byID = make(map[string]*Flight[O])
+	}
+	if f, p.spare = p.spare, nil; f == nil {
+		f = new(Flight[O])
+	}
+	f.id, f.key = id, key
+	p.byID[id] = f
+	return f
+}
+
+// Complete ends a flight with its first caller's outcome. The caller then forgets the flight.
+func (m *Map[O]) Complete(f *Flight[O], out O, keep Keep) {
+	now := time.Now()
+	p := m.part(f.id)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	f.over, f.out, f.own, f.at = true, out, keep == Own, now
+	if f.done != nil {
+		close(f.done)
+	}
+	if keep == Kept {
+		p.remember(f)
+	} else {
+		delete(p.byID, f.id)
+	}
+}
+
+// remember keeps a flight, in the place of the oldest.
+func (p *part[O]) remember(f *Flight[O]) {
+	if len(p.kept) < keptOutcomes {
+		p.kept = append(p.kept, f)
+		return
+	}
+	oldest := p.kept[p.next]
+	p.kept[p.next] = f
+	p.next = (p.next + 1) % keptOutcomes
+	if !oldest.gone {
+		delete(p.byID, oldest.id)
+	}
+	if !oldest.shared {
+		*oldest = Flight[O]{}
+		p.spare = oldest
+	}
+}
+
+// A Wait bounds the waiting for another caller's call beside the context. That call may be waiting for the one that waits: a
+// function that SQL calls may execute the very call that it is a part of.
+type Wait struct {
+	Since    time.Time     // when the waiting call came
+	Patience time.Duration // from then on; 0 is for as long as it takes
+	Busy     error         // the error after that
+}
+
+// Join returns a new flight, which is the caller's to execute and to Complete, or the outcome of another's. It waits for
+// calls with the id, one after the other, until one of the two is there. The error is [ErrOther], [ErrLeft], or Wait's Busy.
+func (m *Map[O]) Join(ctx context.Context, id, key string, w Wait) (mine *Flight[O], out O, err error) {
+	f, isMine, err := m.Begin(id, key)
+	switch {
+	case err != nil:
+		return nil, out, err
+	case isMine:
+		return f, out, nil
+	}
+	return m.Follow(ctx, f, w)
+}
+
+// Follow is Join that begins with another's flight, which the caller has from Begin.
+func (m *Map[O]) Follow(ctx context.Context, f *Flight[O], w Wait) (mine *Flight[O], out O, err error) {
+	for {
+		if err := f.await(ctx, w); err != nil {
+			return nil, out, err
+		}
+		if !f.own {
+			return nil, f.out, nil
+		}
+		next, isMine, err := m.Begin(f.id, f.key)
+		switch {
+		case err != nil:
+			return nil, out, err
+		case isMine:
+			return next, out, nil
+		}
+		f = next
+	}
+}
+
+// await waits until another's flight is over. One that is over is found so whatever has become of the context.
+func (f *Flight[O]) await(ctx context.Context, w Wait) error {
+	if f.done == nil { // it was over when Begin found it
+		return nil
+	}
+	select {
+	case <-f.done:
+		return nil
+	default:
+	}
+	var limit <-chan time.Time
+	if w.Patience > 0 {
+		t := time.NewTimer(w.Patience - time.Since(w.Since))
+		defer t.Stop()
+		limit = t.C
+	}
+	select {
+	case <-f.done:
+		return nil
+	case <-ctx.Done():
+		return ErrLeft
+	case <-limit:
+		return w.Busy
+	}
+}

@@ -1,0 +1,240 @@
+package flight
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// begin begins a flight that must be new.
+func begin(t *testing.T, m *Map[int], id string) *Flight[int] {
+	t.Helper()
+	f, mine, err := m.Begin(id, "key")
+	require.NoError(t, err)
+	require.True(t, mine, id)
+	return f
+}
+
+// joined is what Join has come to.
+type joined struct {
+	mine *Flight[int]
+	out  int
+	err  error
+	over bool
+}
+
+// join has goroutines of their own join calls with an id; they wait when it returns.
+func join(m *Map[int], n int, ctx context.Context, id string, w Wait) []*joined {
+	js := make([]*joined, n)
+	for i := range js {
+		js[i] = new(joined)
+		go func(j *joined) {
+			j.mine, j.out, j.err = m.Join(ctx, id, "key", w)
+			j.over = true
+		}(js[i])
+	}
+	synctest.Wait()
+	return js
+}
+
+func TestThoseWhoWaitGetTheOutcomeAndLaterOnesTheKeptOne(t *testing.T) {
+	for keep, later := range map[Keep]bool{Shared: false, Kept: true} {
+		synctest.Test(t, func(t *testing.T) {
+			m := New[int](0)
+			f := begin(t, m, "a")
+			other := begin(t, m, "b")
+			js := join(m, 3, t.Context(), "a", Wait{})
+			for _, j := range js {
+				assert.False(t, j.over)
+			}
+			m.Complete(f, 4711, keep)
+			synctest.Wait()
+			for _, j := range js {
+				assert.Equal(t, joined{nil, 4711, nil, true}, *j)
+			}
+			mine, out, err := m.Join(t.Context(), "a", "key", Wait{})
+			require.NoError(t, err)
+			assert.Equal(t, later, mine == nil)
+			assert.Equal(t, later, out == 4711)
+			m.Complete(other, 0, Own)
+		})
+	}
+}
+
+func TestAnOutcomeThatIsItsCallersOwnHasTheOthersTryOneAfterTheOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := New[int](0)
+		f := begin(t, m, "a")
+		js := join(m, 3, t.Context(), "a", Wait{})
+		for left := 3; left > 0; left-- {
+			m.Complete(f, -1, Own)
+			synctest.Wait()
+			tries := 0
+			for i, j := range js {
+				if j != nil && j.over {
+					require.NoError(t, j.err)
+					require.NotNil(t, j.mine, "it was told another's own outcome")
+					f, js[i] = j.mine, nil
+					tries++
+				}
+			}
+			require.Equal(t, 1, tries)
+		}
+		m.Complete(f, 4711, Kept)
+		_, out, err := m.Join(t.Context(), "a", "key", Wait{})
+		require.NoError(t, err)
+		assert.Equal(t, 4711, out)
+	})
+}
+
+func TestAnIdInUseWithAnotherKeyIsRefused(t *testing.T) {
+	m := New[int](0)
+	f := begin(t, m, "a")
+	_, _, err := m.Begin("a", "other")
+	require.ErrorIs(t, err, ErrOther)
+	_, _, err = m.Join(t.Context(), "a", "other", Wait{})
+	require.ErrorIs(t, err, ErrOther)
+	m.Complete(f, 1, Kept)
+	_, _, err = m.Join(t.Context(), "a", "other", Wait{})
+	require.ErrorIs(t, err, ErrOther, "its outcome is kept")
+
+	f = begin(t, m, "b")
+	theirs, _, err := m.Begin("b", "key")
+	require.NoError(t, err)
+	m.Complete(f, 1, Own)
+	_, mine, err := m.Begin("b", "other") // another caller is faster than the one that waits
+	require.NoError(t, err)
+	require.True(t, mine)
+	_, _, err = m.Follow(t.Context(), theirs, Wait{})
+	require.ErrorIs(t, err, ErrOther)
+}
+
+func TestAContextThatEndsMeanwhileEndsTheWaiting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := New[int](0)
+		f := begin(t, m, "a")
+		ctx, cancel := context.WithCancel(t.Context())
+		js := join(m, 1, ctx, "a", Wait{})
+		stays := join(m, 1, t.Context(), "a", Wait{})
+		cancel()
+		synctest.Wait()
+		require.Equal(t, joined{nil, 0, ErrLeft, true}, *js[0])
+		assert.False(t, stays[0].over)
+		m.Complete(f, 4711, Kept)
+		synctest.Wait()
+		assert.Equal(t, 4711, stays[0].out)
+		for range 20 {
+			_, out, err := m.Join(ctx, "a", "key", Wait{})
+			require.NoError(t, err, "what is there is found whatever the context says")
+			assert.Equal(t, 4711, out)
+		}
+		mine, _, err := m.Join(ctx, "b", "key", Wait{})
+		require.NoError(t, err)
+		assert.NotNil(t, mine)
+	})
+}
+
+// A function that SQL calls may call with the id of the statement that it is called by.
+func TestNoCallWaitsForEverForACallThatWaitsForIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := New[int](0)
+		begin(t, m, "a")
+		busy := errors.New("busy")
+		since := time.Now()
+		time.Sleep(time.Second)
+		_, _, err := m.Join(t.Context(), "a", "key", Wait{Since: since, Patience: 10 * time.Second, Busy: busy})
+		assert.Equal(t, busy, err)
+		assert.Equal(t, 10*time.Second, time.Since(since), "the time before counts, too")
+	})
+}
+
+func TestFollowBeginsWithTheFlightThatBeginGave(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := New[int](0)
+		f := begin(t, m, "a")
+		theirs, mine, err := m.Begin("a", "key")
+		require.NoError(t, err)
+		require.False(t, mine)
+		m.Complete(f, 4711, Shared)
+		next := begin(t, m, "a") // and the id is in flight again
+		mineNow, out, err := m.Follow(t.Context(), theirs, Wait{})
+		require.NoError(t, err)
+		assert.Nil(t, mineNow)
+		assert.Equal(t, 4711, out)
+		m.Complete(next, 0, Own)
+	})
+}
+
+func TestAFlightThatAnotherCallerHasIsNotUsedAgain(t *testing.T) {
+	m := New[int](0)
+	fly := func(id string, out int) *Flight[int] {
+		f := begin(t, m, id)
+		m.Complete(f, out, Kept)
+		return f
+	}
+	fly("held", 4711)
+	held, mine, err := m.Begin("held", "key")
+	require.NoError(t, err)
+	require.False(t, mine, "the latest are kept")
+	used := make(map[*Flight[int]]bool)
+	for i := range 3 * keptOutcomes * parts {
+		used[fly(fmt.Sprint(i), 1)] = true
+	}
+	_, out, err := m.Follow(t.Context(), held, Wait{})
+	require.NoError(t, err)
+	require.Equal(t, 4711, out)
+	require.False(t, used[held])
+	require.Less(t, len(used), 2*keptOutcomes*parts, "the others are")
+	fly("held", 1) // it is no longer kept
+}
+
+func TestAnOutcomeIsForgottenWithItsTime(t *testing.T) {
+	m := New[int](1) // a nanosecond
+	for range 2 * keptOutcomes * parts {
+		m.Complete(begin(t, m, "again"), 0, Kept)
+	}
+	require.Len(t, m.part("again").byID, 1)
+}
+
+func TestAnIdIsExecutedByOneCallerAtATime(t *testing.T) {
+	m := New[string](0)
+	var under [4]atomic.Int32
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for range 2000 {
+				n := rand.IntN(len(under))
+				id := fmt.Sprint(n)
+				f, out, err := m.Join(context.Background(), id, "key", Wait{})
+				switch {
+				case err != nil:
+					t.Error(err)
+				case f == nil:
+					assert.Equal(t, "of "+id, out)
+				default:
+					assert.EqualValues(t, 1, under[n].Add(1))
+					under[n].Add(-1)
+					keep := Keep(rand.IntN(2)) // not Kept: then nothing would happen any more
+					out := "of " + id
+					if keep == Own {
+						out = "not for others"
+					}
+					m.Complete(f, out, keep)
+				}
+			}
+		})
+	}
+	all.Wait()
+	for i := range m.parts {
+		assert.Empty(t, m.parts[i].byID)
+	}
+}

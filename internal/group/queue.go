@@ -1,0 +1,269 @@
+// Package group turns calls from many goroutines into groups, each run as one. It knows nothing of databases: a [Runner]
+// runs the groups.
+package group
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A Queue collects members from many goroutines and has its runner run them in groups.
+//
+// There is no goroutine of its own and no timer. The first caller that finds no leader becomes the leader: it takes the
+// turn, claims what is queued, has it run, hands the lead to the caller that has waited longest, and tells the members.
+// While one group commits, the next one fills. So a lone caller never waits, and a group of one is run by its own caller.
+//
+//	member:  fresh → [backlog →] queued → [leading →] claimed → told: answered, put off or kept
+//	                    └──────────┴→ withdrawn: before any group claimed it, so it was certainly not executed
+//
+//	leader:  linger or anticipate → Enter → claim → Run → OnGroup → Leave → hand on → tell the members → Then
+//
+// Invariants, under mu:
+//   - if a member is queued, a goroutine leads, or has been told to;
+//   - the backlog is empty unless the queue is full;
+//   - a claimed member is told by the leader that claimed it, whatever happens to that leader.
+//
+// Rejected: a goroutine that owns the runner and receives members over a channel. It costs two more switches of goroutine a
+// group, keeps one goroutine for each queue alive for ever, runs a lone member away from its caller, and its panic belongs
+// to no caller. Rejected too: a timer that closes groups. Callers in a closed loop wait for it in vain, and a lone caller
+// always does.
+type Queue[T any] struct {
+	runner Runner[T]
+	limits Limits[T]
+
+	mu       sync.Mutex
+	queue    list[T]
+	backlog  list[T] // waiting for room in the queue
+	bytes    int     // of the queued members
+	reserved int     // room in the queue that is not for members: see Reserve
+	leading  bool
+	closed   bool
+	running  bool           // a group is being run
+	watch    *time.Timer    // over the waiting of the others meanwhile
+	active   sync.WaitGroup // members, and others, that were accepted and are not over
+	stats    Stats
+
+	waiting atomic.Int32  // members in the queue, for the leader to watch without the lock
+	filled  chan struct{} // cap 1: the queue holds a full group; only for a leader that lingers
+	linger  bool          // a leader watches filled
+
+	pace   pace      // the leader's alone; handing on the lead hands it on
+	rounds sync.Pool // of *round[T]: the slices that groups were in
+}
+
+// Limits are a queue's. MaxLen, MaxBytes and MaxQueue are at least 1.
+type Limits[T any] struct {
+	MaxLen   int           // of the members of a group
+	MaxBytes int           // of a group; a larger member goes alone
+	MaxQueue int           // of the members that wait for a group; more wait for room, in the order of their arrival
+	MaxDelay time.Duration // for how long a group waits until it is full; 0: it is what queued up while the last one was run
+	Closed   error         // of Do and Go after Close
+
+	// OnGroup is called for each group between Run and the telling of the members, in the leader's goroutine; it may be nil.
+	OnGroup func(Info[T])
+}
+
+// New returns a queue for a runner.
+func New[T any](r Runner[T], l Limits[T]) *Queue[T] {
+	return &Queue[T]{runner: r, limits: l, filled: make(chan struct{}, 1)}
+}
+
+// Do has a group run a member, and returns when the member has its answer. Meanwhile its caller leads when it is its turn,
+// and runs the member apart if it was put off. An error means that the member was certainly not executed: it is
+// [Limits.Closed], the context's, that of [Runner.Enter] or that of [Runner.Patience].
+func (q *Queue[T]) Do(s *Slot[T]) error {
+	if err := s.ctx.Err(); err != nil {
+		return err
+	}
+	if s.wake == nil {
+		s.wake = make(chan struct{}, 1)
+	}
+	lead, _, err := q.admit(s, false)
+	if err != nil {
+		return err
+	}
+	defer q.active.Done()
+	if !lead && !q.await(s) {
+		return s.err
+	}
+	if lead || s.state == leading {
+		q.lead(s)
+	}
+	if s.putOff {
+		q.runner.Apart(s.of)
+	}
+	if s.state == withdrawn {
+		return s.err
+	}
+	return nil
+}
+
+// await waits until s has been told, or leads. False if s was withdrawn because its context ended.
+func (q *Queue[T]) await(s *Slot[T]) bool {
+	done := s.ctx.Done()
+	if done == nil {
+		<-s.wake
+		return true
+	}
+	select {
+	case <-s.wake:
+	case <-done:
+		if ok, _ := q.withdraw(s); ok {
+			return false
+		}
+		<-s.wake
+	}
+	return true
+}
+
+// admit queues s, or puts it in the backlog if the queue is full: then it waits. lead says that the caller must lead.
+func (q *Queue[T]) admit(s *Slot[T], accepted bool) (lead, waits bool, err error) {
+	s.since = time.Now()
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed && !accepted {
+		return false, false, q.limits.Closed
+	}
+	q.active.Add(1)
+	q.stats.Members++
+	if q.crowded() {
+		s.state = backlog
+		if s.wake == nil {
+			s.wake = make(chan struct{}, 1)
+		}
+		q.backlog.push(s)
+		return false, true, nil
+	}
+	q.enqueue(s)
+	if q.leading {
+		return false, false, nil
+	}
+	q.leading = true
+	s.state = leading
+	return true, false, nil
+}
+
+// crowded reports that the queue has no room. The mutex is the caller's.
+func (q *Queue[T]) crowded() bool { return q.queue.n+q.reserved >= q.limits.MaxQueue }
+
+// HasRoom reports that Go would not wait for room.
+func (q *Queue[T]) HasRoom() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return !q.crowded()
+}
+
+func (q *Queue[T]) enqueue(s *Slot[T]) {
+	s.state = queued
+	q.queue.push(s)
+	q.waiting.Store(int32(q.queue.n))
+	q.bytes += s.bytes
+	if q.linger && q.full() {
+		select {
+		case q.filled <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (q *Queue[T]) full() bool {
+	return q.queue.n >= min(q.limits.MaxLen, q.limits.MaxQueue) || q.bytes >= q.limits.MaxBytes
+}
+
+// dequeue takes s out of the queue.
+func (q *Queue[T]) dequeue(s *Slot[T]) {
+	q.queue.remove(s)
+	q.bytes -= s.bytes
+	q.moveUp()
+	q.waiting.Store(int32(q.queue.n))
+}
+
+// moveUp gives the room that there is in the queue to the oldest of the backlog.
+func (q *Queue[T]) moveUp() {
+	for q.backlog.first != nil && !q.crowded() {
+		next := q.backlog.first
+		q.backlog.remove(next)
+		q.enqueue(next)
+		if next.detached != nil {
+			next.wake <- struct{}{} // Go waits for room, not for the outcome
+		}
+	}
+}
+
+// withdraw takes s back because its context ended, if no group has claimed it and its goroutine has not been told to lead.
+// waiter is of one that was in the backlog.
+func (q *Queue[T]) withdraw(s *Slot[T]) (ok bool, waiter chan<- struct{}) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	switch s.state {
+	case backlog:
+		waiter = s.wake
+		q.backlog.remove(s)
+	case queued:
+		q.dequeue(s)
+	default:
+		return false, nil
+	}
+	q.withdrawn(s, s.ctx.Err())
+	return true, waiter
+}
+
+func (q *Queue[T]) withdrawn(s *Slot[T], err error) {
+	s.state = withdrawn
+	s.err = err
+	q.stats.Withdrawn++
+}
+
+// Reserve takes away room in the queue for n members, or gives it back if n is negative. A runner reserves it for members
+// that it keeps and will run again: where very many fail, new ones wait.
+func (q *Queue[T]) Reserve(n int) {
+	q.mu.Lock()
+	q.reserved += n
+	q.moveUp()
+	idle := !q.leading && q.queue.n > 0
+	q.leading = q.leading || idle
+	q.mu.Unlock()
+	if idle {
+		q.handOn()
+	}
+}
+
+// Load is how many members a new one would find before it, the leader's group counted as one.
+func (q *Queue[T]) Load() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n := q.queue.n + q.backlog.n
+	if q.leading {
+		n++
+	}
+	return n
+}
+
+// Accept counts what Close must wait for though no group will run it, until [Queue.Release]. False if the queue is closed.
+func (q *Queue[T]) Accept() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if !q.closed {
+		q.active.Add(1)
+	}
+	return !q.closed
+}
+
+// Hold counts one more on behalf of one that was accepted, and not released yet: so a closed queue takes it, too.
+func (q *Queue[T]) Hold() { q.active.Add(1) }
+
+// Release ends one Accept, one Hold, or the counting of a member that was kept.
+func (q *Queue[T]) Release() { q.active.Done() }
+
+// Close refuses new members and returns when all that was accepted is over.
+func (q *Queue[T]) Close() {
+	q.mu.Lock()
+	q.closed = true
+	select {
+	case q.filled <- struct{}{}: // no leader lingers in a closed queue
+	default:
+	}
+	q.mu.Unlock()
+	q.active.Wait()
+}

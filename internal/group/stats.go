@@ -1,0 +1,111 @@
+package group
+
+import "time"
+
+// Reason is why a group was closed when it was.
+type Reason uint8
+
+const (
+	Drained   Reason = iota // everything that was queued went into it
+	Full                    // it reached MaxLen
+	FullBytes               // the next member would have taken it over MaxBytes
+	Halved                  // it left half of the callers to the next group, to come back while that one runs
+)
+
+func (r Reason) String() string {
+	switch r {
+	case Drained:
+		return "drained"
+	case Full:
+		return "full"
+	case FullBytes:
+		return "bytes"
+	case Halved:
+		return "halved"
+	}
+	return "unknown"
+}
+
+// Info is what [Limits.OnGroup] is told of one group.
+type Info[T any] struct {
+	Members []*T // in the order in which they were queued; not to be kept or changed
+	Reason  Reason
+	Reruns  int           // times it, or a part of it, had to be rolled back and run again
+	Waited  time.Duration // of its oldest member, in the queue
+	Took    time.Duration // from claim to commit
+}
+
+// Stats is what a queue's members have come to. All numbers only grow, but for Queued and MaxGroup.
+type Stats struct {
+	Members   int64 // that were accepted by Do and Go, answered or not
+	Withdrawn int64 // of these, the ones that ended before any group claimed them
+	Queued    int   // of these, the ones that no group has claimed yet
+
+	Groups   int64 // groups that were run, groups of one among them
+	Alone    int64 // of these, the groups of one
+	Reruns   int64 // times a group, or a part of one, was rolled back and run again
+	MaxGroup int   // the largest group's members
+
+	Drained   int64 // groups by the reason for which they were closed
+	Full      int64
+	FullBytes int64
+	Halved    int64
+
+	Waited time.Duration // in the queue, summed over the oldest member of each group
+	Took   time.Duration // from claim to commit, summed over the groups
+}
+
+// MeanGroup is the mean number of members of a group; 0 before the first.
+func (s Stats) MeanGroup() float64 {
+	if s.Groups == 0 {
+		return 0
+	}
+	return float64(s.Members-s.Withdrawn-int64(s.Queued)) / float64(s.Groups)
+}
+
+// Add adds another queue's numbers.
+func (s *Stats) Add(o Stats) {
+	s.Members += o.Members
+	s.Withdrawn += o.Withdrawn
+	s.Queued += o.Queued
+	s.Groups += o.Groups
+	s.Alone += o.Alone
+	s.Reruns += o.Reruns
+	s.MaxGroup = max(s.MaxGroup, o.MaxGroup)
+	s.Drained += o.Drained
+	s.Full += o.Full
+	s.FullBytes += o.FullBytes
+	s.Halved += o.Halved
+	s.Waited += o.Waited
+	s.Took += o.Took
+}
+
+func (s *Stats) observe(n int, reason Reason, reruns int, waited, took time.Duration) {
+	s.Groups++
+	if n == 1 {
+		s.Alone++
+	}
+	s.Reruns += int64(reruns)
+	s.MaxGroup = max(s.MaxGroup, n)
+	switch reason {
+	case Drained:
+		s.Drained++
+	case Full:
+		s.Full++
+	case FullBytes:
+		s.FullBytes++
+	case Halved:
+		s.Halved++
+	}
+	s.Waited += waited
+	s.Took += took
+}
+
+// Stats returns the queue's numbers. Any goroutine may call it at any time; it costs a lock.
+func (q *Queue[T]) Stats() Stats {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	s := q.stats
+	s.Queued = q.queue.n + q.backlog.n
+	return s
+}

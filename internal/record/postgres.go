@@ -1,0 +1,153 @@
+package record
+
+import (
+	"encoding/hex"
+	"iter"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/groupcommit/groupcommit/durable"
+)
+
+// Postgres is the [Dialect] of PostgreSQL. A claim is a row that says already that everything went as expected. Nobody sees it
+// before COMMIT, and it is completed anew only where the outcome was another, or came late.
+//
+// All ids of a transaction are claimed before anything else is locked, and in their order. So two transactions with the same
+// ids wait for each other, but not in a circle.
+//
+// A statement is a function of the expressions in it, because it comes in two forms: with parameters, for any number of
+// promises, and with literals, for one promise by the simple protocol. All parameters are texts, which every mode of pgx sends as
+// they are. Keys and values are hexadecimal, which needs no escaping and no setting. [Of] makes it.
+type Postgres struct{ common }
+
+var (
+	// PostgresClaim inserts the promises of [PostgresRows] and returns the ids of those that it has inserted.
+	PostgresClaim = insert("SELECT ", "c.id", "$3::text::smallint", "c.key", "nullif($4::text, '')", "$5::text",
+		` FROM unnest($1::text[], $2::text[]) AS c(id, key) ORDER BY c.id COLLATE "C"`) + " RETURNING id"
+
+	// PostgresRead reads the promises of [PostgresIDs], as [PostgresPromise] decodes them.
+	PostgresRead = read("= ANY ($1::text[])")
+
+	// PostgresCorrect gives the promises of [PostgresCorrections] another value, or fails.
+	PostgresCorrect = correct("c.value", "FROM unnest($1::text[], $2::text[]) AS c(id, value) WHERE p.id = c.id", "cardinality($1::text[])")
+
+	// completeRows completes promises that are in a state.
+	completeRows = update("c.value", ", state = c.state::smallint, lease_owner = NULL, lease_until = NULL",
+		"FROM unnest($1::text[], $2::text[], $3::text[]) AS c(id, state, value) WHERE p.id = c.id AND p.state = $4::text::smallint")
+)
+
+// now is the server's time, by which the ages of promises are judged: all programs have the same. As a query of its own it is
+// evaluated once, and not for every row.
+const now = "(SELECT (extract(epoch FROM statement_timestamp()) * 1000)::bigint)"
+
+// insert inserts completed promises, but those whose ids are there. before and after make rows of what stands between them.
+func insert(before, id, state, key, kind, value, after string) string {
+	return "INSERT INTO groupcommit_promises (id, state, create_key, kind, value, created_at, completed_at) " + before + id + ", " + state +
+		", decode(" + key + ", 'hex'), " + kind + ", decode(" + value + ", 'hex'), " + now + ", " + now + after + " ON CONFLICT (id) DO NOTHING"
+}
+
+// read reads promises by a condition on their id.
+func read(is string) string {
+	return "SELECT id, state::text, coalesce(encode(create_key, 'hex'), ''), coalesce(encode(value, 'hex'), '')" + byID + is
+}
+
+const byID = " FROM groupcommit_promises WHERE id "
+
+// update gives promises another value, whose age is that of their completion.
+func update(value, more, which string) string {
+	return "UPDATE groupcommit_promises p SET value = decode(" + value + ", 'hex'), completed_at = " + now + more + " " + which
+}
+
+// correct is an update that fails unless it has updated so many rows: a trigger may ignore it, or a neighbour's statement have
+// deleted a row. COMMIT is sent together with it, so it is the server that must count. SQL has no function that raises an
+// error; a text that is not a number does, and the error shows it.
+func correct(value, which, rows string) string {
+	return "WITH corrected AS (" + update(value, "", which) + " RETURNING p.value = decode(" + value + ", 'hex') AS taken)" +
+		" SELECT CASE WHEN count(*) FILTER (WHERE taken) <> " + rows +
+		" THEN ('groupcommit_promises has taken ' || count(*) FILTER (WHERE taken) || ' corrections of ' || " + rows + ")::int END FROM corrected"
+}
+
+// Late reports that a promise which was claimed at a time must be dated anew: its age is that of its completion.
+func Late(claimed time.Time) bool { return time.Since(claimed) > time.Second/2 }
+
+// PostgresRows are the arguments of [PostgresClaim].
+func PostgresRows(ids []string, keys []durable.Key, state durable.State, kind string, value []byte) [][]byte {
+	return [][]byte{array(ids), hexArray(keys), number(state), []byte(kind), hexOf(value)}
+}
+
+// PostgresIDs are the arguments of [PostgresRead].
+func PostgresIDs(ids []string) [][]byte { return [][]byte{array(ids)} }
+
+// PostgresCorrections are the arguments of [PostgresCorrect].
+func PostgresCorrections(ids []string, values [][]byte) [][]byte {
+	return [][]byte{array(ids), hexArray(values)}
+}
+
+// PostgresPromise is a row of [PostgresRead].
+func PostgresPromise(id, state, key, value string) durable.Promise {
+	n, _ := strconv.Atoi(state)
+	k, _ := hex.DecodeString(key)
+	data, _ := hex.DecodeString(value)
+	return durable.Promise{ID: id, State: durable.State(n), CreateKey: durable.Key(k), Value: durable.Value{Data: data}}
+}
+
+// PostgresInsertOne is the statement that inserts a completed promise, unless there is one of its id.
+func PostgresInsertOne(id string, key durable.Key, state durable.State, value []byte) string {
+	return insert("VALUES (", literal(id), string(number(state)), hexLiteral([]byte(key)), "NULL", hexLiteral(value), ")")
+}
+
+// PostgresReadOne is [PostgresRead] for one id.
+func PostgresReadOne(id string) string { return read("= " + literal(id)) }
+
+// PostgresCorrectOne is [PostgresCorrect] for one promise.
+func PostgresCorrectOne(id string, value []byte) string {
+	return correct(hexLiteral(value), "WHERE id = "+literal(id), "1")
+}
+
+func (Postgres) Read(ids []string) Statement {
+	return Statement{"SELECT " + columns + byID + "= ANY ($1::text[])", texts(PostgresIDs(ids))}
+}
+
+func (Postgres) Claim(t *Table, rows []Row) []Statement {
+	keys := make([]durable.Key, len(rows))
+	for i, r := range rows {
+		keys[i] = r.Key
+	}
+	return []Statement{{PostgresClaim, texts(PostgresRows(idsOf(rows), keys, durable.Resolved, t.Kind, t.Expected))}}
+}
+
+func (p Postgres) Record(t *Table, rows []Row, claimed time.Time) iter.Seq2[Statement, int] {
+	if !Late(claimed) {
+		rows = slices.DeleteFunc(slices.Clone(rows), func(r Row) bool {
+			return r.State == durable.Resolved && string(r.Value) == string(t.Expected)
+		})
+	}
+	return completion(rows, durable.Resolved)
+}
+
+func (Postgres) Settle(rows []Row) iter.Seq[Statement] {
+	return func(yield func(Statement) bool) {
+		for s := range completion(rows, durable.Pending) {
+			if !yield(s) {
+				return
+			}
+		}
+	}
+}
+
+// completion yields the statements that complete rows which are in a state, with how many rows each is for.
+func completion(rows []Row, from durable.State) iter.Seq2[Statement, int] {
+	return func(yield func(Statement, int) bool) {
+		for piece := range pieces(rows) {
+			states, values := make([]string, len(piece)), make([][]byte, len(piece))
+			for i, r := range piece {
+				states[i], values[i] = string(number(r.State)), r.Value
+			}
+			args := texts([][]byte{array(idsOf(piece)), array(states), hexArray(values), number(from)})
+			if !yield(Statement{completeRows, args}, len(piece)) {
+				return
+			}
+		}
+	}
+}

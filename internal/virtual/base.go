@@ -1,0 +1,58 @@
+// Package virtual is the connection that database/sql pools, and the roads that a statement on it can take. It knows engines, physical
+// connections and turns; of groups, promises and commands it knows nothing.
+package virtual
+
+import (
+	"context"
+	"database/sql/driver"
+	"sync/atomic"
+	"time"
+
+	"github.com/groupcommit/groupcommit/engine"
+	"github.com/groupcommit/groupcommit/internal/fallback"
+	"github.com/groupcommit/groupcommit/internal/physical"
+	"github.com/groupcommit/groupcommit/internal/sqltext"
+	"github.com/groupcommit/groupcommit/internal/turn"
+)
+
+// A Base is what the connections of one database stand on.
+type Base struct {
+	Pool    *physical.Pool // written once, when the database is made
+	Texts   sqltext.Cache
+	Readers turn.Readers
+	Altered atomic.Int64 // changes of the schema that have gone through us
+
+	Writer *turn.Writer // nil unless there is one writer; written once, before Traits
+	Apiece bool         // there are no groups: each Exec runs by itself; the same
+
+	Traits atomic.Pointer[engine.Traits] // set when the database is opened
+}
+
+// TakeTurn waits for the writer on behalf of a caller that has been waiting since then. See Take of package turn.
+func (b *Base) TakeTurn(ctx context.Context, t *turn.Turn, enough <-chan struct{}, since time.Time) error {
+	if b.Writer == nil {
+		return nil
+	}
+	traits := b.Traits.Load()
+	wait := max(0, traits.BusyWait-time.Since(since))
+	return b.Writer.Take(ctx, t, enough, wait, traits.Busy)
+}
+
+// An Exec is a call of ExecContext, on a connection or on a prepared statement.
+type Exec struct {
+	Text     *sqltext.Text
+	Args     []driver.NamedValue
+	Inputs   int  // how many arguments are needed; -1 if it is not known
+	Prepared bool // it came through a prepared statement
+}
+
+// Check converts the arguments, and counts them.
+func (e *Exec) Check(traits *engine.Traits) (err error) {
+	e.Args, err = fallback.Check(e.Args, e.Inputs, []fallback.ArgCheck{traits.Check, fallback.DefaultCheck})
+	return err
+}
+
+// Groupable reports that an Exec may join a group, if there are any, and if its connection holds no physical one.
+func Groupable(ctx context.Context, t *sqltext.Text, traits *engine.Traits, args []driver.NamedValue) bool {
+	return t.Class == sqltext.Batch && !traits.NeedsConn(args) && !NoBatch(ctx)
+}

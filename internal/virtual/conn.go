@@ -1,0 +1,268 @@
+package virtual
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+
+	"github.com/groupcommit/groupcommit/engine"
+	"github.com/groupcommit/groupcommit/internal/fallback"
+	"github.com/groupcommit/groupcommit/internal/sqltext"
+)
+
+// A Host is the database, as its connections see it.
+type Host interface {
+	// Ready returns what the database is like. The first call opens it.
+	Ready(ctx context.Context) (*engine.Traits, error)
+	// Exec runs a call that may join a group. Its arguments are checked, where that takes no connection.
+	Exec(ctx context.Context, c *Conn, e Exec) (driver.Result, error)
+	// ExecID runs a call that has an id. The host asks MayHaveID whether the call may have one, checks the arguments, and counts the
+	// call with Count or runs it with RunHere.
+	ExecID(ctx context.Context, c *Conn, id string, e Exec) (driver.Result, error)
+	// Committed is called after a COMMIT of BeginTx's transactions.
+	Committed()
+}
+
+// A Conn is what database/sql pools: a cheap connection that holds a physical one only while it needs it. A statement
+// takes one of three roads.
+//
+//   - group: a batchable Exec on a Conn that holds no physical connection goes to the host, which has a group run it.
+//   - lease: all other statements borrow a physical connection until database/sql has the Conn back, which it says by
+//     calling IsValid: rows and transactions are then done for certain. What follows on the leased connection
+//     before that goes to it too.
+//   - bind: a statement that changes the session's state ties the physical connection to this Conn for life, which
+//     is what the plain driver does. An open transaction begun by text ties it until it ends. A setting that was all
+//     that the Conn was taken for came from db.Exec: it is made on every physical connection instead.
+//
+// database/sql calls a Conn, its statements and its transaction under one lock; nothing here has another.
+type Conn struct {
+	host     Host
+	base     *Base
+	programs bool // the program's own pool has it
+
+	bound    bool // to its physical connection, for life
+	bad      bool // the driver said that the physical connection is
+	checkout checkout
+	held     held
+	tx       openTx
+	turn     heldTurn
+	handler  *HandlerTx // nil unless it is for a handler's transaction
+}
+
+// New makes a connection without any I/O. programs says that the program's own pool has it.
+func New(h Host, b *Base, programs bool) *Conn { return &Conn{host: h, base: b, programs: programs} }
+
+var (
+	_ driver.Conn               = (*Conn)(nil)
+	_ driver.ConnBeginTx        = (*Conn)(nil)
+	_ driver.ConnPrepareContext = (*Conn)(nil)
+	_ driver.ExecerContext      = (*Conn)(nil)
+	_ driver.QueryerContext     = (*Conn)(nil)
+	_ driver.Pinger             = (*Conn)(nil)
+	_ driver.SessionResetter    = (*Conn)(nil)
+	_ driver.Validator          = (*Conn)(nil)
+	_ driver.NamedValueChecker  = (*Conn)(nil)
+)
+
+// CheckNamedValue lets every argument through. What an argument may be depends on the physical connection, and there
+// may be none yet; it is checked where the statement's road is known.
+func (c *Conn) CheckNamedValue(*driver.NamedValue) error { return nil }
+
+func (c *Conn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+	traits, err := c.host.Ready(ctx)
+	if err != nil {
+		return nil, err
+	}
+	t := c.base.Texts.Get(traits.Dialect, query)
+	if res, ok, err := c.hosted(ctx, traits, Exec{Text: t, Args: args, Inputs: -1}); ok {
+		return res, err
+	}
+	if err := c.use(ctx, traits, t); err != nil {
+		return nil, err
+	}
+	res, err := fallback.Exec(ctx, c.held.Conn.Raw, query, args)
+	c.after(t)
+	return res, c.met(err)
+}
+
+// hosted has the host run a call, if it has an id or may join a group. ok is false if it is to run on c's physical connection.
+func (c *Conn) hosted(ctx context.Context, traits *engine.Traits, e Exec) (res driver.Result, ok bool, err error) {
+	if id, ok := IDOf(ctx); ok {
+		res, err = c.host.ExecID(ctx, c, id, e)
+		return res, true, err
+	}
+	if c.Holds() || c.base.Apiece || !Groupable(ctx, e.Text, traits, e.Args) {
+		return nil, false, nil
+	}
+	if traits.Check != nil {
+		if err := e.Check(traits); err != nil {
+			return nil, true, err
+		}
+	}
+	c.Count()
+	res, err = c.host.Exec(ctx, c, e)
+	return res, true, err
+}
+
+// Holds reports that the next statement must go to the physical connection that c has.
+func (c *Conn) Holds() bool { return c.held.Conn != nil }
+
+func (c *Conn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+	traits, err := c.host.Ready(ctx)
+	if err != nil {
+		return nil, err
+	}
+	t := c.base.Texts.Get(traits.Dialect, query)
+	if t.Write {
+		if err := refuseID(ctx, "a query that writes"); err != nil {
+			return nil, err
+		}
+	}
+	defer c.abandon(!c.Holds())()
+	if err := c.use(ctx, traits, t); err != nil {
+		return nil, err
+	}
+	rows, err := fallback.Query(ctx, c.held.Conn.Raw, query, args)
+	return c.queried(t, rows, err)
+}
+
+// abandon returns what is to be deferred by a query: if it panics, in a Valuer say, database/sql never has the Conn back,
+// and a lease that the query has begun would never end.
+func (c *Conn) abandon(begun bool) func() {
+	return func() {
+		if v := recover(); v != nil {
+			if begun {
+				c.Close()
+			}
+			panic(v)
+		}
+	}
+}
+
+// use makes the physical connection ready for a statement: borrowed, bound if the statement changes the session, with
+// the writer's turn if it may write.
+func (c *Conn) use(ctx context.Context, traits *engine.Traits, t *sqltext.Text) error {
+	if c.handler != nil && c.tx.begun {
+		if err := c.handler.refuse(t, c.held.Conn.Session); err != nil {
+			return err
+		}
+	}
+	if err := c.mayWrite(ctx, traits, t); err != nil {
+		return err
+	}
+	if err := c.borrow(ctx); err != nil {
+		return err
+	}
+	if err := c.held.Conn.Unset(); err != nil { // of one that is bound: no statement runs without the program's settings
+		c.after(nil)
+		return err
+	}
+	if t.Query != "" {
+		c.Count()
+	}
+	c.held.wrote = c.held.wrote || t.Write && c.turn.has
+	switch {
+	case t.Class == sqltext.Control || t.Class == sqltext.Session && traits.OneConn:
+		c.held.control = true
+	case t.Settings != nil && c.checkout.uses == 1 && c.held.Conn.Session.Idle(): // one in a transaction is its connection's
+		c.checkout.set, c.checkout.onlyBy = t.Settings, !c.bound
+	}
+	c.bound = c.bound || t.Class == sqltext.Session && !traits.OneConn
+	return nil
+}
+
+// queried ends a query that gave rows or err. Rows that have begun under the turn keep it while there may be more to come,
+// if their statement writes, or reads from the only connection there is. A statement without columns has no more to come, and
+// a PRAGMA has done what it does; whether their rows are ever closed is no other statement's concern.
+func (c *Conn) queried(t *sqltext.Text, rows driver.Rows, err error) (driver.Rows, error) {
+	oneConn := c.base.Writer != nil && c.base.Traits.Load().OneConn
+	if err != nil || !c.turn.has || !t.Write && !oneConn {
+		c.after(t)
+		return rows, c.met(err)
+	}
+	switch {
+	case len(rows.Columns()) == 0:
+		rows = finish(rows)
+		c.after(t)
+		return rows, nil
+	case t.Pragma && !oneConn:
+		c.after(t)
+		return rows, nil
+	}
+	c.held.rows++
+	return &turnRows{Rows: rows, text: t, of: c}, nil
+}
+
+// rowsFailed takes note of an error behind a row.
+func (c *Conn) rowsFailed() { c.handler.noteFailure() }
+
+// rowsClosed ends the use of rows that have kept the turn.
+func (c *Conn) rowsClosed(t *sqltext.Text) {
+	c.held.rows = max(0, c.held.rows-1)
+	c.after(t)
+}
+
+func (c *Conn) Ping(ctx context.Context) error {
+	traits, err := c.host.Ready(ctx)
+	if err != nil {
+		return err
+	}
+	if err := c.use(ctx, traits, &sqltext.Text{}); err != nil {
+		return err
+	}
+	err = c.met(c.held.Conn.Ping(ctx))
+	c.after(nil)
+	return err
+}
+
+// met takes note of an error of the driver's.
+func (c *Conn) met(err error) error {
+	if err != nil {
+		c.checkout.set = nil
+		c.handler.noteFailure()
+	}
+	c.bad = c.bad || errors.Is(err, driver.ErrBadConn)
+	return err
+}
+
+// IsValid is where database/sql says that a checkout is over.
+func (c *Conn) IsValid() bool {
+	c.checkout.back = true
+	if c.held.Conn == nil {
+		c.checkout.uses = 0
+		return true
+	}
+	valid := c.held.Conn.IsValid()
+	if !valid {
+		c.discard()
+		return !c.bound
+	}
+	c.release()
+	return true
+}
+
+// ResetSession is called before the next checkout.
+func (c *Conn) ResetSession(ctx context.Context) error {
+	c.kept()
+	c.release() // IsValid did, unless a wrapper above us hides it
+	if c.held.Conn == nil {
+		return nil
+	}
+	return c.held.Conn.Reset(ctx)
+}
+
+// Close is called when database/sql gives the Conn up. If it still holds a physical connection, that one was bound,
+// retained or bad. Where one was bad, all that are older are taken for bad: database/sql tries two and then wants a new one.
+func (c *Conn) Close() error {
+	if c.bad && !c.base.Traits.Load().OneConn {
+		c.base.Pool.Renew()
+	}
+	if l, ok := c.base.Pool.TakeRetained(c); ok {
+		l.Discard()
+	}
+	if c.held.Conn != nil {
+		c.discard()
+	}
+	c.turn.leave(c.base)
+	return nil
+}

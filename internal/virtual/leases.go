@@ -1,0 +1,161 @@
+package virtual
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+
+	"github.com/groupcommit/groupcommit/internal/fallback"
+	"github.com/groupcommit/groupcommit/internal/physical"
+)
+
+// How a Conn gets a physical connection, and what becomes of it when database/sql has the Conn back.
+
+// held is the physical connection that a Conn has, and what is open on it. Without one, Conn is nil.
+type held struct {
+	physical.Lease
+	control bool    // it is kept until no transaction is open
+	suspect bool    // a transaction may have been left open
+	wrote   bool    // it was the last to write, perhaps
+	rows    int     // open ones that keep the turn
+	stmts   []*stmt // whose physical statements belong to it
+}
+
+// Count counts a statement.
+func (c *Conn) Count() {
+	if c.checkout.count() {
+		c.kept()
+	}
+}
+
+// kept is called when the pool that has c has kept it.
+func (c *Conn) kept() {
+	c.checkout.back = false
+	if c.programs {
+		c.base.Pool.MayKeep()
+	}
+}
+
+func (c *Conn) borrow(ctx context.Context) (err error) {
+	if c.held.Conn != nil {
+		return nil
+	}
+	if l, ok := c.base.Pool.TakeRetained(c); ok {
+		c.held.Lease = l
+		return nil
+	}
+	defer func() { // also of a panic, in a hook of the program's
+		if c.held.Conn == nil {
+			c.after(nil)
+		}
+	}()
+	c.held.Lease, err = c.base.Pool.Borrow(ctx, c.turn.has)
+	return err
+}
+
+// BorrowForCall leases a physical connection for one call of c's that the host runs by itself, perhaps in another goroutine,
+// while c waits for it. c does not hold the connection. EndCall ends the lease.
+func (c *Conn) BorrowForCall(ctx context.Context, writing bool) (physical.Lease, error) {
+	if l, ok := c.base.Pool.TakeRetained(c); ok {
+		return l, nil
+	}
+	return c.base.Pool.Borrow(ctx, writing)
+}
+
+// EndCall ends a lease of BorrowForCall after a call that gave err.
+func (c *Conn) EndCall(l physical.Lease, err error, wrote bool) {
+	switch {
+	case errors.Is(err, driver.ErrBadConn):
+		c.bad = true
+		l.Discard()
+	case c.retains():
+		c.base.Pool.Retain(c, l)
+	default:
+		l.GiveBack(wrote)
+	}
+}
+
+// release gives the physical connection back, unless something ties it to c.
+func (c *Conn) release() {
+	if c.held.Conn == nil {
+		c.checkout.uses = 0
+		return
+	}
+	c.makeKnown()
+	c.checkout.uses = 0
+	idle := c.held.Conn.Session.Idle()
+	c.tx.begun, c.held.rows = false, 0
+	switch {
+	case c.bound || c.held.control && !idle:
+		c.after(nil)
+	case !idle && (c.held.suspect || c.base.Writer != nil):
+		c.discard()
+	case c.retains():
+		c.detach(true)
+		l, _ := c.forget()
+		c.turn.leave(c.base)
+		c.base.Pool.Retain(c, l)
+	default:
+		c.giveBack()
+	}
+}
+
+// retains reports that it is not known whether the program's pool keeps c: its lease is then over, and kept for its next use.
+func (c *Conn) retains() bool { return c.programs && !c.base.Pool.Keeps() }
+
+// makeKnown has a setting hold for every physical connection, if it was all that c was taken for: then it was made by
+// db.Exec. On a sql.Conn, or in a transaction, it is that one's.
+func (c *Conn) makeKnown() {
+	u := &c.checkout
+	if u.set == nil {
+		return
+	}
+	if u.uses == 1 && !c.bad {
+		c.held.Conn.Share(u.set)
+		if u.onlyBy {
+			c.bound = false
+		}
+	}
+	u.set, u.onlyBy = nil, false
+}
+
+// giveBack ends the lease and the turn. The connection must be given back first where the turn guards it.
+func (c *Conn) giveBack() {
+	c.detach(true)
+	l, wrote := c.forget()
+	l.GiveBack(wrote)
+	c.turn.leave(c.base)
+}
+
+// discard closes the physical connection with whatever is open on it. The only one of a database that lives in it is
+// rolled back instead, and kept if that helps.
+func (c *Conn) discard() {
+	if t := c.base.Traits.Load(); t.OneConn {
+		if !c.held.Conn.Session.Idle() {
+			fallback.Exec(context.Background(), c.held.Conn.Raw, "ROLLBACK", nil)
+		}
+		if c.held.Conn.Session.Idle() {
+			c.giveBack()
+			return
+		}
+	}
+	c.detach(false)
+	l, _ := c.forget()
+	l.Discard()
+	c.turn.leave(c.base)
+}
+
+// detach ends the use of all prepared statements of the physical connection.
+func (c *Conn) detach(keep bool) {
+	for _, s := range c.held.stmts {
+		s.detach(keep)
+	}
+}
+
+// forget forgets the lease, which the caller ends, and whether it has written.
+func (c *Conn) forget() (l physical.Lease, wrote bool) {
+	l, wrote = c.held.Lease, c.held.wrote
+	c.tx.forget(&c.base.Readers)
+	c.tx, c.held, c.checkout.set = openTx{}, held{}, nil
+	return l, wrote
+}

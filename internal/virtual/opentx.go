@@ -1,0 +1,30 @@
+package virtual
+
+import "github.com/groupcommit/groupcommit/internal/turn"
+
+// openTx is what is known of the transaction that is open on a Conn.
+type openTx struct {
+	begun   bool // by BeginTx
+	altered bool // it has altered the schema, perhaps
+
+	// Where there is one writer:
+	executed bool   // it has executed a statement, and may have a snapshot
+	readOnly bool   // it is declared so
+	first    string // the text that it began with, if it has only read so far
+}
+
+// writes notes that the transaction is no reader's.
+func (t *openTx) writes(r *turn.Readers) {
+	if t.first != "" {
+		r.Ended(t.first, true)
+		t.first = ""
+	}
+}
+
+// forget is called when the transaction is open no more. begun and altered stay: the Conn itself takes them back.
+func (t *openTx) forget(r *turn.Readers) {
+	if t.first != "" {
+		r.Ended(t.first, false)
+	}
+	t.executed, t.readOnly, t.first = false, false, ""
+}

@@ -1,0 +1,43 @@
+package virtual
+
+import (
+	"context"
+	"database/sql/driver"
+
+	"github.com/groupcommit/groupcommit/internal/sqltext"
+)
+
+// Raw returns the wrapped driver's connection and ties it to c for life; nil if none can be had. It is for code that
+// looks inside wrappers; a program calls the function Raw of package groupcommit.
+func (c *Conn) Raw() driver.Conn {
+	raw, err := c.raw(context.Background())
+	if err != nil {
+		return nil
+	}
+	return raw
+}
+
+// WithRaw calls f with the wrapped driver's connection, which is tied to c for life.
+func (c *Conn) WithRaw(ctx context.Context, f func(driver.Conn) error) error {
+	raw, err := c.raw(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.after(nil)
+	return f(raw)
+}
+
+func (c *Conn) raw(ctx context.Context) (driver.Conn, error) {
+	traits, err := c.host.Ready(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.use(ctx, traits, &sqltext.Text{}); err != nil {
+		return nil, err
+	}
+	c.Count() // a setting is not all that c is used for
+	if !traits.OneConn {
+		c.bound = true
+	}
+	return c.held.Conn.Raw, nil
+}

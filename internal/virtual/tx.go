@@ -1,0 +1,119 @@
+package virtual
+
+import (
+	"context"
+	"database/sql/driver"
+
+	"github.com/groupcommit/groupcommit/engine"
+	"github.com/groupcommit/groupcommit/internal/fallback"
+)
+
+func (c *Conn) Begin() (driver.Tx, error) {
+	return c.BeginTx(context.Background(), driver.TxOptions{})
+}
+
+// BeginTx begins a transaction on a leased connection. Where there is one writer, it takes the writer's turn when it first
+// writes; when it first reads, if it is likely to write then: see Readers of package turn.
+func (c *Conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
+	traits, err := c.host.Ready(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := refuseID(ctx, "a transaction"); err != nil {
+		return nil, err
+	}
+	if c.handler != nil || traits.BeginWrites || traits.OneConn {
+		if err := c.takeTurn(ctx); err != nil {
+			return nil, err
+		}
+		c.held.wrote = true
+	}
+	if err := c.borrow(ctx); err != nil {
+		return nil, err
+	}
+	c.Count()
+	c.tx.forget(&c.base.Readers)
+	c.tx.readOnly = opts.ReadOnly
+	tx, err := c.begin(ctx, traits, opts)
+	if err != nil {
+		c.after(nil)
+		return nil, c.met(err)
+	}
+	c.tx.begun = true
+	return &transaction{c, tx, ctx}, nil
+}
+
+func (c *Conn) begin(ctx context.Context, traits *engine.Traits, opts driver.TxOptions) (driver.Tx, error) {
+	raw := c.held.Conn.Raw
+	if c.handler == nil || traits.Begin == "" {
+		return fallback.Begin(ctx, raw, opts)
+	}
+	if _, err := fallback.Exec(ctx, raw, traits.Begin, nil); err != nil {
+		return nil, err
+	}
+	return begun{raw}, nil
+}
+
+// begun is a transaction that was begun by a statement.
+type begun struct{ raw driver.Conn }
+
+// Commit leaves no transaction open: its caller has done with it, whatever happens.
+func (b begun) Commit() error {
+	err := b.end("COMMIT")
+	if err != nil {
+		b.end("ROLLBACK") // an error if COMMIT has rolled back
+	}
+	return err
+}
+
+func (b begun) Rollback() error { return b.end("ROLLBACK") }
+
+func (b begun) end(text string) error {
+	_, err := fallback.Exec(context.Background(), b.raw, text, nil)
+	return err
+}
+
+// transaction is a transaction of BeginTx. Its end is the end of the turn; the connection stays leased until
+// database/sql has closed the transaction's statements and rows.
+type transaction struct {
+	conn *Conn
+	tx   driver.Tx
+	ctx  context.Context
+}
+
+func (t *transaction) Commit() error {
+	h := t.conn.handler
+	if h != nil && !h.ending {
+		t.Rollback()
+		return ErrEnded
+	}
+	err := t.tx.Commit()
+	if h != nil {
+		h.unclear = err != nil && !t.conn.held.Conn.Session.Idle()
+	}
+	t.ended(err)
+	t.conn.host.Committed()
+	return err
+}
+
+// Rollback is also what database/sql calls when the transaction's context ends. Many a driver can then no longer send
+// anything, so the connection has to prove that it is clean.
+func (t *transaction) Rollback() error {
+	err := t.tx.Rollback()
+	t.ended(err)
+	return err
+}
+
+func (t *transaction) ended(err error) {
+	c := t.conn
+	c.tx.begun = false
+	c.tx.forget(&c.base.Readers)
+	if c.tx.altered {
+		c.alteredNow()
+		c.tx.altered = false
+		c.base.Texts.Forget()
+	}
+	c.met(err)
+	c.held.suspect = c.held.suspect || err != nil || t.ctx.Err() != nil
+	c.after(nil)
+}
