@@ -12,29 +12,29 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// An api is how a program asks a database for its inserts. It puts in the values of w, each of them once.
+// An api is a program's way to insert rows into a database. It inserts each value of w once.
 //
-// The statements of an api for SQLite get no context that could end: mattn's driver would start a goroutine for each,
-// and that is not what is compared here. Between two statements ctx is looked at.
+// The statements of an api for SQLite get a context that cannot end. With another, mattn's driver would start a goroutine
+// for each, and this program does not compare that. The api checks ctx between two statements.
 type api func(ctx context.Context, db *sql.DB, w *work) error
 
-// work is what a run has to do, and how far it has come.
+// work is the calls of a run, and its progress.
 type work struct {
 	home
 	users      int
 	goroutines int
 	maxLen     int                      // for an api that makes its own transactions; 0: rowsByHand
-	ids        bool                     // each call has an id of its own
+	ids        bool                     // each call has another id
 	clash      int                      // every so many calls fail; 0: none does
-	failure    *failure                 // what they do; nil: they insert the value that is taken
+	failure    *failure                 // their statement; nil: they insert the value that is taken
 	said       func(value int)          // called after each insert, unless nil
 	saidAll    func(n, first, last int) // the same for an api that knows its transactions
 	next       atomic.Int64             // the next call to make; those below have been taken
-	byHand     groups                   // what an api that makes its own transactions has made
-	handler    groupcommit.Stats        // what the batches of commands have come to
+	byHand     groups                   // the transactions of an api that makes its own
+	handler    groupcommit.Stats        // of the batches of commands
 }
 
-// nothing is what a call inserts that does something else.
+// nothing is the value of a call that inserts no user.
 const nothing = -1
 
 // taken is the value that a table has before a run in which calls are to clash.
@@ -42,7 +42,7 @@ const taken = 0
 
 func (w *work) clashes(call int) bool { return w.clash > 0 && call%w.clash == 0 }
 
-// value is the one that a call inserts: its own number, unless it is to clash.
+// value is the value that a call inserts: the call's number, unless the call is to clash.
 func (w *work) value(call int) int {
 	switch {
 	case !w.clashes(call):
@@ -53,7 +53,7 @@ func (w *work) value(call int) int {
 	return taken
 }
 
-// rows are those that are inserted.
+// rows is the number of rows that are inserted.
 func (w *work) rows() int {
 	if w.clash == 0 {
 		return w.users
@@ -76,7 +76,7 @@ func (w *work) expected() string {
 	return "a unique violation"
 }
 
-// verdict is what is wrong with a call's answer.
+// verdict returns an error if a call's answer is wrong.
 func (w *work) verdict(call int, err error) error {
 	if w.clashes(call) {
 		if err == nil {
@@ -92,7 +92,7 @@ func (w *work) verdict(call int, err error) error {
 	return nil
 }
 
-// execs is the article's program: concurrent goroutines that know nothing of each other, one Exec a value.
+// execs is the article's program: independent concurrent goroutines, one Exec a value.
 func execs(ctx context.Context, db *sql.DB, w *work) error {
 	failing := ""
 	if w.failure != nil {
@@ -132,10 +132,10 @@ func (w *work) concurrently(ctx context.Context, insert func(call int) error) er
 	return all.Wait()
 }
 
-// rowsByHand is how many rows the hand-written programs put in a transaction.
+// rowsByHand is the number of rows in a transaction of the hand-written programs.
 const rowsByHand = 1000
 
-// inPieces is the frame of a hand-written program, which makes a transaction of each piece.
+// inPieces is the frame of a hand-written program. It makes a transaction of each piece.
 func (w *work) inPieces(ctx context.Context, transaction func(first, n int) error) error {
 	if w.clash > 0 {
 		return errors.New("a hand-written transaction would fail as a whole")

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// check counts the rows and looks for every value that w inserts, and the one that was taken before: they must be there
-// exactly once, and no others. The error says which values are wrong, and how.
+// check counts the rows and looks for every value that w inserts, and for the value that was taken before. Each must be
+// there exactly once, and no other. The error says which values are wrong, and how.
 func check(ctx context.Context, db *sql.DB, w *work) (rows int, err error) {
 	users, want := w.users, w.rows()
 	if w.clash > 0 && w.failure == nil {
@@ -42,7 +42,7 @@ func check(ctx context.Context, db *sql.DB, w *work) (rows int, err error) {
 	}
 	for v, n := range times {
 		switch {
-		case w.value(v) != v: // nobody's
+		case w.value(v) != v: // no call's
 			if n > 0 {
 				foreign.add("%d", v)
 			}
@@ -72,7 +72,7 @@ func printable(value any) any {
 	return value
 }
 
-// some are the first few of many.
+// some returns the first few of many.
 type some struct {
 	first []string
 	n     int

@@ -12,7 +12,7 @@ import (
 	"github.com/groupcommit/groupcommit/internal/pgtest"
 )
 
-// cluster is the place for PostgreSQL: a server, with a table of its own in it for every run.
+// cluster is the place for PostgreSQL: a server, with a new table for every run.
 type cluster struct {
 	dsn    string
 	server *pgtest.Server // the throwaway one; nil when the DSN was given
@@ -24,7 +24,7 @@ type cluster struct {
 	room        int    // for connections
 }
 
-// newCluster goes to the server of the DSN, or starts one if it is "".
+// newCluster connects to the server of the DSN, or starts a server if the DSN is "".
 func newCluster(ctx context.Context, dsn string) (place, error) {
 	c := &cluster{dsn: dsn}
 	if dsn == "" {
@@ -42,10 +42,10 @@ func newCluster(ctx context.Context, dsn string) (place, error) {
 	return c, nil
 }
 
-// forTheProgram puts in pgtest's advice what a user of this program would do.
+// forTheProgram turns pgtest's advice into advice for a user of this program.
 var forTheProgram = strings.NewReplacer("pgtest: ", "", "in "+pgtest.EnvServer, "with --dsn")
 
-// ask learns what people want to know of a server.
+// ask reads the facts about a server that are printed.
 func (c *cluster) ask(ctx context.Context) error {
 	db, err := openPgxPool(c.dsn, 1)
 	if err != nil {
@@ -65,7 +65,7 @@ func (c *cluster) ask(ctx context.Context) error {
 	return db.QueryRowContext(ctx, "SHOW data_directory").Scan(&c.folder)
 }
 
-// usualConns is the plain driver's pool where only one is measured.
+// usualConns is the size of the plain driver's pool where only one size is measured.
 const usualConns = 16
 
 func (c *cluster) sides(api string) []side {
@@ -99,7 +99,7 @@ func (c *cluster) close() error {
 
 func (c *cluster) plain(h home) (*sql.DB, error) { return openPgxPool(h.name, 1) }
 
-// home has a table whose name nobody else has: what the server holds already is not touched.
+// home has a table with a new name: the tables that the server holds already are not touched.
 func (c *cluster) home(r *run) (home, error) {
 	table := "groupcommit_bench_users_" + strings.ToLower(rand.Text()[:12])
 	violation := isState("23505")
@@ -117,7 +117,7 @@ func (c *cluster) home(r *run) (home, error) {
 	}, nil
 }
 
-// prepare makes the table, and makes sure that the settings are what the output says.
+// prepare makes the table, and makes sure that the output tells the true settings.
 func (c *cluster) prepare(ctx context.Context, db *sql.DB, table string, r *run) error {
 	unique := ""
 	if r.clash > 0 && r.failure == nil {

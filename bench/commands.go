@@ -12,15 +12,15 @@ import (
 // insertUser is the article's command.
 type insertUser struct{ ID int64 }
 
-// batchSpan is what --verbose says of a batch.
+// batchSpan is the line of a batch for --verbose.
 type batchSpan struct{ n, from, to int }
 
-// userCommands are the commands of a run. They come to nothing, but that the first of each batch takes home what is said of
-// it: who awaits that one says it, after the commit.
+// userCommands are the commands of a run. They have no result, except that the first command of each batch takes the batch's
+// line home: the goroutine that awaits this command prints the line, after the commit.
 type userCommands = groupcommit.Commands[insertUser, *batchSpan]
 
-// handled has a handler insert the users that give hands to it, and counts its batches when give is done. As in the article nothing is tried
-// again: a run that fails ends at once.
+// handled has a handler insert the users that give hands to it, and counts its batches when give is done. As in the article
+// no batch is tried again: a run that fails ends at once.
 func (w *work) handled(db *sql.DB, give func(users *userCommands) error) error {
 	if w.clash > 0 {
 		return errors.New("a batch with a violation would fail as a whole")
@@ -38,7 +38,7 @@ func (w *work) handled(db *sql.DB, give func(users *userCommands) error) error {
 	return err
 }
 
-// insertBatch is the article's batch handler. A batch fails as a whole, so it says which value it was.
+// insertBatch is the article's batch handler. A batch fails as a whole, so the error says which value failed.
 func (w *work) insertBatch(ctx context.Context, tx *sql.Tx, batch []*groupcommit.Command[insertUser, *batchSpan]) error {
 	stmt, err := tx.PrepareContext(ctx, w.insert)
 	if err != nil {
@@ -68,8 +68,8 @@ func (w *work) told(batch *batchSpan, err error) error {
 	return err
 }
 
-// commands is the article's program with a command type and a batch handler: concurrent goroutines, each of which waits for
-// the one command that it has in flight.
+// commands is the article's program with a command type and a batch handler: concurrent goroutines, each with one command in
+// flight.
 func commands(ctx context.Context, db *sql.DB, w *work) error {
 	return w.handled(db, func(users *userCommands) error {
 		return w.concurrently(ctx, func(call int) error {
@@ -78,8 +78,8 @@ func commands(ctx context.Context, db *sql.DB, w *work) error {
 	})
 }
 
-// promises is the program that makes use of promises: one goroutine that has so many of them in flight, and awaits the oldest
-// before it makes another.
+// promises is the program that uses promises: one goroutine with so many of them in flight, which awaits the oldest before
+// it makes another.
 func promises(inFlight int) api {
 	return func(ctx context.Context, db *sql.DB, w *work) error {
 		return w.handled(db, func(users *userCommands) error {

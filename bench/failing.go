@@ -7,10 +7,10 @@ import (
 	"strings"
 )
 
-// A failure is a kind of statement that fails, in tables of its own beside the one of the users. Neighbours should not pay for it.
+// A failure is a kind of statement that fails, in separate tables beside the users'. Neighbours should not pay for it.
 type failure struct {
 	name  string
-	setup string           // makes what it needs; every T is the name of the users' table
+	setup string           // makes its tables; every T is the name of the users' table
 	exec  string           // fails; its one argument is the call's number
 	is    func(error) bool // says that an error is the one expected
 }
@@ -25,7 +25,7 @@ type failingRun struct {
 	plain, ours run
 }
 
-// failingRuns are those of a place, where one call in so many fails.
+// failingRuns are the runs of a place in which one call in so many fails.
 func failingRuns(p place, every int) (lines []failingRun) {
 	for _, goroutines := range []int{64, 1024} {
 		kinds := append([]*failure{nil}, p.failures()...)
@@ -47,7 +47,7 @@ func failingRuns(p place, every int) (lines []failingRun) {
 	return lines
 }
 
-// failing measures what failing calls cost the others and themselves.
+// failing measures the cost of failing calls, for the others and for themselves.
 func (l *lab) failing(ctx context.Context, percent, rounds int) error {
 	_, where := l.place.where()
 	fmt.Fprintf(l.out, "%s; %s; %d calls in 100 fail; medians of %d rounds, quartiles in brackets\n\n", machine(), where, percent, rounds)

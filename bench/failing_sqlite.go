@@ -6,7 +6,7 @@ import (
 	"github.com/mattn/go-sqlite3"
 )
 
-// sqliteFailures are of all ways in which SQLite undoes what a statement has done, or does not.
+// sqliteFailures cover all the ways in which SQLite undoes a failed statement, or does not.
 var sqliteFailures = []*failure{
 	{"UNIQUE", "CREATE TABLE T_f (u INT UNIQUE, n INT); INSERT INTO T_f VALUES (1, 1)", "INSERT INTO T_f VALUES (1, ?)", isExtended(sqlite3.ErrConstraintUnique)},
 	{"CHECK", "CREATE TABLE T_f (u INT CHECK (u < 5), n INT)", "INSERT INTO T_f VALUES (7, ?)", isExtended(sqlite3.ErrConstraintCheck)},

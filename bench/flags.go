@@ -14,7 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// config is what the flags say.
+// config holds the values of the flags.
 type config struct {
 	driver      string
 	dsn         string // ""; or a PostgreSQL server's
@@ -32,7 +32,7 @@ type config struct {
 	rounds      int
 }
 
-// sides are the ones to run: all that p has, unless groupcommit or the plain driver was asked for by itself.
+// sides are the sides to run: all that p has, unless the user asked for groupcommit or the plain driver alone.
 func (c config) sides(p place) []side {
 	all := p.sides(c.api)
 	switch {
@@ -60,7 +60,7 @@ func parseFlags(args []string) (config, error) {
 	return c, c.agree(fs)
 }
 
-// agree looks at flags that are right by themselves and wrong together.
+// agree checks flags that are right by themselves and wrong together.
 func (c config) agree(fs *flag.FlagSet) (err error) {
 	fs.Visit(func(f *flag.Flag) {
 		switch {
@@ -116,7 +116,7 @@ func flagSet(c *config) *flag.FlagSet {
 	return fs
 }
 
-// twoDashes turns package flag's messages into ones with the flags as they are typed here.
+// twoDashes rewrites package flag's messages with the flags as they are typed here.
 var twoDashes = strings.NewReplacer("for -", "for --", "for flag -", "for flag --", "defined: -", "defined: --", "argument: -", "argument: --")
 
 func usage(w io.Writer) {
@@ -182,7 +182,7 @@ func (t truth) Set(s string) (err error) {
 	return nil
 }
 
-// writable finds out before a long run that its JSON would have no place to go.
+// writable finds out before a long run that its JSON could not be written.
 func writable(file string) error {
 	if file == "-" {
 		return nil

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// machine names what a number was measured on.
+// machine names the machine of a measurement.
 func machine() string {
 	s := fmt.Sprintf("%s/%s, %d cores", runtime.GOOS, runtime.GOARCH, runtime.NumCPU())
 	if n := runtime.GOMAXPROCS(0); n != runtime.NumCPU() {
@@ -19,7 +19,7 @@ func machine() string {
 	return s + ", " + runtime.Version()
 }
 
-// cpuModel is "" where finding out takes more than reading a file.
+// cpuModel is "" where it cannot be read from a file.
 func cpuModel() string {
 	text, _ := os.ReadFile("/proc/cpuinfo")
 	for line := range strings.Lines(string(text)) {
@@ -30,7 +30,7 @@ func cpuModel() string {
 	return ""
 }
 
-// filesystem is the type of the one that dir is on, where that can be read: ext4, or tmpfs, where syncing is free.
+// filesystem is the type of dir's filesystem, where that can be read: ext4, or tmpfs, where syncing is free.
 func filesystem(dir string) (kind string) {
 	text, _ := os.ReadFile("/proc/self/mounts")
 	longest := 0

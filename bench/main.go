@@ -1,7 +1,7 @@
-// Command bench runs the article's benchmark: users are inserted by concurrent goroutines, one Exec for each, through
-// the plain driver and then through groupcommit; with --api commands a third time, as the article does it: each is a command,
-// and a handler inserts a batch of them. The database is an SQLite file in a temporary folder, or PostgreSQL: a throwaway
-// cluster, or the server of a DSN, in a table that is dropped afterwards.
+// Command bench runs the article's benchmark: concurrent goroutines insert users, one Exec for each, through the plain
+// driver and then through groupcommit. With --api commands they do so a third time, as in the article: each user is a
+// command, and a handler inserts a batch of them. The database is an SQLite file in a temporary folder, or PostgreSQL: a
+// throwaway cluster, or the server of a DSN, in a table that is dropped afterwards.
 //
 //	go run ./bench
 //	go run ./bench --users 100000 --batch --verbose
@@ -45,7 +45,7 @@ func bench(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "bench: %v\n", err)
 		return exitUsage
 	}
-	// With SIGPIPE caught, `bench --verbose | head` ends by way of the context, and the temporary folder goes too.
+	// With SIGPIPE caught, the context ends `bench --verbose | head`, and the temporary folder is removed, too.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGPIPE)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the program at once
@@ -59,7 +59,7 @@ func bench(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "bench: interrupted")
 		return exitInterrupted
 	}
-	if cfg.json != "" { // a wrong run is reported too, with the rows that it has
+	if cfg.json != "" { // a wrong run is reported, too, with the rows that it has
 		err = errors.Join(err, writeJSON(cfg.json, stdout, results))
 	}
 	if err != nil {
@@ -69,8 +69,8 @@ func bench(args []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
-// measure does what cfg asks for, in a place of which nothing is left when it returns.
-// The results are those of the runs that ended, also if something is wrong with one.
+// measure makes the runs that cfg asks for, and leaves nothing of their place. It returns the results of the runs that
+// ended, even if one of them is wrong.
 func measure(ctx context.Context, cfg config, out, stderr io.Writer) (results []result, err error) {
 	p, err := newPlace(ctx, cfg)
 	if err != nil {
@@ -89,7 +89,7 @@ func measure(ctx context.Context, cfg config, out, stderr io.Writer) (results []
 	return l.results, err
 }
 
-// lab is where runs are made.
+// lab makes runs.
 type lab struct {
 	place place
 	out   io.Writer // for people

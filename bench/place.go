@@ -8,27 +8,27 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// A place is where runs are made, each in a home of its own: a folder for SQLite, a server for PostgreSQL.
+// A place has a home for each run: a folder for SQLite, a server for PostgreSQL.
 type place interface {
-	// home finds one for r; its table is not there before its prepare.
+	// home finds a home for r. Its table is not there before its prepare.
 	home(r *run) (home, error)
-	// plain opens a home with the plain driver, to look at what a run has left.
+	// plain opens a home with the plain driver, to check the rows of a run.
 	plain(h home) (*sql.DB, error)
-	// sides are what is compared here, the plain driver first: groupcommit's Exec, and with --api commands its commands,
-	// without that, where it tells something, the work of hands.
+	// sides are compared with each other, the plain driver first: groupcommit's Exec, and with --api commands its commands.
+	// Without --api commands there is also a hand-written program, where it tells something.
 	sides(api string) []side
-	// failures are what --failing measures here, and failing the runs of it, by the plain driver and by groupcommit.
+	// failures are the kinds that --failing measures here, and failing its runs, by the plain driver and by groupcommit.
 	failures() []*failure
 	failing(goroutines int) (plain, ours run)
-	// grid is what --table measures here.
+	// grid is the table that --table measures here.
 	grid() grid
-	// settings and where tell people about it.
+	// settings and where describe the place in the output.
 	settings(c config) string
 	where() (label, text string)
 	close() error
 }
 
-// newPlace makes the one that c asks for.
+// newPlace makes the place that c asks for.
 func newPlace(ctx context.Context, c config) (place, error) {
 	if c.driver == pgxDriver {
 		return newCluster(ctx, c.dsn)
@@ -36,19 +36,19 @@ func newPlace(ctx context.Context, c config) (place, error) {
 	return newFolder()
 }
 
-// home is where a run's table is.
+// home holds a run's table.
 type home struct {
 	name        string // for the open of a side
 	table       string
 	insert      string // with one argument, the value
 	synchronous string // how commits are synced, in the database's own word
 	prepare     func(context.Context, *sql.DB) error
-	violation   func(error) bool // whether it says that a value was there before
+	violation   func(error) bool // whether an error says that a value was there before
 	remove      func() error     // may be called without prepare
 }
 
-// fresh makes the table and opens its database once more: what was asked of a connection to make it must not be left
-// on it.
+// fresh makes the table and opens its database once more, so that no setting from the making of the table is left on a
+// connection.
 func (r *run) fresh(ctx context.Context, h home) (*sql.DB, error) {
 	db, err := r.open(h.name, r)
 	if err != nil {

@@ -16,7 +16,7 @@ import (
 
 const pgxDriver = "pgx"
 
-// PostgreSQL's sides, but for the plain one, of which there is one for every size of its pool.
+// PostgreSQL's sides, except the plain driver's: there is one for every size of its pool.
 var (
 	pgxGrouped = side{
 		driver: gcpgx.DriverName,
@@ -96,8 +96,7 @@ func openPgxGrouped(dsn string, r *run) (*sql.DB, error) {
 	return openVirtual(name, dsn, r)
 }
 
-// batches is what one would write by hand to be fast. A batch is one round trip and, without a BEGIN in it, one
-// transaction.
+// batches is a fast program, written by hand. A batch is one round trip and, without a BEGIN in it, one transaction.
 func batches(ctx context.Context, db *sql.DB, w *work) error {
 	conn, err := db.Conn(ctx)
 	if err != nil {

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/term"
 )
 
-// bar shows on a terminal how far a run has come. It looks ten times a second at what the run counts anyway, so the
-// goroutines that are measured do nothing for it.
+// bar shows the progress of a run on a terminal. It reads the run's own counter ten times a second, so it adds no work to
+// the measured goroutines.
 type bar struct {
 	to io.Writer
 	on bool

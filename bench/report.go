@@ -10,7 +10,7 @@ import (
 	"text/tabwriter"
 )
 
-// head says what will be measured, and on what.
+// head announces the measurement, its machine and its place.
 func head(w io.Writer, c config, p place) {
 	fmt.Fprintf(w, "%s users, inserted one by one by %s goroutines\n", comma(c.users), comma(c.goroutines))
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
@@ -48,7 +48,7 @@ func summary(w io.Writer, results []result) {
 	fmt.Fprintln(w, "\nEvery run's rows were counted, and every value found exactly once.")
 }
 
-// ratio is how many times as fast as first r is.
+// ratio returns the speed of r as a multiple of first's.
 func ratio(r, first result) string {
 	if first.Batch || first.PerSecond == 0 {
 		return "-"

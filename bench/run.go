@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// A run is one measurement: a side of the comparison, and how much is asked of it.
+// A run is one measurement: a side of the comparison, and its load.
 type run struct {
 	side
 	users       int
@@ -15,17 +15,17 @@ type run struct {
 	maxLen      int
 	synchronous string   // SQLite's; PostgreSQL has the server's own
 	clash       int      // one call in so many fails; 0: none does
-	failure     *failure // what these calls do instead; nil: insert a value that is taken
-	ids         bool     // each call has an id of its own
-	again       bool     // what is measured is the second time that the same calls are made
-	reopened    bool     // and that after the database was opened anew
+	failure     *failure // these calls' statement; nil: insert a value that is taken
+	ids         bool     // each call has another id
+	again       bool     // the same calls are made twice, and the second time is measured
+	reopened    bool     // the database is opened anew between the two
 	lines       *lines   // for --verbose; nil without
 
 	name  string // in the table
 	round int
 }
 
-// result is what a run has come to. Its fields keep their names in the JSON; further ones come behind.
+// result is the result of a run. Its fields keep their names in the JSON; new ones come at the end.
 type result struct {
 	Driver      string  `json:"driver"`
 	Batch       bool    `json:"batch"`
@@ -50,7 +50,7 @@ type result struct {
 	title string // the side's, for people
 }
 
-// do makes a run in a home of its own, and looks whether everything is there.
+// do makes a run in a new home, and checks that every row is there.
 func (l *lab) do(ctx context.Context, r run) (res result, err error) {
 	if r.alone {
 		r.goroutines = 1
@@ -80,7 +80,7 @@ func (l *lab) do(ctx context.Context, r run) (res result, err error) {
 		return result{}, err
 	}
 	res.Rows, err = l.checked(ctx, w)
-	l.results = append(l.results, res) // a wrong one too
+	l.results = append(l.results, res) // a wrong one, too
 	return res, err
 }
 
@@ -108,7 +108,7 @@ func (r *run) timed(ctx context.Context, w *work) (result, error) {
 			db = again
 		}
 	}
-	runtime.GC() // what an earlier run has left is not this one's to clear
+	runtime.GC() // this run shall not clear the garbage of an earlier one
 	runtime.ReadMemStats(&before)
 	start := time.Now()
 	if err := r.api(ctx, db, w); err != nil {
@@ -133,7 +133,7 @@ func (r *run) timed(ctx context.Context, w *work) (result, error) {
 	return res, db.Close()
 }
 
-// checked looks at what the run has left, through the plain driver whichever the run has used.
+// checked checks the rows of the run through the plain driver, whichever driver the run has used.
 func (l *lab) checked(ctx context.Context, w *work) (rows int, err error) {
 	db, err := l.place.plain(w.home)
 	if err != nil {
@@ -143,7 +143,7 @@ func (l *lab) checked(ctx context.Context, w *work) (rows int, err error) {
 	return check(ctx, db, w)
 }
 
-// perOf is n / d, and 0 where there is nothing to divide by: JSON has no NaN.
+// perOf is n / d, and 0 if d is 0: JSON has no NaN.
 func perOf(n, d float64) float64 {
 	if d == 0 {
 		return 0

@@ -8,15 +8,15 @@ import (
 	"github.com/groupcommit/groupcommit"
 )
 
-// A side of the comparison is a driver, the pool that serves it best, how a program uses it, and how its commits are
-// counted.
+// A side of the comparison is a driver, the pool that serves it best, the program that uses it, and the way to count its
+// commits.
 type side struct {
 	driver string // its registered name
 	title  string // for people, where the driver's name is not enough
 	batch  bool
-	alone  bool   // its api is one goroutine, whatever was asked for
+	alone  bool   // its api is one goroutine, whatever the flags ask for
 	conns  int    // the connections that its pool keeps; 0: they are virtual
-	pool   string // what people are told of it
+	pool   string // its description in the output
 	via    string // the api's name in the JSON
 	api    api
 	open   func(name string, r *run) (*sql.DB, error) // name is home's
@@ -30,7 +30,7 @@ func (s side) String() string {
 	return s.driver
 }
 
-// The names of the apis: those that --api allows, and that of programs written by hand.
+// The names of the apis: those that --api allows, and the hand-written programs'.
 const (
 	viaExec     = "exec"
 	viaCommands = "commands"
@@ -43,7 +43,7 @@ func (s side) titled(api string) side {
 	return s
 }
 
-// groups are the transactions that a run's inserts came to.
+// groups counts the transactions of a run's inserts.
 type groups struct {
 	commits int
 	mean    float64
@@ -56,7 +56,7 @@ func oneEach(_ *sql.DB, w *work) (groups, error) {
 	return groups{n, float64(min(1, n)), min(1, n)}, nil
 }
 
-// byStats counts what groupcommit has counted.
+// byStats takes groupcommit's own count.
 func byStats(db *sql.DB, _ *work) (groups, error) {
 	s, err := groupcommit.StatsOf(db)
 	return groups{int(s.Groups), s.MeanGroup(), s.MaxGroup}, err
@@ -68,17 +68,17 @@ func byHandler(_ *sql.DB, w *work) (groups, error) {
 	return groups{int(s.Groups), s.MeanGroup(), s.MaxGroup}, nil
 }
 
-// byItself counts where the api made the transactions and counted them.
+// byItself takes the api's count, where the api made the transactions.
 func byItself(_ *sql.DB, w *work) (groups, error) {
 	g := w.byHand
 	g.mean = perOf(float64(w.users), float64(g.commits))
 	return g, nil
 }
 
-// virtual is what people are told of groupcommit's pool.
+// virtual describes groupcommit's pool in the output.
 const virtual = "as many connections as goroutines, all of them kept: they are virtual"
 
-// inBatches is what they are told of a handler.
+// inBatches describes a handler in the output.
 const inBatches = "each goroutine has one command in flight; the handler prepares the INSERT once a batch"
 
 // openVirtual opens a driver of groupcommit's with a connection for every goroutine.

@@ -99,8 +99,8 @@ func sqliteDSN(file string, r *run) string {
 	return "file:" + (&url.URL{Path: file}).EscapedPath() + "?" + q.Encode()
 }
 
-// loop is what one would write by hand to be fast: one goroutine that has all the values already, one prepared
-// INSERT, many rows a transaction.
+// loop is a fast program, written by hand: one goroutine that has all the values already, one prepared INSERT, many rows a
+// transaction.
 func loop(ctx context.Context, db *sql.DB, w *work) error {
 	return w.inPieces(ctx, func(first, n int) error {
 		tx, err := db.Begin()
@@ -122,7 +122,7 @@ func loop(ctx context.Context, db *sql.DB, w *work) error {
 	})
 }
 
-// dir is the place for SQLite: a temporary folder, with a folder of its own in it for every run.
+// dir is the place for SQLite: a temporary folder, with a new folder in it for every run.
 type dir string
 
 func newFolder() (place, error) {
@@ -173,7 +173,7 @@ func (d dir) plain(h home) (*sql.DB, error) {
 	return openPlain(h.name, &run{side: plain, synchronous: h.synchronous})
 }
 
-// prepareSQLite makes the table, and makes sure that the settings are what the output says.
+// prepareSQLite makes the table, and makes sure that the output tells the true settings.
 func prepareSQLite(db *sql.DB, r *run) error {
 	create := "CREATE TABLE users (id INTEGER PRIMARY KEY, value INTEGER)"
 	switch {

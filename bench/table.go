@@ -7,15 +7,15 @@ import (
 	"slices"
 )
 
-// A grid is a table to measure. Each round makes all of its runs, so that what is compared was measured within seconds
-// of each other; every other round makes them in the opposite order.
+// A grid is a table to measure. Each round makes all of its runs, so that two runs that are compared were measured within
+// seconds of each other. Every other round makes them in the opposite order.
 type grid struct {
 	runs  []run
 	cases []tableCase
-	notes []string // what people have to know of it
+	notes []string // printed below it
 }
 
-// A tableCase is a line of the table: what is made of one round's runs, and what it should come to.
+// A tableCase is a line of the table: a value computed from one round's runs, and its goal.
 type tableCase struct {
 	name   string
 	reach  float64
@@ -25,14 +25,14 @@ type tableCase struct {
 	detail func(rounds []round) string
 }
 
-// round is the results of one, by the names of their runs.
+// round holds the results of one round, by the names of their runs.
 type round map[string]result
 
 func speed(r result) float64  { return r.PerSecond }
 func mean(r result) float64   { return r.MeanGroup }
 func allocs(r result) float64 { return r.Allocs }
 
-// measured is a number that a round has come to; 0 where its run was left out.
+// measured is a number of a round's; 0 if its run was left out.
 type measured func(round) float64
 
 func of(what func(result) float64, a run) measured {
@@ -54,7 +54,7 @@ func over(a, b measured) measured {
 	return func(r round) float64 { return perOf(a(r), b(r)) }
 }
 
-// table makes the runs of the place's table and prints it.
+// table makes the runs of the place's table and prints the table.
 func (l *lab) table(ctx context.Context, rounds int) error {
 	_, where := l.place.where()
 	fmt.Fprintf(l.out, "%s; %s; medians of %d rounds, lowest and highest in brackets\n\n", machine(), where, rounds)

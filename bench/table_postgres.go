@@ -25,7 +25,7 @@ var (
 )
 
 var postgresGrid = grid{
-	// What is compared stands side by side.
+	// Runs that are compared stand side by side.
 	runs: append(slices.Clone(pgPools), pgOurs1024, pgIDs, pgHand, pgPlain64, pgOurs64, pgPlain1, pgOurs1, pgClashes, pgOursToo),
 	cases: []tableCase{
 		{"1,024 goroutines, against the plain driver at its best of 16, 64 and 200 connections",
@@ -43,8 +43,8 @@ var postgresGrid = grid{
 	},
 }
 
-// grid leaves out the pools that the server has no room for, and the calls with ids on somebody's own server: they would
-// leave a ledger there.
+// grid leaves out the pools for which the server has no room. On a user's own server it leaves out the calls with ids, too:
+// they would leave a ledger there.
 func (c *cluster) grid() grid {
 	g := postgresGrid
 	g.notes = []string{c.settings(config{}) + "."}
@@ -62,7 +62,7 @@ func (c *cluster) grid() grid {
 	return g
 }
 
-// pools names the rate of each.
+// pools names the rate of each pool.
 func pools(rounds []round) string {
 	a, _, _ := spread(rounds, of(speed, pgOurs1024))
 	var rates []string

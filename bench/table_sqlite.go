@@ -43,8 +43,8 @@ var sqliteGrid = grid{
 	},
 }
 
-// allocations names the plain driver's for one goroutine, which are its fewest, and those for many: a caller that
-// waits for its pool costs more.
+// allocations names the plain driver's allocations for one goroutine, which are its fewest, and for many: a caller that
+// waits for the pool costs more.
 func allocations(rounds []round) string {
 	a, _, _ := spread(rounds, of(allocs, ours64))
 	b, _, _ := spread(rounds, of(allocs, plain1))

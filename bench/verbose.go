@@ -9,7 +9,7 @@ import (
 	"github.com/groupcommit/groupcommit"
 )
 
-// lines are what --verbose writes: the article's lines.
+// lines writes the article's lines, for --verbose.
 type lines struct {
 	mu sync.Mutex
 	w  *bufio.Writer
@@ -24,7 +24,7 @@ func (l *lines) value(v int) {
 }
 
 // span writes the line of a transaction with n values. Goroutines overtake each other between taking a value and inserting
-// it, so it may lack values from its range; the line then says how many it has.
+// it. So the transaction may lack values from its range; the line then says how many it has.
 func (l *lines) span(n, first, last int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -8,11 +8,11 @@ import (
 )
 
 func TestNobodyWaitsBeyondTheContextForWhoAsksAboutFunctions(t *testing.T) {
-	var f functions
+	f := functions{asking: make(contextMutex, 1)}
 	require.True(t, f.asking.try()) // by a connection that is silent
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	_, err := f.whyApiece(ctx, &session{})
+	_, err := f.whyApiece(ctx, nil, 0, 0)
 	require.ErrorIs(t, err, context.Canceled)
 	f.asking.leave()
 	require.True(t, f.asking.try())

@@ -3,33 +3,29 @@ package pgx
 import (
 	"context"
 	"errors"
-	"strings"
 	"time"
-
-	"github.com/groupcommit/groupcommit/engine"
-	"github.com/groupcommit/groupcommit/internal/repeat"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// each sends the requests by the autocommit pipeline, in two pieces:
+// autocommit sends the requests by the autocommit pipeline, in two pieces:
 //
 //	Sync
 //	(loosen request Sync)... flush Sync
 //
-// The second waits for the answer to the first: what was sent into a connection that had died would be of unknown outcome.
+// The second waits for the answer to the first: requests sent into a dead connection would be of unknown outcome.
 //
-// Each request is a transaction of its own and may fail by itself. They do not wait for the disk, because
-// synchronous_commit is off in each of them, and only there; the last transaction does, and with its record in the log all
-// before it is on the disk. It must write something, or it would have nothing to flush; and it comes whatever became of the
-// requests.
+// Each request is one transaction and may fail by itself. These transactions do not wait for the disk, because
+// synchronous_commit is off in each of them, and only there. The last transaction waits, and with its record in the log all
+// before it is on the disk. It must write something, or it would have nothing to flush. It is sent whether the requests
+// succeed or not.
 //
-// Rejected: synchronous_commit for the session, and back again. Behind a pooler these are two sessions, of which the first is
-// left to strangers, whose commits do not wait for the disk.
+// Rejected: synchronous_commit for the session, and back again. Behind a pooler these may be two sessions. The first is left
+// to other clients, whose commits then do not wait for the disk.
 //
 // Every request is answered, or put off. An error says that the connection was lost before any of them was sent.
-func (s *session) each(ctx context.Context, requests []request) error {
+func (s *session) autocommit(ctx context.Context, requests []request) error {
 	if len(requests) == 0 {
 		return nil
 	}
@@ -51,7 +47,7 @@ func (s *session) each(ctx context.Context, requests []request) error {
 	a := answers{session: s, p: p, tell: tell}
 	lost := p.Sync()
 	if lost == nil {
-		lost = a.sync()
+		lost = readSync(p)
 	}
 	if lost != nil {
 		s.ended = true
@@ -59,15 +55,9 @@ func (s *session) each(ctx context.Context, requests []request) error {
 		putOff(requests)
 		return lost
 	}
-	sent := ready[:0]
-	for _, r := range ready {
-		if s.try(p, r, func() { loosen(p) }) {
-			p.SendPipelineSync()
-			sent = append(sent, r)
-		}
-	}
+	sent := s.sendEach(p, ready, loosen)
 	s.watch.begin(s.itself())
-	sendText(p, flush)
+	sendText(p, flushText)
 	if err := p.Sync(); err != nil {
 		s.ended = true
 		p.Close()
@@ -78,13 +68,13 @@ func (s *session) each(ctx context.Context, requests []request) error {
 		unknown(sent, err)
 		return nil
 	}
-	answered, flushed, lost := a.each(sent)
+	answered, flushed, lost := a.readEach(sent)
 	closeErr := p.Close()
 	hit := s.watch.end(ctx)
 	if lost != nil || closeErr != nil {
 		s.ended = true
 	}
-	if hit && flushed { // it may have been what was cancelled
+	if hit && flushed { // the cancel may have hit the flush
 		flushed = s.confirm(ctx) == nil
 	}
 	s.unanswered(sent[answered:], lost)
@@ -96,94 +86,56 @@ func (s *session) each(ctx context.Context, requests []request) error {
 	return nil
 }
 
-// flush is a transaction that writes to the log, and so waits for it.
-const flush = "SELECT " + emit
-
-const emit = "pg_logical_emit_message(true, 'groupcommit', '')"
-
-// flushElsewhere makes durable what the server has answered, on a connection of its own, since this one cannot do it.
-// nil says that it did: a transaction is in the log before it is answered, so whatever is flushed later covers it, if
-// the server has not lost the end of its log in between.
-func (s *session) flushElsewhere() error {
-	ctx, cancel := context.WithTimeout(context.Background(), s.settings.MaxTime)
-	defer cancel()
-	for within := flushWithin; ; within *= 2 { // each by a connection of its own, which may be a silent one
-		same, err := s.server.flush(ctx, within, &s.pg.Config().Config)
-		switch {
-		case err == nil && same:
-			return nil
-		case err == nil:
-			return errNotTheSame
-		}
-		if !repeat.Pause(ctx, tryAgain) {
-			return err
+// sendEach sends the requests, and returns those that were sent.
+func (s *session) sendEach(p *pgconn.Pipeline, ready []request, loosen func(*pgconn.Pipeline)) []request {
+	sent := ready[:0]
+	for _, r := range ready {
+		if s.try(p, r, func() { loosen(p) }) {
+			p.SendPipelineSync()
+			sent = append(sent, r)
 		}
 	}
+	return sent
 }
 
-const (
-	tryAgain    = 20 * time.Millisecond
-	flushWithin = time.Second // for the first time
-)
+// loosenText is the statement before each request, for its transaction only. The server would log a warning for SET LOCAL.
+const loosenText = "SELECT set_config('synchronous_commit', 'off', true)"
 
-var errNotTheSame = errors.New("groupcommit/pgx: the server has been restarted, or is another, and may not have kept what it had answered")
-
-// flush flushes the log of the server at the other end of a new connection, and reports whether it is still the same.
-func (v *server) flush(ctx context.Context, within time.Duration, way *pgconn.Config) (same bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, within)
-	defer cancel()
-	conn, err := pgconn.ConnectConfig(ctx, way)
-	if err != nil {
-		return false, err
-	}
-	defer conn.Close(ctx)
-	res, err := conn.Exec(ctx, "SELECT set_config('synchronous_commit', "+quote(v.syncCommit)+", true), "+emit+", "+v.life.lasts()).ReadAll()
-	if err != nil {
-		return false, err
-	}
-	return string(res[0].Rows[0][2]) == "t", nil
-}
-
-// loosen is the statement before each request, for its transaction only. As SET LOCAL it would be warned of in the server's log.
-const loosen = "SELECT set_config('synchronous_commit', 'off', true)"
-
-// loosening returns what sends loosen. Behind a pooler it tells, too, who executes the transaction, and before that is over:
-// there is no other way to know what to watch.
+// loosening returns the function that sends loosenText. Behind a pooler the statement also names the transaction, and is
+// answered before the transaction is over: there is no other way to know which transaction to watch.
 func (s *session) loosening(ctx context.Context) (send func(*pgconn.Pipeline), tell bool, err error) {
 	if s.watch.limit > 0 && !s.direct() {
 		return func(p *pgconn.Pipeline) {
-			sendText(p, loosen+", "+thisTransaction)
+			sendText(p, loosenText+", "+thisTransaction)
 			p.SendFlushRequest()
 		}, true, nil
 	}
 	var sd *pgconn.StatementDescription
 	if s.pg.Config().DefaultQueryExecMode == pgx.QueryExecModeCacheStatement {
-		if sd, err = s.describe(ctx, loosen, false); err != nil {
+		if sd, err = s.describe(ctx, loosenText, false); err != nil {
 			return nil, false, err
 		}
 	}
 	return func(p *pgconn.Pipeline) {
 		if sd == nil {
-			sendText(p, loosen)
+			sendText(p, loosenText)
 		} else {
 			p.SendQueryStatement(sd, nil, nil, nil)
 		}
 	}, false, nil
 }
 
-func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
-
-// each reads the answers up to the flush's, which is the last. It returns how many requests have theirs, whether the flush
-// has, and what the connection was lost to.
-func (a *answers) each(sent []request) (answered int, flushed bool, lost error) {
+// readEach reads the answers up to the flush's, which is the last. It returns how many requests are answered, whether the
+// flush has succeeded, and the error with which the connection was lost.
+func (a *answers) readEach(sent []request) (answered int, flushed bool, lost error) {
 	s := a.session
 	last := time.Now()
 	for _, r := range sent {
 		var n int64
-		err, lost := a.loosened()
+		err, lost := a.readLoosen()
 		loose := err == nil
 		if loose && lost == nil {
-			n, err, lost = a.one()
+			n, err, lost = a.readOne()
 		}
 		if err == nil && lost != nil {
 			return answered, false, lost
@@ -194,7 +146,7 @@ func (a *answers) each(sent []request) (answered int, flushed bool, lost error) 
 		case s.watch.mayHaveHit(err), transient(err):
 			r.call.PutOff() // it waits, or is tried again, by itself
 		case err != nil && len(r.call.Args) == 0:
-			r.call.PutOff() // the plain driver sends it by the simple protocol, and some errors are different there
+			r.call.PutOff() // the plain driver sends it by the simple protocol, where some errors differ
 		case err != nil && s.invalidate(r.query, err):
 			r.call.PutOff() // the plain driver may not fail
 		case err != nil:
@@ -202,12 +154,7 @@ func (a *answers) each(sent []request) (answered int, flushed bool, lost error) 
 		default:
 			r.call.Answer(result(n), nil)
 		}
-		now := time.Now()
-		s.watch.hear(now)
-		if r.sample {
-			s.memory.took(r.query, now.Sub(last), now)
-		}
-		last = now
+		last = a.heard(r, last)
 		failed := 0
 		if err != nil {
 			failed = 1
@@ -219,14 +166,14 @@ func (a *answers) each(sent []request) (answered int, flushed bool, lost error) 
 		}
 	}
 	s.watch.executed()
-	_, err, lost := a.one()
+	_, err, lost := a.readOne()
 	return answered, err == nil && lost == nil, lost
 }
 
-// loosened reads the answer to loosen. With an error of the server's own the transaction is over.
-func (a *answers) loosened() (err, lost error) {
+// readLoosen reads the answer to loosenText. After an error of the server's own the transaction is over.
+func (a *answers) readLoosen() (err, lost error) {
 	if a.tell {
-		_, err = a.named()
+		_, err = a.watch.named(a.p)
 	} else {
 		_, _, err = a.next(false)
 	}
@@ -236,13 +183,14 @@ func (a *answers) loosened() (err, lost error) {
 	case endsConnection(err):
 		return nil, err
 	}
-	a.session.drop(loosen) // the server may have been told to forget it
-	return err, a.sync()
+	a.drop(loosenText) // the program may have had the server forget it
+	return err, readSync(a.p)
 }
 
-// one reads one transaction's answer, and the sync after it: before that, it has not been committed. err is the server's
-// own, which has undone it for certain; lost is what the connection was lost to.
-func (a *answers) one() (n int64, err, lost error) {
+// readOne reads one transaction's answer, and the sync after it: before the sync, the transaction has not been committed.
+// err is the server's own, which has undone the transaction for certain. lost is the error with which the connection was
+// lost.
+func (a *answers) readOne() (n int64, err, lost error) {
 	n, _, err = a.next(false)
 	if errors.Is(err, errSynced) {
 		return 0, nil, errors.New("groupcommit/pgx: the server's answers do not fit what it was sent")
@@ -262,42 +210,13 @@ func (a *answers) one() (n int64, err, lost error) {
 	}
 }
 
-// sync reads up to the end of a transaction.
-func (a *answers) sync() (lost error) {
-	for {
-		switch _, _, err := a.next(false); {
-		case errors.Is(err, errSynced):
-			return nil
-		case err != nil && endsConnection(err):
-			return err
-		}
-	}
-}
-
-// succeeded are the requests that have been committed. One that failed left nothing.
-func succeeded(answered []request) []request {
-	var ok []request
-	for _, r := range answered {
-		if r.call.Err() == nil {
-			ok = append(ok, r)
-		}
-	}
-	return ok
-}
-
-func putOff(requests []request) {
-	for _, r := range requests {
-		r.call.PutOff()
-	}
-}
-
-// unanswered answers the requests that the server has not answered. Where its process has said that it ends, it has executed
-// nothing of what was behind what it was at, which others may do. What it was at gets the server's word for it, as on the
-// plain driver. A pooler's word, or none, says nothing about what is still executed.
+// unanswered answers the requests that the server has not answered. If the server's process has said that it ends, it has
+// executed no request behind its current one, and those may run elsewhere. The current request gets the server's error, as
+// on the plain driver. A pooler's error, or none, does not tell which requests the server still executes.
 func (s *session) unanswered(requests []request, lost error) {
 	switch {
 	case len(requests) == 0:
-	case ended(lost) && s.direct():
+	case lastWords(lost) && s.direct():
 		if asPg(lost).SeverityUnlocalized == "FATAL" {
 			requests[0].call.Answer(nil, lost)
 		} else { // it may have crashed after the commit
@@ -307,20 +226,4 @@ func (s *session) unanswered(requests []request, lost error) {
 	default:
 		unknown(requests, lost)
 	}
-}
-
-func unknown(requests []request, err error) {
-	for _, r := range requests {
-		r.call.Answer(nil, &engine.OutcomeUnknownError{Cause: err})
-	}
-}
-
-// rollback ends a transaction that failed, if there is one.
-func (s *session) rollback(ctx context.Context) error {
-	if !s.failed {
-		return nil
-	}
-	_, err := s.pg.PgConn().Exec(ctx, "ROLLBACK").ReadAll()
-	s.failed, s.ended = false, err != nil
-	return err
 }

@@ -8,12 +8,19 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// transient reports an error that left nothing behind and may not come again. An error that ends the connection is not
-// one: a server that is being stopped may have committed before it said so. Nor is lock_not_available (55P03): it is what
-// a program has asked for, by NOWAIT or lock_timeout, and it wants it at once.
-func transient(err error) bool {
+// asPg returns the server's own error in err.
+func asPg(err error) *pgconn.PgError {
 	var pg *pgconn.PgError
-	if !errors.As(err, &pg) {
+	errors.As(err, &pg)
+	return pg
+}
+
+// transient reports an error that left nothing behind and may not come again. An error that ends the connection is not
+// transient: a server that is being stopped may have committed before it said so. Neither is lock_not_available (55P03): a
+// program has asked for it, by NOWAIT or lock_timeout, and wants it at once.
+func transient(err error) bool {
+	pg := asPg(err)
+	if pg == nil {
 		return false
 	}
 	switch pg.Code {
@@ -25,17 +32,31 @@ func transient(err error) bool {
 	return false
 }
 
-// environment reports an error that is of the server or of the way to it, whatever the statement. A statement that was
-// cancelled (57014) may have been too slow, and is so again.
+// environment reports an error of the server, or of the way to it, that does not depend on the statement. A cancelled
+// statement (57014) is not one of these: it may have been too slow, and would be again.
 func environment(err error) bool {
-	var pg *pgconn.PgError
-	if !errors.As(err, &pg) {
+	pg := asPg(err)
+	if pg == nil {
 		return errors.As(err, new(*pgconn.ConnectError)) || pgconn.SafeToRetry(err)
 	}
 	switch {
 	case strings.HasPrefix(pg.Code, "08"), strings.HasPrefix(pg.Code, "53"), strings.HasPrefix(pg.Code, "57P"), strings.HasPrefix(pg.Code, "58"):
 		return true // connection_exception, insufficient_resources, the operator's, system_error
 	case pg.Code == "25006", pg.Code == "XX001", pg.Code == "XX002": // read_only_sql_transaction, data_corrupted, index_corrupted
+		return true
+	}
+	return false
+}
+
+// deterministic reports an error that the same statement with the same arguments meets again: the error is of its data, of a
+// constraint, or raised by the program's own code in the server. All others are of the moment or of the environment.
+func deterministic(err error) bool {
+	pg := asPg(err)
+	if pg == nil || len(pg.Code) != 5 || endsConnection(pg) {
+		return false
+	}
+	switch pg.Code[:2] {
+	case "22", "23", "P0":
 		return true
 	}
 	return false
@@ -51,12 +72,13 @@ func final(err error) (code string, ok bool) {
 
 // endsConnection reports an error after which the server closes the connection.
 func endsConnection(err error) bool {
-	var pg *pgconn.PgError
-	return !errors.As(err, &pg) || pg.SeverityUnlocalized != "ERROR" && pg.Severity != "ERROR"
+	pg := asPg(err)
+	return pg == nil || pg.SeverityUnlocalized != "ERROR" && pg.Severity != "ERROR"
 }
 
-// ended reports an error that the server's process sent last: it had not done what it was at, and does nothing more.
-func ended(err error) bool { return asPg(err) != nil && endsConnection(err) }
+// lastWords reports an error with which the server's process ends. The process has not finished its statement, and does
+// nothing more.
+func lastWords(err error) bool { return asPg(err) != nil && endsConnection(err) }
 
 var errLostResult = errors.New("groupcommit/pgx: the call was committed, but its result was lost with the connection")
 
@@ -66,7 +88,7 @@ type lostResult struct{}
 func (lostResult) LastInsertId() (int64, error) { return 0, errNoInsertID }
 func (lostResult) RowsAffected() (int64, error) { return 0, errLostResult }
 
-// result is what the driver makes of a command tag.
+// result is the driver's result for a command tag.
 type result int64
 
 func (result) LastInsertId() (int64, error)   { return 0, errNoInsertID }

@@ -6,77 +6,69 @@ import (
 	"log/slog"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/groupcommit/groupcommit/engine"
+	"github.com/jackc/pgx/v5"
 )
 
-// What a function sets for its transaction (set_config(…, true), SET LOCAL, a temporary table that is dropped ON COMMIT) lasts to
-// the transaction's end: in a group, to the calls of others. An audit trigger or a policy for row level security then takes one
-// caller for another. So it is found out whether the database has such functions, and where it has, each call gets a
-// transaction of its own.
+// A function may set something for its transaction (set_config(…, true), SET LOCAL, a temporary table that is dropped ON
+// COMMIT). The setting lasts to the transaction's end: in a group, through other callers' calls. An audit trigger or a
+// policy for row level security then takes one caller for another. So the session asks whether the database has such
+// functions. If it has, each call gets a transaction of its own.
 //
-// That is read from their source, on the server: what a function's text does not show (a name put together at run time, a
-// function in C) is not seen, nor is what stands in a column's default, a policy, a view, a rule or a constraint itself. A function's own SET clause is harmless, because it ends with the function. So are locks
-// (LOCK TABLE, pg_advisory_xact_lock): they are held for longer, and change no answer.
+// The answer is read from their source, on the server. It misses a setting that a function's text does not show (a name put
+// together at run time, a function in C), and one that stands in a column's default, a policy, a view, a rule or a
+// constraint itself. A function's own SET clause is harmless, because it ends with the function. Locks (LOCK TABLE,
+// pg_advisory_xact_lock) are harmless, too: they are held for longer, and change no answer.
 //
 // The same is done where a function would see that a group's constraints are checked at once: see functionsThatDefer.
 
-// functions is what is known of a database's functions, for all its sessions.
+// functions holds the findings about a database's functions, for all its sessions.
 type functions struct {
-	asking turn // of who asks
-	known  atomic.Pointer[knowledge]
+	asking contextMutex
+	latest atomic.Pointer[findings]
 	warned atomic.Bool
 }
 
-// A turn is a mutex that is not waited for beyond a context: who has it may be asking by a connection that is silent.
-type turn struct {
-	once sync.Once
-	room chan struct{}
-}
+// A contextMutex is a mutex that a goroutine waits for no longer than a context lasts. The goroutine that holds it may be
+// asking by a silent connection.
+type contextMutex chan struct{} // with room for one
 
-func (t *turn) channel() chan struct{} {
-	t.once.Do(func() { t.room = make(chan struct{}, 1) })
-	return t.room
-}
-
-func (t *turn) try() bool {
+func (m contextMutex) try() bool {
 	select {
-	case t.channel() <- struct{}{}:
+	case m <- struct{}{}:
 		return true
 	default:
 		return false
 	}
 }
 
-func (t *turn) take(ctx context.Context) error {
+func (m contextMutex) take(ctx context.Context) error {
 	select {
-	case t.channel() <- struct{}{}:
+	case m <- struct{}{}:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
 
-func (t *turn) leave() { <-t.room }
+func (m contextMutex) leave() { <-m }
 
-type knowledge struct {
+type findings struct {
 	at     time.Time
-	schema int64  // the changes of the schema that had gone through us
-	print  string // of what there was
+	schema int64  // the changes of the schema that had gone through this sql.DB
+	print  string // of the functions that there were
 	why    string // calls must not share a transaction; "" if they may
 }
 
-// askEvery is how old the knowledge may be: somebody else may have made a function.
+// askEvery is how old findings may be: another program may have made a function.
 const askEvery = 5 * time.Second
 
-// whyApiece says why calls must not share a transaction; "" if they may. Who finds the knowledge old asks, on behalf
-// of all; the others go on with what is known.
-func (f *functions) whyApiece(ctx context.Context, s *session) (string, error) {
-	k, now := f.known.Load(), time.Now()
-	schema := s.settings.SchemaChanges()
+// whyApiece says why calls must not share a transaction; "" if they may. schema is the number of schema changes. The first
+// session that finds the findings old asks for all; the others meanwhile go on with the old ones, if the schema is the same.
+func (f *functions) whyApiece(ctx context.Context, pg *pgx.Conn, version int, schema int64) (string, error) {
+	k, now := f.latest.Load(), time.Now()
 	if k != nil && k.schema == schema {
 		if now.Sub(k.at) < askEvery || !f.asking.try() {
 			return k.why, nil
@@ -85,40 +77,40 @@ func (f *functions) whyApiece(ctx context.Context, s *session) (string, error) {
 		return "", err
 	}
 	defer f.asking.leave()
-	if k = f.known.Load(); k != nil && k.schema == schema && now.Sub(k.at) < askEvery {
-		return k.why, nil // somebody has asked meanwhile
+	if k = f.latest.Load(); k != nil && k.schema == schema && now.Sub(k.at) < askEvery {
+		return k.why, nil // another session has asked meanwhile
 	}
-	fresh, err := ask(ctx, s, k)
+	fresh, err := ask(ctx, pg, version, k)
 	if err != nil {
 		return "", err
 	}
 	fresh.at, fresh.schema = now, schema
-	f.known.Store(fresh)
+	f.latest.Store(fresh)
 	if fresh.why != "" && f.warned.CompareAndSwap(false, true) {
 		slog.Warn("groupcommit/pgx: each call has a transaction of its own, because of functions of the database; groupcommit_mode=transaction says that it does not matter",
-			"database", s.pg.Config().Database, "why", fresh.why)
+			"database", pg.Config().Database, "why", fresh.why)
 	}
 	return fresh.why, nil
 }
 
-// ask asks the server, first whether anything has changed. An error is the connection's; what the server itself refuses leaves
-// the worst to be thought.
-func ask(ctx context.Context, s *session, old *knowledge) (*knowledge, error) {
-	k := &knowledge{}
-	err := s.pg.QueryRow(ctx, functionsPrint).Scan(&k.print)
+// ask asks the server, first whether anything has changed. An error is the connection's. If the server itself refuses, calls
+// must not share a transaction.
+func ask(ctx context.Context, pg *pgx.Conn, version int, old *findings) (*findings, error) {
+	k := &findings{}
+	err := pg.QueryRow(ctx, functionsPrint).Scan(&k.print)
 	if err == nil && old != nil && old.print == k.print {
 		k.why = old.why
 		return k, nil
 	}
 	var why []string
 	for _, reason := range []struct{ what, query string }{
-		{"functions that set something for their transaction", functionsThatSet(s.server.version)},
+		{"functions that set something for their transaction", functionsThatSet(version)},
 		{"functions for which constraints must be checked late", functionsThatDefer},
 	} {
 		var names []string
 		var all int
 		if err == nil {
-			err = s.pg.QueryRow(ctx, reason.query).Scan(&all, &names)
+			err = pg.QueryRow(ctx, reason.query).Scan(&all, &names)
 		}
 		if err != nil || all == 0 {
 			continue
@@ -133,22 +125,22 @@ func ask(ctx context.Context, s *session, old *knowledge) (*knowledge, error) {
 	switch {
 	case err == nil:
 		return k, nil
-	case asPg(err) == nil || s.pg.IsClosed():
+	case asPg(err) == nil || pg.IsClosed():
 		return nil, err
 	}
 	k.print, k.why = "", fmt.Sprintf("functions that are not known, because pg_proc cannot be read: %v", err)
 	return k, nil
 }
 
-// functionsPrint is another one where a function or a deferred constraint has been made, changed or dropped. Those of pg_catalog
+// functionsPrint changes when a function or a deferred constraint is made, changed or dropped. The functions of pg_catalog
 // (whose oid is 11) are not read: there are thousands.
 const functionsPrint = `SELECT count(*)::text || ' ' || coalesce(sum(hashtext(oid::text || ' ' || xmin::text)), 0)::text ||
 	(SELECT ' ' || count(*)::text || ' ' || coalesce(sum(hashtext(oid::text || ' ' || xmin::text)), 0)::text FROM pg_trigger WHERE tginitdeferred)
 	FROM pg_proc WHERE pronamespace <> 11`
 
-// functionsThatSet is the statement that counts the functions, and names some. Of an extension only those count that return
-// trigger: the others are called by those who know them. Its texts are escaped so that they are read alike whatever
-// standard_conforming_strings is.
+// functionsThatSet is the statement that counts the functions, and names some. Of an extension's functions only those that
+// return trigger count: a program calls the others knowingly. Its texts are escaped so that every value of
+// standard_conforming_strings reads them alike.
 func functionsThatSet(version int) string {
 	source := "prosrc"
 	if version >= 140000 {
@@ -169,9 +161,9 @@ func functionsThatSet(version int) string {
 
 const countAndSome = `SELECT (SELECT count(*) FROM found), coalesce((SELECT array_agg(name) FROM (SELECT name FROM found ORDER BY name LIMIT 5) few), '{}')`
 
-// functionsThatDefer is the same about functions which could tell that a group checks deferred constraints early: triggers of
-// the program's that are deferred see the rows as they are then; and where a function handles errors, it handles that of a
-// key which it would have made good.
+// functionsThatDefer is the same about functions which could tell that a group checks deferred constraints early. A deferred
+// trigger of the program's sees the rows as they are then. A function that handles errors handles the error of a key which
+// it would have made good.
 var functionsThatDefer = `WITH found AS (
 	SELECT DISTINCT quote_ident(n.nspname) || '.' || quote_ident(p.proname) AS name
 	FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace JOIN pg_language l ON l.oid = p.prolang
@@ -184,12 +176,12 @@ var functionsThatDefer = `WITH found AS (
 
 func escaped(s string) string { return "E" + quote(strings.ReplaceAll(s, `\`, `\\`)) }
 
-// The server's regular expressions, in any letter case. A comment between two words hides them from the first look, and a quoted
-// text that looks like one would hide them from the second: so there are two.
+// The server's regular expressions, in any letter case. A comment between two words hides them from the first look. A quoted
+// text that looks like a comment would hide them from the second. So there are two looks.
 const (
 	setsAnywhere = `set_config` +
-		// SET or RESET where a statement begins. In a quoted text that is right behind the quote: ' SET x = 1' goes on with an UPDATE,
-		// and so may what follows a quoted name.
+		// SET or RESET where a statement begins. In a quoted text it begins right behind the quote: ' SET x = 1' continues
+		// an UPDATE, and so may the text behind a quoted name.
 		"|(^|[;$]|\\m(begin|atomic|then|else|loop|do)\\M)\\s*(set|reset)\\s+[a-z_\"%]" +
 		"|['\"`](set|reset)\\s+[a-z_\"%']" + // and the text may end there, with a name to come
 		// Elsewhere, unless it is a column that UPDATE sets.
@@ -201,35 +193,3 @@ const (
 	mayComment = `(--[^\n]*\n|\*/)\s*(set|reset|temp|temporary|on|commit|into|discard|drop)\M|\m(set|reset|temp|temporary|on|commit|into|discard)\s*(--|/\*)`
 	comment    = `--[^\n]*|/\*([^*]|\*+[^*/])*\*+/` // an alternative makes a lazy quantifier greedy
 )
-
-// Mode makes an engine a engine.Moder. It is asked after the first connection.
-func (e *adapter) Mode() (engine.GroupMode, string) {
-	if e.settings.Mode != engine.Automatic {
-		return e.settings.Mode, "option " + e.settings.Spelled("Mode")
-	}
-	if level := e.isolation.Load(); level != nil {
-		return engine.Autocommit, "default_transaction_isolation is " + *level
-	}
-	switch k := e.functions.known.Load(); {
-	case k == nil:
-		return engine.Automatic, ""
-	case k.why != "":
-		return engine.Autocommit, k.why
-	}
-	return engine.Transaction, ""
-}
-
-// apiece reports that each call is to have a transaction of its own.
-func (s *session) apiece(ctx context.Context) (bool, error) {
-	switch {
-	case !s.server.readCommitted:
-		s.adapter.isolation.Store(&s.server.isolation)
-		return true, nil
-	case s.settings.Mode == engine.Autocommit:
-		return true, nil
-	case s.settings.Mode == engine.Transaction:
-		return false, nil
-	}
-	why, err := s.adapter.functions.whyApiece(ctx, s)
-	return why != "", err
-}

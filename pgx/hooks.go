@@ -5,33 +5,25 @@ import (
 	"reflect"
 	"runtime"
 
-	"github.com/groupcommit/groupcommit/engine"
-
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
 )
 
-// hooks is what a connector does with a connection each time before it is used. pgx has no words for it: it is read from
-// stdlib's own types, and where they are not what they were, nothing is found.
+// hooks are the functions that a connector calls with a connection each time before the connection is used. pgx has no
+// method that tells them. They are read from stdlib's own types; if those types change, no hook is found.
 //
-// BeforeConnect and AfterConnect are none: what they do is done once a connection, for all who use it later.
+// BeforeConnect and AfterConnect do not count: they run once a connection, for all its later users.
 type hooks struct {
-	name   string // of one that is given the context of the caller; "" if there is none
+	name   string // of a hook that gets the caller's context; "" if there is none
 	pooled bool   // the connections are a pgxpool's
 }
 
-func (h hooks) traits() engine.Traits {
-	t := traits
-	t.Hook, t.Pooled = h.name, h.pooled
-	return t
-}
-
-// hooksOf looks at the connector, and at what it has opened in case it is hidden in a wrapper.
+// hooksOf looks at the connector, and at the connection that it has opened, in case a wrapper hides it.
 func hooksOf(c driver.Connector, conn *stdlib.Conn) (h hooks) {
 	std, known := stdConnector(reflect.ValueOf(c), 0)
 	if known {
 		h = ofPool(std.FieldByName("pool"))
-	} else if stdlibs(reflect.ValueOf(conn).Elem().FieldByName("close")) { // that of a connection of its own is pgx's
+	} else if stdlibs(reflect.ValueOf(conn).Elem().FieldByName("close")) { // a connection that is not a pool's has pgx's
 		h = hooks{"a hook of the pgxpool, which cannot be seen,", true}
 	}
 	if h.name == "" && isSet(reflect.ValueOf(conn).Elem().FieldByName("resetSessionFunc")) {
@@ -77,12 +69,13 @@ func ofPool(field reflect.Value) (h hooks) {
 	return h
 }
 
-// isSet reports that a hook is a program's, and not the one that stdlib puts where there is none.
+// isSet reports that a hook is the program's, and not stdlib's placeholder.
 func isSet(f reflect.Value) bool {
 	return f.IsValid() && f.Kind() == reflect.Func && !f.IsNil() && !stdlibs(f)
 }
 
-// stdlibs reports that a function stands in stdlib's file: its name tells less, because the compiler may put it where it is used.
+// stdlibs reports that a function stands in stdlib's file. Its name tells less, because the compiler may inline it
+// elsewhere.
 func stdlibs(f reflect.Value) bool {
 	return f.IsValid() && f.Kind() == reflect.Func && !f.IsNil() && fileOf(f) == stdlibFile
 }

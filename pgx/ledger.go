@@ -12,7 +12,6 @@ import (
 
 	"github.com/groupcommit/groupcommit/durable"
 	"github.com/groupcommit/groupcommit/internal/record"
-	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // ledgered is transaction for requests of which some have ids. It is sent in three pieces:
@@ -21,23 +20,23 @@ import (
 //	[replays] request... Flush
 //	[correction] COMMIT Sync
 //
-// The claim writes a row for each id, with the outcome that is expected: one row affected. Nobody sees it before the
-// commit, and it is corrected only where the outcome was another, or came late. An id that is there already is not executed: what is
-// recorded of it is read by a statement after the claim, which sees what the claim ran into. All ids are claimed before
-// anything else is locked, and in their order: so two groups with the same ids wait for each other, but not in a circle.
+// The claim writes a row for each id, with the expected outcome: one row affected. No other transaction sees the row before
+// the commit. It is corrected only if the outcome was another, or came late. A call is not executed if its id is there
+// already: a statement after the claim reads the id's record, and sees the rows that the claim ran into. All ids are claimed
+// before anything else is locked, and in their order. So two groups with the same ids wait for each other, but not in a
+// circle.
 //
-// Every result is here before COMMIT is sent. Whoever loses the connection before that knows that nothing was committed.
+// Every result is here before COMMIT is sent. If the connection is lost before that, it is certain that nothing was
+// committed.
 //
 // Where a statement of ours fails the culprit is -1: the requests with ids must not come again.
 func (s *session) ledgered(ctx context.Context, requests []request) (out engine.Outcome, sent []request, culprit int) {
-	undone := engine.Outcome{Verdict: engine.RolledBack, Culprit: -1}
 	if err := s.deallocate(ctx); err != nil {
 		return s.refused(ctx, err), nil, -1
 	}
 	claim, err := s.describe(ctx, record.PostgresClaim, false)
 	if err != nil && asPg(err) != nil && !s.pg.IsClosed() {
-		undone.Broken = s.ended
-		return undone, requests, -1
+		return engine.Outcome{Verdict: engine.RolledBack, Broken: s.ended}, requests, -1
 	}
 	ready := requests
 	if err == nil {
@@ -49,65 +48,57 @@ func (s *session) ledgered(ctx context.Context, requests []request) (out engine.
 	ready, c := claimsOf(ready)
 	p := s.pg.PgConn().StartPipeline(ctx)
 	s.watch.begin("")
-	head := s.begin(p)
-	p.SendFlushRequest() // the claim may wait for a lock, and what to watch must be known before
+	head := s.sendBegin(p)
+	p.SendFlushRequest() // the claim may wait for a lock, and the watch must know the transaction before
 	sendPrepared(p, claim, record.PostgresClaim, c.params())
 	claimed := time.Now()
 	a := answers{session: s, p: p, sent: ready, token: token{server: s.server}, failed: -1}
-	err = a.claim(head, c)
+	err = a.readClaim(head, c)
 	if err == nil {
-		err = a.execute(ready, c)
+		err = a.executeClaimed(ready, c)
 	}
 	committing := err == nil
 	switch {
 	case committing:
-		err = a.record(claimed)
+		err = a.recordAndCommit(claimed)
 	case err == errNotSent || !endsConnection(err):
 		if lost := p.Sync(); lost != nil {
 			err = lost
 		} else {
-			a.drain(err)
+			a.drain()
 		}
 	}
 	closeErr := p.Close()
 	hit := s.watch.end(ctx)
-	sent = a.sent
 	switch {
 	case err == nil && closeErr == nil:
-		return s.committed(ctx, a.commit, hit), sent, -1
+		return s.confirmed(ctx, a.commit, hit), a.sent, -1
 	case a.synced:
-		s.failed = s.pg.PgConn().TxStatus() != 'I'
-		undone.Broken = s.ended
 		if a.failed < 0 {
 			s.invalidate(record.PostgresClaim, err)
-			return undone, sent, -1
 		}
-		s.invalidate(sent[a.failed].query, err)
-		if s.ended {
-			s.stuck = sent[a.failed].call
-		}
-		return undone, sent, a.failed
+		return a.undone(err)
 	}
-	s.ended = true
+	return a.lost(ctx, committing, cmp.Or(err, closeErr)), a.sent, -1
+}
+
+// lost is the outcome of a transaction that lost its connection by err.
+func (a *answers) lost(ctx context.Context, committing bool, err error) engine.Outcome {
+	a.ended = true
 	switch {
 	case a.failed >= 0:
-		return engine.Outcome{Verdict: engine.Refused, Err: driver.ErrBadConn, Broken: true}, sent, -1
-	case !committing && (ctx.Err() != nil || ended(err)): // one call took all the time, or ended the connection, or the claim did
-		if a.executing && a.answered < len(sent) {
-			s.stuck = sent[a.answered].call
+		return engine.Outcome{Verdict: engine.Refused, Err: driver.ErrBadConn, Broken: true}
+	case committing:
+		return a.unknown(err)
+	case ctx.Err() != nil || lastWords(err): // one call took all the time, or ended the connection, or the claim did
+		if a.executing && a.answered < len(a.sent) {
+			a.stuck = a.sent[a.answered].call
 		}
-		undone.Broken = true
-		return undone, sent, -1
-	case !committing:
-		out = s.refused(ctx, err)
-		out.Broken = true
-		return out, sent, -1
+		return engine.Outcome{Verdict: engine.RolledBack, Broken: true}
 	}
-	out = engine.Outcome{Verdict: engine.Unknown, Culprit: -1, Err: cmp.Or(err, closeErr), Broken: true}
-	if a.token.xid != "" {
-		out.Token = a.token
-	}
-	return out, sent, -1
+	out := a.refused(ctx, err)
+	out.Broken = true
+	return out
 }
 
 // claims are the ids of a transaction.
@@ -141,16 +132,16 @@ func (c *claims) params() [][]byte {
 	return record.PostgresRows(c.ids, c.keys, durable.Resolved, "", expected)
 }
 
-// claim sends the head and the claim and reads their answers.
-func (a *answers) claim(head int, c *claims) error {
+// readClaim sends the head and the claim and reads their answers.
+func (a *answers) readClaim(head int, c *claims) error {
 	a.p.SendFlushRequest()
 	if err := a.p.Flush(); err != nil {
 		return err
 	}
-	if err := a.head(head); err != nil {
+	if err := a.readHead(head); err != nil {
 		return err
 	}
-	a.session.failed = false
+	a.wire.failed = false
 	_, ids, err := a.next(true)
 	for _, id := range ids {
 		c.claimed[string(id)] = true
@@ -158,11 +149,11 @@ func (a *answers) claim(head int, c *claims) error {
 	return err
 }
 
-// errNotSent ends a transaction that has claimed an id whose request turns out not to be one that can be sent.
+// errNotSent ends a transaction that has claimed the id of a request which cannot be sent after all.
 var errNotSent = errors.New("groupcommit/pgx: a request that was claimed could not be sent")
 
-// execute answers from the ledger what is there, has the other requests executed, and reads their answers.
-func (a *answers) execute(ready []request, c *claims) error {
+// executeClaimed answers requests from the ledger if it has their ids. It has the others executed, and reads their answers.
+func (a *answers) executeClaimed(ready []request, c *claims) error {
 	var replays, fresh []request
 	var ids []string
 	for _, r := range ready {
@@ -175,7 +166,7 @@ func (a *answers) execute(ready []request, c *claims) error {
 	if len(replays) > 0 {
 		sendPrepared(a.p, nil, record.PostgresRead, record.PostgresIDs(ids))
 	}
-	ok := a.send(fresh)
+	ok := a.sendAll(fresh)
 	if err := a.p.Flush(); err != nil {
 		return err
 	}
@@ -192,10 +183,10 @@ func (a *answers) execute(ready []request, c *claims) error {
 	}
 	a.executing, a.began = true, time.Now()
 	a.watch.hear(a.began)
-	return a.results()
+	return a.readResults()
 }
 
-// replay answers requests with what is recorded. One whose row has been deleted since it was claimed is put off.
+// replay answers requests with their records. A request is put off if its row has been deleted since the claim.
 func replay(requests []request, values [][]byte) {
 	found := make(map[string]durable.Promise)
 	for row := range slices.Chunk(values, 4) {
@@ -211,8 +202,8 @@ func replay(requests []request, values [][]byte) {
 	}
 }
 
-// record corrects what came out otherwise than expected, or later, and commits.
-func (a *answers) record(claimed time.Time) error {
+// recordAndCommit corrects the records of outcomes that were not the expected one, or came late, and commits.
+func (a *answers) recordAndCommit(claimed time.Time) error {
 	late := record.Late(claimed)
 	var ids []string
 	var values [][]byte
@@ -232,44 +223,18 @@ func (a *answers) record(claimed time.Time) error {
 		_, _, err = a.next(false)
 	}
 	if err == nil {
-		err = a.committed(start)
+		err = a.readCommit(start)
 	}
 	if err != nil && !a.synced && !endsConnection(err) {
-		a.drain(err)
+		a.drain()
 	}
 	return err
 }
 
-// expectedRows is how many rows a claim says that its call affects.
+// expectedRows is the number of affected rows that a claim records.
 const expectedRows = 1
 
 var expected = valueOf(expectedRows)
 
 // valueOf is the value of a promise whose call affected so many rows.
 func valueOf(rows int64) []byte { return record.Outcome{Rows: rows, HasRows: true}.Append(nil) }
-
-// sendPrepared sends a statement with parameters in their text form, by its name if it was prepared.
-func sendPrepared(p *pgconn.Pipeline, sd *pgconn.StatementDescription, query string, params [][]byte) {
-	if sd != nil && sd.Name != "" {
-		p.SendQueryPrepared(sd.Name, params, nil, nil)
-	} else {
-		p.SendQueryParams(query, params, nil, nil, nil)
-	}
-}
-
-// withoutIDs returns the requests that have none, and puts off the others.
-func withoutIDs(requests []request) []request {
-	kept := make([]request, 0, len(requests))
-	for _, r := range requests {
-		if r.call.ID() != "" {
-			r.call.PutOff()
-		} else {
-			kept = append(kept, r)
-		}
-	}
-	return kept
-}
-
-func (s *session) hasID(requests []request) bool {
-	return s.settings.Promises && slices.ContainsFunc(requests, func(r request) bool { return r.call.ID() != "" })
-}

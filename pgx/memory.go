@@ -7,8 +7,8 @@ import (
 	"github.com/groupcommit/groupcommit/internal/lru"
 )
 
-// memory is what a database's groups have taught about its statement texts: which ones keep failing, and which ones
-// take far longer than the others. Both fade, so that a text that has got better is found out.
+// memory remembers, for all sessions of a database, which statement texts keep failing, and which take far longer than the
+// others. Both fade, so that a text that has got better is found out.
 type memory struct {
 	mu    sync.Mutex
 	texts *lru.Cache[*experience]
@@ -49,7 +49,7 @@ func (m *memory) of(query string) *experience {
 	return e
 }
 
-// road says which way a text goes, and whether its time should be taken.
+// road chooses the road of a text's next call, and says whether its time should be taken.
 func (m *memory) road(query string, now time.Time) (r road, sample bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -58,19 +58,19 @@ func (m *memory) road(query string, now time.Time) (r road, sample bool) {
 	e.calls++
 	switch {
 	case e.slow >= slowInARow && now.Sub(e.slowAt) < slowFor:
-		return apart, false
+		return roadAlone, false
 	case e.failing > failingOften:
-		return own, sample
+		return roadPipeline, sample
 	}
-	return shared, sample
+	return roadGroup, sample
 }
 
 type road uint8
 
 const (
-	shared road = iota // the group's transaction
-	own                // a transaction of its own, in the pipeline
-	apart              // by itself
+	roadGroup    road = iota // in the group's transaction
+	roadPipeline             // in a transaction of its own, by the autocommit pipeline
+	roadAlone                // put off, and run by its caller
 )
 
 // ran notes so many calls of a text, of which so many failed.
@@ -87,7 +87,24 @@ func (m *memory) ran(query string, calls, failed int) {
 	}
 }
 
-// took notes what one call of a text took.
+// teach notes the requests of a transaction that have been executed: all before the culprit, or all if there is none.
+func (m *memory) teach(requests []request, culprit int) {
+	ran := requests
+	if culprit >= 0 {
+		ran = requests[:culprit]
+		m.ran(requests[culprit].query, 1, 1)
+	}
+	for len(ran) > 0 {
+		n := 1
+		for n < len(ran) && ran[n].query == ran[0].query {
+			n++
+		}
+		m.ran(ran[0].query, n, 0)
+		ran = ran[n:]
+	}
+}
+
+// took notes how long one call of a text took.
 func (m *memory) took(query string, d time.Duration, now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

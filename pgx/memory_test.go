@@ -21,10 +21,10 @@ func TestATextThatKeepsFailingGoesItsOwnWayAndComesBack(t *testing.T) {
 		m.ran("bad", 1, 1)
 		m.ran("good", 4, 0)
 	}
-	require.Equal(t, own, m.way("bad"))
-	require.Equal(t, shared, m.way("good"))
+	require.Equal(t, roadPipeline, m.way("bad"))
+	require.Equal(t, roadGroup, m.way("good"))
 	m.ran("bad", 1000, 0)
-	require.Equal(t, shared, m.way("bad"))
+	require.Equal(t, roadGroup, m.way("bad"))
 }
 
 func TestASeldomFailureChangesNothing(t *testing.T) {
@@ -32,14 +32,14 @@ func TestASeldomFailureChangesNothing(t *testing.T) {
 	for range 100 {
 		m.ran("x", 99, 0)
 		m.ran("x", 1, 1)
-		require.Equal(t, shared, m.way("x"))
+		require.Equal(t, roadGroup, m.way("x"))
 	}
 }
 
 func TestAFewFailuresOfANewTextChangeNothing(t *testing.T) {
 	m := newMemory()
 	m.ran("x", 5, 5)
-	require.Equal(t, shared, m.way("x"))
+	require.Equal(t, roadGroup, m.way("x"))
 }
 
 // take notes a text's time as often as it is asked for in so many calls.
@@ -55,15 +55,15 @@ func TestASlowTextRunsByItselfForAWhile(t *testing.T) {
 	m := newMemory()
 	m.take("fast", 100, 50*time.Microsecond, someTime)
 	m.take("slow", 100, 30*time.Millisecond, someTime)
-	require.Equal(t, apart, m.way("slow"))
-	require.Equal(t, shared, m.way("fast"))
+	require.Equal(t, roadAlone, m.way("slow"))
+	require.Equal(t, roadGroup, m.way("fast"))
 	later := someTime.Add(slowFor)
 	way, sample := m.road("slow", later)
-	require.Equal(t, shared, way, "it is tried again")
+	require.Equal(t, roadGroup, way, "it is tried again")
 	require.True(t, sample)
 	m.took("slow", 30*time.Millisecond, later)
 	way, _ = m.road("slow", later)
-	require.Equal(t, apart, way, "once is enough")
+	require.Equal(t, roadAlone, way, "once is enough")
 
 	later = later.Add(slowFor)
 	_, sample = m.road("slow", later)
@@ -71,7 +71,7 @@ func TestASlowTextRunsByItselfForAWhile(t *testing.T) {
 	m.took("slow", 50*time.Microsecond, later)
 	for range 100 {
 		way, _ = m.road("slow", later)
-		require.Equal(t, shared, way, "it has got better")
+		require.Equal(t, roadGroup, way, "it has got better")
 	}
 }
 
@@ -81,16 +81,16 @@ func TestOneStallMakesNoTextSlow(t *testing.T) {
 	m.take("y", 1, 50*time.Microsecond, someTime)
 	m.took("x", time.Second, someTime)
 	m.took("y", time.Second, someTime)
-	require.Equal(t, shared, m.way("x"))
-	require.Equal(t, shared, m.way("y"))
+	require.Equal(t, roadGroup, m.way("x"))
+	require.Equal(t, roadGroup, m.way("y"))
 }
 
 func TestWhereEveryTextTakesLongNoneIsSlow(t *testing.T) {
 	m := newMemory()
 	m.take("x", 100, 30*time.Millisecond, someTime)
 	m.take("y", 100, 60*time.Millisecond, someTime)
-	require.Equal(t, shared, m.way("x"))
-	require.Equal(t, shared, m.way("y"))
+	require.Equal(t, roadGroup, m.way("x"))
+	require.Equal(t, roadGroup, m.way("y"))
 }
 
 func TestTheMemoryIsBounded(t *testing.T) {

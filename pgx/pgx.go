@@ -1,6 +1,6 @@
-// Package pgx is the engine for PostgreSQL through jackc/pgx/v5. Importing it registers the driver "pgx-groupcommit",
-// which takes every data source name that "pgx" takes, as a URL and as words, and makes the engine known for
-// connectors of your own:
+// Package pgx is the engine for PostgreSQL through jackc/pgx/v5. Importing it registers the driver "pgx-groupcommit", which
+// takes every data source name that "pgx" takes, as a URL and as words. It also makes the engine known for a program's own
+// connectors:
 //
 //	import _ "github.com/groupcommit/groupcommit/pgx"
 //
@@ -8,119 +8,122 @@
 //
 // # What a group is
 //
-// One transaction, sent in one piece and answered in one: BEGIN, SET CONSTRAINTS ALL IMMEDIATE, so that a deferrable
-// constraint is checked by the call that violates it, the calls, COMMIT. So a group costs one round trip and one flush of
-// the log, whatever its size.
+// A group is one transaction, sent in one piece and answered in one: BEGIN, SET CONSTRAINTS ALL IMMEDIATE, the calls,
+// COMMIT. SET CONSTRAINTS has a deferrable constraint checked by the call that violates it. A group of any size costs one
+// round trip and one flush of the log.
 //
-// An error undoes a transaction in PostgreSQL. The call that caused it is run alone by its own caller once the others
-// have been committed, as a group again. Where a second one fails, the rest goes by the autocommit pipeline: each call
-// has a transaction of its own, still in two round trips for all, with synchronous_commit off in that transaction, and at the
-// end one that is flushed, and the others with it. That is slower than one transaction, and otherwise as the plain driver,
-// but for a lost connection. A text that keeps failing goes that way from the start; with groupcommit_mode=autocommit
-// everything does, and it does where default_transaction_isolation is not read committed.
+// An error undoes a transaction in PostgreSQL. The others are then committed as a group again, and after that the culprit's
+// own caller runs it alone. If a second call fails, the rest goes by the autocommit pipeline: each call has a transaction of
+// its own, with synchronous_commit off in that transaction, and a last transaction is flushed, and the others with it. All
+// of them still take two round trips. The pipeline is slower than one transaction. Otherwise it behaves as the plain driver
+// does, except after a lost connection. A text that keeps failing goes that way from the start. All calls do with
+// groupcommit_mode=autocommit, and where default_transaction_isolation is not read committed.
 //
 // # Functions that set something for their transaction
 //
-// What a function, a trigger's say, sets for its transaction lasts to the transaction's end, and in a group that is the
-// neighbours': set_config(…, true), SET LOCAL, SET CONSTRAINTS, a temporary table ON COMMIT DROP. An audit trigger or a policy of row level security would
-// take one caller for another. So the source of the database's functions is looked through, on the server, before the first
-// group, when the schema has been changed through the same sql.DB, and otherwise every five seconds of use. Where there are such functions, groups
-// are committed in the autocommit mode; the log says so once, and groupcommit.StatsOf tells which. It takes the
-// server some 0.5 s for 5,000 functions of 2 kB, and 7 ms to see that none has changed. groupcommit_mode=transaction says that
-// it does not matter.
+// A function, a trigger's say, may set something for its transaction: by set_config(…, true), SET LOCAL, SET CONSTRAINTS, or
+// a temporary table ON COMMIT DROP. The setting lasts to the transaction's end, and so applies to later calls of the same
+// group. An audit trigger or a policy of row level security would take one caller for another. So the engine searches the
+// source of the database's functions, on the server: before the first group, after a change of the schema through the same
+// sql.DB, and otherwise every five seconds of use. If it finds such functions, groups are committed in the autocommit mode.
+// The log says so once, and groupcommit.StatsOf names the functions. The search takes the server some 0.5 s for 5,000
+// functions of 2 kB, and 7 ms to see that none has changed. groupcommit_mode=transaction says that it does not matter.
 //
-// The same is done where a function could tell that a group checks deferred constraints with each statement: where a constraint trigger
-// of the program's is INITIALLY DEFERRED, and where any constraint is and some function handles errors.
+// The same is done where a function could tell that a group checks deferred constraints with each statement: where a
+// constraint trigger of the program's is INITIALLY DEFERRED, and where any constraint is and some function handles errors.
 //
-// Not looked at: functions in C, those of extensions unless they return trigger, a function's own SET clause, which ends
-// with it, and locks, which are held for longer and change no answer. Not seen: a setting's statement that is put together at run time from parts, or
-// stands in a default, a policy, a view, a rule or a constraint; and for up to five seconds, what another program has just created.
+// The search leaves out functions in C, functions of extensions unless they return trigger, a function's own SET clause,
+// which ends with the function, and locks, which are held for longer and change no answer. It does not see a setting whose
+// statement is put together at run time from parts, or stands in a default, a policy, a view, a rule or a constraint. For up
+// to five seconds it does not see what another program has just created.
 //
 // # Connections that are prepared for their user
 //
-// OptionResetSession of package stdlib, and PrepareConn and BeforeAcquire of a pgxpool, are given the context of whoever is about to use a
-// connection. With one of them calls are not grouped unless groupcommit.Partition says which callers may share a group. BeforeConnect and
-// AfterConnect do not count: what they do holds for all who use the connection later. A connector that stands on a pgxpool
-// keeps none of its connections when they are not used.
+// OptionResetSession of package stdlib, and PrepareConn and BeforeAcquire of a pgxpool, get the context of the caller that
+// is about to use a connection. With one of them calls are not grouped unless groupcommit.Partition says which callers may
+// share a group. BeforeConnect and AfterConnect do not count: they run once for all later users of the connection. A
+// connector that stands on a pgxpool keeps none of its connections when they are not used.
 //
 // # Waiting and slow calls
 //
-// A call that waits for a lock longer than [groupcommit.LockTimeout] leaves its group and waits by itself: where a group is not
-// answered for so long, another connection asks the server to cancel the call, if it is a lock that it waits for. What is
-// cancelled is undone. Nothing is set for that, and the error is not one that a function handles by WHEN OTHERS. Of many calls
-// that wait for the same lock the later ones are given less time.
+// A call that waits for a lock longer than [groupcommit.LockTimeout] leaves its group and waits by itself. When the server
+// has not answered a group for so long, another connection asks it to cancel the call, if the call waits for a lock. A
+// cancelled call is undone. This needs no setting, and a function does not handle the error by WHEN OTHERS. If many calls
+// wait for the same lock, the later ones are given less time.
 //
-// A lone call keeps the calls behind it waiting for a tenth of a second at most, whatever it waits for. A text that takes far longer than the others of its groups is learned, and runs by itself for a while.
+// A lone call keeps the calls behind it waiting for a tenth of a second at most, whatever it waits for. A text that takes
+// far longer than the others of its groups is learned, and runs by itself for a while.
 //
 // # Lost connections
 //
-// Where the connection dies before the answer to COMMIT, the server is asked what became of the transaction, by its id.
-// Either the callers get their results, or the group runs again. Only if that cannot be known they get a
-// [*engine.OutcomeUnknownError]: because the server cannot be reached for [groupcommit.MaxTime], or because it has been
-// restarted, has crashed or has been replaced by its standby in between and says that the id was committed, which may then
-// be another's. A call that was committed, but whose result was lost with the connection, is answered without an error; its
-// RowsAffected says that it is not known.
+// If the connection dies before the answer to COMMIT, the engine asks the server for the outcome of the transaction, by its
+// id. Either the callers get their results, or the group runs again. The callers get a [*engine.OutcomeUnknownError] only if
+// the outcome cannot be known: because the server cannot be reached for [groupcommit.MaxTime]; or because the server has
+// been restarted, has crashed or has been replaced by its standby in between and says that the id was committed, which may
+// then be another transaction's. A call that was committed, but whose result was lost with the connection, is answered
+// without an error; its RowsAffected returns an error that says so.
 //
-// In the autocommit pipeline the calls that had been answered are flushed by a new connection of the same
-// configuration, and get their results; the others are of unknown outcome, and all that had not failed are where the same
-// server cannot be asked to flush any more. Where the server says that it ends the connection, as it does to a call that ends
-// its own, the call that it was at gets what it says, and those behind it run again.
+// In the autocommit pipeline, a new connection of the same configuration flushes the calls that had been answered, and they
+// get their results. The others are of unknown outcome. If the same server cannot be asked to flush any more, all calls that
+// had not failed are of unknown outcome. If the server says that it ends the connection, as it does to a call that ends its
+// own, the current call gets the server's error, and the calls behind it run again.
 //
 // # What is tried again
 //
-// By the policy of [groupcommit.Retry]: a group whose transaction is certain to have been undone with its connection;
-// and a call or group that PostgreSQL ended with serialization_failure (40001), deadlock_detected (40P01), or that it did not
-// let in while starting up (57P03). lock_not_available (55P03) is an answer: who says NOWAIT, or sets lock_timeout, asks for it.
+// By the policy of [groupcommit.Retry], these are tried again: a group whose transaction is certain to have been undone with
+// its connection; and a call or group that PostgreSQL ended with serialization_failure (40001) or deadlock_detected (40P01),
+// or did not let in while starting up (57P03). lock_not_available (55P03) is an answer: a program asks for it by NOWAIT or
+// lock_timeout.
 //
 // # Calls with ids
 //
-// A group claims all its ids first, has those executed that are new, and commits their records with them, at the cost of
-// two more round trips. A call with an id runs by itself, in a transaction of three round trips, where its group could not
-// have been one transaction: in the autocommit mode, by the simple protocol, or at another level of isolation. There, and
-// where another program's claim of the id is waited for longer than [groupcommit.LockTimeout], the others of its group do
-// not wait for it.
+// A group claims all its ids first, executes the calls whose ids are new, and commits their records with them. This costs
+// two more round trips. Where its group could not have been one transaction, a call with an id runs by itself, in a
+// transaction of three round trips: in the autocommit mode, by the simple protocol, or at another level of isolation. There
+// the others of its group do not wait for it. Elsewhere they wait for another program's claim of the id up to
+// [groupcommit.LockTimeout].
 //
-// An error is recorded as the outcome if the same call deserves it again: of SQLSTATE class 22, 23 or P0. It is recorded
-// in a transaction of its own, after the call's own has been undone. Any other error leaves the id free.
+// An error is recorded as the outcome if the same call meets it again: of SQLSTATE class 22, 23 or P0. It is recorded in a
+// separate transaction, after the call's own has been undone. Any other error leaves the id free.
 //
-// The client_encoding of a session must be UTF8, whatever the database's is: where that is another one, the data source name
-// needs client_encoding=UTF8. An id that the database's encoding has no characters for is an error of the server's.
+// The client_encoding of a session must be UTF8, whatever the database's is. If the session's is another one, the data
+// source name needs client_encoding=UTF8. If the database's encoding has no characters for an id, the server gives an error.
 //
 // # Servers
 //
 // PostgreSQL 13 and later. From 10 to 12 the older names of the same functions are used; before that, a lost answer is
 // always an OutcomeUnknownError. QueryExecModeSimpleProtocol cannot be pipelined: a group is then one transaction of many
-// round trips, and what would go by the autocommit pipeline runs call by call.
+// round trips, and calls that would go by the autocommit pipeline run one by one.
 //
-// Of a data source name with several hosts a standby may answer: it is not believed, but asked again until it is no longer
-// one. Whether two servers are of one cluster is told by pg_control_system; where the role may not call it, a restart
-// always leaves an OutcomeUnknownError.
+// If a data source name has several hosts, a standby may answer. It is not believed, but asked again until it is no longer a
+// standby. pg_control_system tells whether two servers are of one cluster. If the role may not call it, a restart always
+// leaves an OutcomeUnknownError.
 //
 // # Known limits
 //
 // A pooler that gives each transaction another connection, as pgbouncer's transaction mode does, needs a
-// default_query_exec_mode that prepares nothing, as it does with the plain driver: exec, cache_describe or simple_protocol.
+// default_query_exec_mode that prepares nothing, as with the plain driver: exec, cache_describe or simple_protocol.
 //
-// A function that handles query_canceled by that name, or all errors in a language whose handlers know no exception to that
-// (PL/Perl's eval, PL/Python's except), can be told of a cancel that the program did not ask for. With LockTimeout(0) there is
-// none.
+// A function that handles query_canceled by that name can see a cancel that the program did not ask for. So can a function
+// that handles all errors in a language whose handlers know no exception to that (PL/Perl's eval, PL/Python's except). With
+// LockTimeout(0) there is no such cancel.
 //
-// What waits for a lock is found in pg_stat_activity: with track_activities=off nothing is cancelled, and [groupcommit.MaxTime]
-// bounds the wait. Where the server has no room for the connection that asks, a slow call is cancelled after some vain attempts, be it
-// a lock that it waits for or not. Between the server's look and its signal lie microseconds, in which a pooler in transaction
-// mode could have given the server's session to somebody else.
+// pg_stat_activity tells which call waits for a lock. With track_activities=off nothing is cancelled, and
+// [groupcommit.MaxTime] bounds the wait. If the server has no room for the connection that asks, a slow call is cancelled
+// after some vain attempts, be it a lock that it waits for or not. Between the server's look and its signal lie
+// microseconds. In these a pooler in transaction mode could have given the server's session to another client.
 //
-// Calls that were put off share 64 connections. Where so many of them wait for locks, the next one waits for one of these; on
-// the plain driver it would wait for the pool.
+// Calls that were put off share 64 connections. If 64 of them wait for locks, the next one waits for one of these
+// connections; on the plain driver it would wait for the pool.
 //
-// A call that takes a whole group's time leaves those that were sent behind it in the autocommit pipeline with an unknown
-// outcome; behind a pooler, one that ends its own connection does, too.
+// A call that takes a whole group's time leaves the calls behind it in the autocommit pipeline with an unknown outcome.
+// Behind a pooler, a call that ends its own connection does so, too.
 //
-// A server that was replaced is believed about what it does not have. Where the old one goes on taking writes, too, there are
-// two truths, and nobody can tell which one a call belongs to.
+// If a server was replaced, the new one is believed about transactions that it does not have. If the old one goes on taking
+// writes, too, there are two truths, and neither server can tell which one a call belongs to.
 //
-// A Tracer of a pgx.ConnConfig sees the calls that run alone, and the preparing of texts, but not the calls of a group, except
-// by the simple protocol.
+// A Tracer of a pgx.ConnConfig sees the calls that run alone, and the preparing of texts. It does not see the calls of a
+// group, except by the simple protocol.
 package pgx
 
 import (
@@ -129,8 +132,6 @@ import (
 	"database/sql/driver"
 	"fmt"
 	"slices"
-	"sync"
-	"sync/atomic"
 
 	"github.com/groupcommit/groupcommit/engine"
 
@@ -145,7 +146,7 @@ const DriverName = "pgx-groupcommit"
 func init() {
 	engine.Register(func(c driver.Conn) engine.Engine {
 		if _, ok := c.(*stdlib.Conn); ok {
-			return &adapter{memory: newMemory()}
+			return &adapter{database{memory: newMemory(), functions: functions{asking: make(contextMutex, 1)}}}
 		}
 		return nil
 	})
@@ -155,15 +156,7 @@ func init() {
 }
 
 // adapter is the engine for one PostgreSQL database.
-type adapter struct {
-	memory    *memory
-	functions functions
-	isolation atomic.Pointer[string] // of a session, if it is stricter than read committed
-
-	once     sync.Once
-	traits   engine.Traits // of the first connection: all are of one connector
-	settings engine.Settings
-}
+type adapter struct{ database }
 
 func (e *adapter) Open(_ context.Context, conn driver.Conn, s engine.Settings) (engine.Session, error) {
 	std, ok := engine.Unwrapped[*stdlib.Conn](conn)
@@ -175,33 +168,54 @@ func (e *adapter) Open(_ context.Context, conn driver.Conn, s engine.Settings) (
 			return nil, err
 		}
 	}
-	e.once.Do(func() { e.traits, e.settings = hooksOf(s.Connector, std).traits(), s })
+	e.once.Do(func() {
+		h := hooksOf(s.Connector, std)
+		e.traits, e.settings = traits, s
+		e.traits.Hook, e.traits.Pooled = h.name, h.pooled
+	})
 	return e.session(conn, std.Conn(), s), nil
 }
 
-// session returns the session of a connection. One that comes from a pool has been there before, perhaps.
+// session returns the session of a connection. A connection that comes from a pool may have one already.
 func (e *adapter) session(conn driver.Conn, pg *pgx.Conn, s engine.Settings) *session {
 	if !e.traits.Pooled {
-		return newSession(conn, pg, s, e)
+		return newSession(conn, pg, s, &e.database)
 	}
 	const key = "groupcommit"
 	data := pg.PgConn().CustomData()
-	if known, ok := data[key].(*session); ok && known.adapter == e {
+	if known, ok := data[key].(*session); ok && known.database == &e.database {
 		known.conn = conn
 		return known
 	}
-	ses := newSession(conn, pg, s, e)
+	ses := newSession(conn, pg, s, &e.database)
 	data[key] = ses
 	return ses
 }
 
-// checkEncoding is the error of a session in which an id is another one as an argument of a statement, which the server
-// converts, than in its text.
+// checkEncoding returns an error if the session's client_encoding is not UTF8. There an id that is an argument, which the
+// server converts, differs from the same id in a statement's text.
 func checkEncoding(s engine.Settings, of string) error {
 	if of == "UTF8" || of == "" { // not told by some poolers
 		return nil
 	}
 	return fmt.Errorf("groupcommit/pgx: option %s: client_encoding %q is not allowed; UTF8 is, by client_encoding=UTF8 in the data source name, whatever the encoding of the database", s.Spelled("Promises"), of)
+}
+
+// Mode makes an adapter an engine.Moder. It is asked after the first connection.
+func (e *adapter) Mode() (engine.GroupMode, string) {
+	if e.settings.Mode != engine.Automatic {
+		return e.settings.Mode, "option " + e.settings.Spelled("Mode")
+	}
+	if level := e.isolation.Load(); level != nil {
+		return engine.Autocommit, "default_transaction_isolation is " + *level
+	}
+	switch k := e.functions.latest.Load(); {
+	case k == nil:
+		return engine.Automatic, ""
+	case k.why != "":
+		return engine.Autocommit, k.why
+	}
+	return engine.Transaction, ""
 }
 
 var traits = engine.Traits{
@@ -216,7 +230,7 @@ var traits = engine.Traits{
 	Environment: environment,
 }
 
-// forTheDriver reports an argument that is not a value but an option, of which pgx takes some before the values.
+// forTheDriver reports an argument that is not a value but an option. pgx takes options before the values.
 func forTheDriver(args []driver.NamedValue) bool {
 	for i := range args {
 		switch args[i].Value.(type) {

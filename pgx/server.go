@@ -2,15 +2,15 @@ package pgx
 
 import (
 	"context"
-	"database/sql/driver"
-	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/groupcommit/groupcommit/engine"
+
+	"github.com/jackc/pgx/v5"
 )
 
-// server is what a session must know of the server and of its own settings there.
+// server holds the facts about a server, and about the session's settings there, that a session must know.
 type server struct {
 	version       int    // as server_version_num has it
 	isolation     string // default_transaction_isolation
@@ -18,16 +18,16 @@ type server struct {
 	syncCommit    string // the session's own
 	pid, born     string // the server's process, and when it was started; "" if it is not told
 	head          string // the statement that begins a transaction: names it
-	status        string // the statement that asks what became of it; "" if there is none
+	status        string // the statement that asks for a transaction's outcome; "" if there is none
 	flushes       bool   // it may be told to flush its log
 	life          life
 	cluster       string // a server's, and that of its standbys; "" if it is not told
 }
 
-// life is the time between two recoveries of a server, in which it forgets nothing that it has said and gives no id of a
-// transaction twice. A postmaster may see several: where one of its processes crashes, it ends all the others and recovers,
-// and its start time stays. So the pids of the server's own processes are part of it. What was learned when a connection
-// was young is true for as long as it lives.
+// life is the time between two recoveries of a server. Within a life the server forgets nothing that it has said, and gives
+// no transaction's id twice. A postmaster may see several lives: where one of its processes crashes, it ends all the others
+// and recovers, and its start time stays. So the pids of the server's own processes are part of the life. A life that was
+// read when a connection was young is true as long as the connection lives.
 type life struct{ started, processes string }
 
 // lasts is the condition that it is still the same life.
@@ -39,29 +39,30 @@ func (l life) lasts() string {
 		" AND EXISTS (SELECT FROM pg_stat_activity WHERE " + ownProcess + " AND pid = ANY(" + quote(l.processes) + ")))"
 }
 
-// ownProcess is what everybody may see of the checkpointer and its like, which live as long as the life does.
+// ownProcess is the condition for the checkpointer and its like, as far as every role may see them. They live as long as the
+// life does.
 const ownProcess = "datid IS NULL AND usesysid IS NULL"
 
-// learnServer asks once a connection, before its first group.
-func (s *session) learnServer(ctx context.Context) error {
+// learnServer asks the server at the other end of a connection.
+func learnServer(ctx context.Context, pg *pgx.Conn, settings engine.Settings) (*server, error) {
 	var v server
-	err := s.pg.QueryRow(ctx, `SELECT current_setting('server_version_num')::int, current_setting('default_transaction_isolation'),
+	err := pg.QueryRow(ctx, `SELECT current_setting('server_version_num')::int, current_setting('default_transaction_isolation'),
 		current_setting('synchronous_commit'), pg_backend_pid()::text,
 		coalesce((SELECT bool_and(has_function_privilege(oid, 'EXECUTE')) FROM pg_proc WHERE proname = 'pg_logical' || '_emit_message'), false)`).
 		Scan(&v.version, &v.isolation, &v.syncCommit, &v.pid, &v.flushes)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	err = s.pg.QueryRow(ctx, `SELECT extract(epoch FROM pg_postmaster_start_time())::text,
+	err = pg.QueryRow(ctx, `SELECT extract(epoch FROM pg_postmaster_start_time())::text,
 		(SELECT coalesce(array_agg(pid)::text, '{}') FROM pg_stat_activity WHERE `+ownProcess+`),
 		(SELECT coalesce(max(`+micros("backend_start")+`)::text, '') FROM pg_stat_activity WHERE pid = pg_backend_pid())`).
 		Scan(&v.life.started, &v.life.processes, &v.born)
 	if err != nil && asPg(err) == nil { // the role may not be allowed to
-		return err
+		return nil, err
 	}
 	v.readCommitted = v.isolation == "read committed" || v.isolation == "read uncommitted"
-	if s.settings.Mode == engine.Autocommit && v.version < 90600 {
-		return fmt.Errorf("groupcommit/pgx: option %s: \"autocommit\" is not allowed on a server of version %d; PostgreSQL 9.6 or later is needed", s.settings.Spelled("Mode"), v.version)
+	if settings.Mode == engine.Autocommit && v.version < 90600 {
+		return nil, fmt.Errorf("groupcommit/pgx: option %s: \"autocommit\" is not allowed on a server of version %d; PostgreSQL 9.6 or later is needed", settings.Spelled("Mode"), v.version)
 	}
 	xid := "''"
 	switch {
@@ -74,96 +75,24 @@ func (s *session) learnServer(ctx context.Context) error {
 	}
 	v.head = "SELECT " + xid + ", " + thisTransaction
 	if v.status != "" {
-		err := s.pg.QueryRow(ctx, "SELECT system_identifier::text FROM pg_control_system()").Scan(&v.cluster)
+		err := pg.QueryRow(ctx, "SELECT system_identifier::text FROM pg_control_system()").Scan(&v.cluster)
 		if err != nil && asPg(err) == nil { // the role may not be allowed to
-			return err
+			return nil, err
 		}
 	}
-	s.server = &v
-	return nil
+	return &v, nil
 }
 
-// token is what a group leaves behind to ask about.
-type token struct {
-	xid    string
-	server *server
+// thisTransaction names the transaction that executes it, as two columns of a statement. The process that a client knows may
+// be a pooler's.
+var thisTransaction = "pg_backend_pid(), " + micros("now()")
+
+// at is the condition on pg_stat_activity for the transaction that thisTransaction has named.
+func at(pid, began string) string {
+	return "pid = " + pid + " AND " + micros("xact_start") + " = " + began
 }
 
-// Resolve asks a server what became of a group. A backend that still works on it is ended: its client is gone.
-//
-// Within one life of one server the answer is the truth. After a crash a server may give an id again that it had not
-// written down, and a standby that took over one that it had not heard of: so "committed" may be said of another's
-// transaction. All else says that ours has left nothing, because whoever knows of its commit gives its id to nobody.
-func (s *session) Resolve(ctx context.Context, asked any) (engine.Verdict, error) {
-	t := asked.(token)
-	if s.server == nil {
-		if err := s.learnServer(ctx); err != nil {
-			return engine.Unknown, err
-		}
-	}
-	if s.server.status == "" || t.xid == "" {
-		return engine.Unknown, nil
-	}
-	var standby, same bool
-	if err := s.pg.QueryRow(ctx, "SELECT pg_is_in_recovery()").Scan(&standby); err != nil {
-		return engine.Unknown, err
-	}
-	if standby {
-		return engine.Unknown, errStandby
-	}
-	status, err := s.status(ctx, t.xid)
-	if err != nil {
-		return engine.Unknown, err
-	}
-	// After the status, so that it is of the same life: a pooler may have led the two to different connections.
-	if err := s.pg.QueryRow(ctx, "SELECT "+t.server.life.lasts()).Scan(&same); err != nil {
-		return engine.Unknown, err
-	}
-	switch {
-	case same && status == inProgress:
-		s.pg.Exec(ctx, endBackend, t.xid) // if it may; if not, it ends by itself
-		return engine.Unknown, errStillRunning
-	case same && status == committed:
-		return engine.Committed, nil
-	case same && status == aborted:
-		return engine.RolledBack, nil
-	case same, t.server.cluster == "", t.server.cluster != s.server.cluster:
-		return engine.Unknown, nil
-	case status == aborted, status == inProgress, status == unborn:
-		return engine.RolledBack, nil
-	}
-	return engine.Unknown, nil
-}
+// micros is a time as a number, which no setting of a session's writes differently.
+func micros(t string) string { return "(extract(epoch FROM " + t + ") * 1000000)::bigint" }
 
-// What a server says of an id.
-const (
-	committed  = "committed"
-	aborted    = "aborted"
-	inProgress = "in progress"
-	unborn     = "unborn" // it has yet to give it
-	forgotten  = "forgotten"
-)
-
-func (s *session) status(ctx context.Context, xid string) (string, error) {
-	var status *string
-	err := s.pg.QueryRow(ctx, s.server.status, xid).Scan(&status)
-	if pg := asPg(err); pg != nil && strings.HasPrefix(pg.Code, "22") {
-		return unborn, nil
-	}
-	if err != nil {
-		return "", err
-	}
-	if status == nil {
-		return forgotten, nil
-	}
-	return *status, nil
-}
-
-// endBackend ends the backend that runs a transaction. It is found by the transaction: the process that a client knows
-// may be a pooler's. backend_xid has the lower 32 bits of an id.
-const endBackend = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_xid::text = ($1::text::numeric % 4294967296)::text"
-
-var (
-	errStillRunning = errors.New("groupcommit/pgx: the server is still busy with the group")
-	errStandby      = fmt.Errorf("groupcommit/pgx: a standby cannot know yet what became of the group: %w", driver.ErrBadConn) // another connection may do
-)
+func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }

@@ -14,12 +14,28 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// describe returns what the server says of a text: nil if the connection's mode is not to ask. It is remembered within
-// the capacity of pgx's own cache, and prepared where the mode is to prepare: under a name of ours, because pgx closes
+// statements are the texts of one connection that the server has described or prepared, and the encoder of their arguments.
+type statements struct {
+	wire    *wire
+	watch   *watch
+	known   *lru.Cache[*pgconn.StatementDescription]
+	dropped []*pgconn.StatementDescription // no longer known; the server is still to forget them
+	eqb     pgx.ExtendedQueryBuilder
+	args    []any // of the request that is being encoded
+}
+
+func newStatements(w *wire, over *watch) *statements {
+	s := &statements{wire: w, watch: over}
+	s.known = lru.New(max(1, w.pg.Config().StatementCacheCapacity), s.forget)
+	return s
+}
+
+// describe returns the server's description of a text; nil if the connection's mode does not ask for one. Descriptions are
+// kept up to the capacity of pgx's own cache. The text is prepared where the mode prepares, under a name of ours: pgx closes
 // its own when a call fails and when a sql.Stmt of the same text is closed.
-func (s *session) describe(ctx context.Context, query string, prepared bool) (*pgconn.StatementDescription, error) {
-	mode := s.pg.Config().DefaultQueryExecMode
-	if mode == pgx.QueryExecModeExec && !prepared { // what is prepared is encoded for the server's types, in each mode
+func (s *statements) describe(ctx context.Context, query string, prepared bool) (*pgconn.StatementDescription, error) {
+	mode := s.wire.pg.Config().DefaultQueryExecMode
+	if mode == pgx.QueryExecModeExec && !prepared { // a prepared text's arguments are encoded for the server's types, in each mode
 		return nil, nil
 	}
 	if sd, ok := s.known.Get(query); ok {
@@ -30,7 +46,7 @@ func (s *session) describe(ctx context.Context, query string, prepared bool) (*p
 		digest := sha256.Sum256([]byte(query))
 		name = "groupcommit_" + hex.EncodeToString(digest[:24])
 	}
-	if err := s.rollback(ctx); err != nil { // nothing can be prepared in a transaction that failed
+	if err := s.wire.rollback(ctx); err != nil { // nothing can be prepared in a transaction that failed
 		return nil, err
 	}
 	sd, err := s.parse(ctx, name, query)
@@ -41,23 +57,22 @@ func (s *session) describe(ctx context.Context, query string, prepared bool) (*p
 	return sd, nil
 }
 
-// parse has the server prepare a text, which takes locks. Behind a pooler it is a transaction of two statements, of which the
-// first tells what to watch.
-func (s *session) parse(ctx context.Context, name, query string) (*pgconn.StatementDescription, error) {
-	target := s.itself()
+// parse has the server prepare a text, which takes locks. Behind a pooler this is a transaction of two statements: the first
+// tells which transaction to watch.
+func (s *statements) parse(ctx context.Context, name, query string) (*pgconn.StatementDescription, error) {
+	target := s.wire.itself()
 	s.watch.begin(target)
 	defer s.watch.end(ctx)
 	if target != "" || s.watch.limit <= 0 {
-		return s.pg.Prepare(ctx, name, query)
+		return s.wire.pg.Prepare(ctx, name, query)
 	}
-	p := s.pg.PgConn().StartPipeline(ctx)
+	p := s.wire.pg.PgConn().StartPipeline(ctx)
 	sendText(p, "SELECT "+thisTransaction)
 	p.SendFlushRequest()
 	p.SendPrepare(name, query, nil)
 	err := p.Sync()
-	a := answers{session: s, p: p}
 	if err == nil {
-		_, err = a.named()
+		_, err = s.watch.named(p)
 	}
 	var sd *pgconn.StatementDescription
 	if err == nil {
@@ -79,19 +94,19 @@ func (s *session) parse(ctx context.Context, name, query string) (*pgconn.Statem
 	return sd, nil
 }
 
-// forget is called for a statement that fell out of the cache. A pipeline may be about to use it, or be under way.
-func (s *session) forget(sd *pgconn.StatementDescription) {
+// forget is called for a statement that fell out of the cache. A pipeline that uses it may be in preparation or under way.
+func (s *statements) forget(sd *pgconn.StatementDescription) {
 	if sd.Name != "" {
 		s.dropped = append(s.dropped, sd)
 	}
 }
 
-// deallocate has the server forget what fell out of the cache.
-func (s *session) deallocate(ctx context.Context) error {
+// deallocate has the server forget the statements that fell out of the cache.
+func (s *statements) deallocate(ctx context.Context) error {
 	for len(s.dropped) > 0 {
 		sd := s.dropped[0]
 		if _, again := s.known.Get(sd.SQL); !again {
-			if err := s.pg.Deallocate(ctx, sd.Name); err != nil {
+			if err := s.wire.pg.Deallocate(ctx, sd.Name); err != nil {
 				return err
 			}
 		}
@@ -100,19 +115,19 @@ func (s *session) deallocate(ctx context.Context) error {
 	return nil
 }
 
-// prepare describes the texts of the requests before their pipeline, and puts off those whose text is refused, or that
-// cannot be sent: the plain driver has the right words. It returns the others, in the place of requests. An error is the
-// connection's.
-func (s *session) prepare(ctx context.Context, requests []request) ([]request, error) {
+// prepare describes the texts of the requests before their pipeline. It puts off the requests that the server refuses or
+// that cannot be sent: the plain driver gives the right error. It returns the others, in the place of requests. An error is
+// the connection's.
+func (s *statements) prepare(ctx context.Context, requests []request) ([]request, error) {
 	if err := s.deallocate(ctx); err != nil {
 		return nil, err
 	}
-	if s.pg.Config().DefaultQueryExecMode == pgx.QueryExecModeDescribeExec {
+	if s.wire.pg.Config().DefaultQueryExecMode == pgx.QueryExecModeDescribeExec {
 		s.known = lru.New(max(1, len(requests)), s.forget) // the mode is to ask each time
 	}
 	kept := requests[:0]
 	for _, r := range requests {
-		if !sendable(r) {
+		if !r.sendable() {
 			r.call.PutOff()
 			continue
 		}
@@ -120,8 +135,8 @@ func (s *session) prepare(ctx context.Context, requests []request) ([]request, e
 			sd, err := s.describe(ctx, r.query, r.call.Prepared)
 			switch {
 			case err == nil:
-				r.known = sd
-			case asPg(err) == nil || s.pg.IsClosed():
+				r.described = sd
+			case asPg(err) == nil || s.wire.pg.IsClosed():
 				return nil, err
 			default:
 				r.call.PutOff()
@@ -133,17 +148,17 @@ func (s *session) prepare(ctx context.Context, requests []request) ([]request, e
 	return kept, nil
 }
 
-// send puts a request into the pipeline, behind what first puts there. An error is its own, and nothing of it was sent.
-func (s *session) send(p *pgconn.Pipeline, r request, first func()) error {
+// send calls first and puts a request into the pipeline. An error is the request's, and no part of the request was sent.
+func (s *statements) send(p *pgconn.Pipeline, r request, first func()) error {
 	args := s.args[:0]
 	for i := range r.call.Args {
 		args = append(args, r.call.Args[i].Value)
 	}
 	s.args = args
 	defer clear(args)
-	sd := r.known
+	sd := r.described
 	if len(args) > 0 {
-		if err := s.eqb.Build(s.pg.TypeMap(), sd, args); err != nil {
+		if err := s.eqb.Build(s.wire.pg.TypeMap(), sd, args); err != nil {
 			return err
 		}
 		if err := fits(sd, &s.eqb); err != nil {
@@ -166,9 +181,9 @@ func (s *session) send(p *pgconn.Pipeline, r request, first func()) error {
 	return nil
 }
 
-// try sends a request. One that cannot be sent is put off: what is known of its text may be out of date, and the plain
-// driver has the right words. One whose argument panics is answered.
-func (s *session) try(p *pgconn.Pipeline, r request, first func()) (sent bool) {
+// try sends a request. A request that cannot be sent is put off: the description of its text may be out of date, and the
+// plain driver gives the right error. A request whose argument panics is answered.
+func (s *statements) try(p *pgconn.Pipeline, r request, first func()) (sent bool) {
 	returned := r.call.Try(func(*engine.Call) (driver.Result, error) { return nil, s.send(p, r, first) })
 	if returned && r.call.Err() != nil {
 		s.drop(r.query)
@@ -177,10 +192,10 @@ func (s *session) try(p *pgconn.Pipeline, r request, first func()) (sent bool) {
 	return returned && r.call.Err() == nil
 }
 
-// invalidate drops a text whose statement failed, unless the error is a constraint's, of other sessions or of the
-// program's making: what it was prepared for may have changed, and a value was sent as what it no longer is. It reports
-// whether that may be the reason.
-func (s *session) invalidate(query string, err error) bool {
+// invalidate drops a text whose statement failed, unless the error is a constraint's, of other sessions or of the program's
+// making. The schema may have changed since the text was prepared, and a value was sent as a type that is no longer right.
+// It reports whether that may be the reason.
+func (s *statements) invalidate(query string, err error) bool {
 	pg := asPg(err)
 	if pg == nil || len(pg.Code) < 2 || slices.Contains([]string{"23", "40", "55", "57", "P0"}, pg.Code[:2]) {
 		return false
@@ -189,7 +204,7 @@ func (s *session) invalidate(query string, err error) bool {
 	return true
 }
 
-func (s *session) drop(query string) {
+func (s *statements) drop(query string) {
 	if sd, ok := s.known.Take(query); ok {
 		s.forget(sd)
 	}

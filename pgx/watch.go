@@ -2,7 +2,6 @@ package pgx
 
 import (
 	"context"
-	"net"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -11,32 +10,33 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// A watch is over a session that waits for its server's answers: no call waits for a lock, and has its group wait, for
-// longer than a limit.
+// A watch is over a session that waits for its server's answers. It bounds the time for which a call may wait for a lock,
+// and keep its group waiting.
 //
-// While nothing has been heard of the server for so long, it asks the server, on a connection of its own, to cancel what
-// the session is at if that waits for a lock. The error of that is not one that WHEN OTHERS handles, so no function takes
-// it for an answer and goes on. Whoever gets it is undone, and runs alone.
+// When the server has been silent for that long, the watch asks it, by another connection, to cancel the session's statement
+// if that waits for a lock. WHEN OTHERS does not handle the error of a cancel, so no function takes it for an answer and
+// goes on. The cancelled call is undone, and runs alone.
 //
 //	begin  [aim]  (hear…)  end
 //
 // Invariants:
-//   - It cancels nobody else's: the question names the transaction, or the process where that is certain to be the session's.
-//   - When end has returned, nothing that was asked for can come any more, and the connection can be used for anything.
+//   - It cancels no other session's statement: the question names the transaction, or the process where that is certain to be
+//     the session's.
+//   - When end has returned, no cancel can come any more, and the connection can be used for anything.
 //
-// Rejected: lock_timeout. Its error is one that a function may handle, so that a call succeeds without having done what it
-// was for. It is a setting that the calls' own code sees; and what is prepared waits for locks before there is a transaction
-// to set it for, while a session's setting is left with strangers by a pooler.
+// Rejected: lock_timeout. A function may handle its error, so that a call succeeds without having done its work. The calls'
+// own code sees the setting. The preparing of a text waits for locks before there is a transaction to set it for, and a
+// pooler leaves a session's setting to other clients.
 type watch struct {
-	session *session
-	limit   time.Duration // 0: there is nothing to watch
-	heard   atomic.Int64  // when the server was heard of, since epoch
+	wire  *wire
+	limit time.Duration // 0: there is nothing to watch
+	heard atomic.Int64  // when the server was heard of, since epoch
 
 	mu     sync.Mutex
 	timer  *time.Timer // of the next look; nil before the first begin
 	on     bool
-	target string        // what the server is at, as a condition on pg_stat_activity; "" if it is not known
-	sure   bool          // it is at a call, or at what is done for one
+	target string        // the session's transaction or process, as a condition on pg_stat_activity; "" if it is not known
+	sure   bool          // the server executes a call, or prepares one
 	asking chan struct{} // closed when the look that is under way is over; nil if there is none
 	abort  func()        // ends that look, as long as nothing has been asked
 	sent   bool          // it has asked
@@ -44,7 +44,7 @@ type watch struct {
 	hit    bool          // something has been cancelled since begin, or may have been
 	lost   bool          // it is not known when that will come
 
-	// A look's own, and begin's and end's when there is none.
+	// The look that is under way uses these alone; when there is none, begin and end do.
 	conn     *pgconn.PgConn // to ask on; nil if there is none
 	refused  int            // questions in a row that could not be asked
 	patience time.Duration  // how long the next call may wait: see impatient
@@ -53,14 +53,14 @@ type watch struct {
 var epoch = time.Now()
 
 const (
-	// askWithin bounds one question: nobody waits for a server that does not answer it.
+	// askWithin bounds one question, for a server that does not answer it.
 	askWithin = time.Second
 	// mostRefused is how many questions may fail, because the server has no room for one more connection, say, before the
-	// protocol's own cancel request is used. That needs no room, but it ends whatever takes long, be it a lock or not.
+	// protocol's own cancel request is used. That needs no room, but it ends every slow statement, be it a lock or not.
 	mostRefused = 3
 )
 
-// begin begins to watch. target is what the server is at, if that is known already.
+// begin begins to watch. target is "" if the transaction is not known yet.
 func (w *watch) begin(target string) {
 	if w.limit <= 0 {
 		return
@@ -77,7 +77,7 @@ func (w *watch) begin(target string) {
 	}
 }
 
-// aim says what the server is at, from now on.
+// aim says which transaction the server executes from now on.
 func (w *watch) aim(target string, now time.Time) {
 	if w.limit <= 0 {
 		return
@@ -91,14 +91,23 @@ func (w *watch) aim(target string, now time.Time) {
 // hear notes that the server was heard of.
 func (w *watch) hear(now time.Time) { w.heard.Store(int64(now.Sub(epoch))) }
 
-// executed says that the server has done with the calls: what may take long from now on is their commit.
+// named reads the answer to a statement that ends with thisTransaction, and aims at the transaction that it names.
+func (w *watch) named(p *pgconn.Pipeline) (row [][]byte, err error) {
+	_, row, err = readAnswer(p, true)
+	if n := len(row); err == nil {
+		w.aim(at(string(row[n-2]), string(row[n-1])), time.Now())
+	}
+	return row, err
+}
+
+// executed says that the server has executed the calls. Only their commit may take long from now on.
 func (w *watch) executed() {
 	w.mu.Lock()
 	w.sure = false
 	w.mu.Unlock()
 }
 
-// mayHaveHit reports whether an error may be of the watch's making.
+// mayHaveHit reports whether the watch may have caused an error.
 func (w *watch) mayHaveHit(err error) bool {
 	if pg := asPg(err); pg == nil || pg.Code != "57014" { // query_canceled
 		return false
@@ -128,18 +137,18 @@ func (w *watch) end(ctx context.Context) (hit bool) {
 	if asking != nil {
 		<-asking
 	}
-	s := w.session
-	s.ended = s.ended || w.lost
-	if w.hit && !s.ended && !s.pg.IsClosed() {
-		// The signal has been sent. A server that has answered one more message has received it before, and forgets it
-		// where there is nothing to cancel.
-		_, err := s.pg.PgConn().Exec(ctx, "").ReadAll()
-		s.ended = err != nil && (asPg(err) == nil || endsConnection(err))
+	conn := w.wire
+	conn.ended = conn.ended || w.lost
+	if w.hit && !conn.ended && !conn.pg.IsClosed() {
+		// The signal has been sent. A server that has answered one more message has received the signal before, and forgets
+		// it where there is nothing to cancel.
+		_, err := conn.pg.PgConn().Exec(ctx, "").ReadAll()
+		conn.ended = err != nil && (asPg(err) == nil || endsConnection(err))
 	}
 	return w.hit
 }
 
-// close closes the connection that was asked on.
+// close closes the connection for questions.
 func (w *watch) close() {
 	if conn := w.conn; conn != nil {
 		w.conn = nil
@@ -153,7 +162,7 @@ func hangUp(conn *pgconn.PgConn) {
 	conn.Close(ctx)
 }
 
-// look asks if it is time to.
+// look asks the server if the time has come.
 func (w *watch) look() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -182,8 +191,8 @@ func (w *watch) look() {
 	}
 }
 
-// asks is called before something is asked for that must be waited for. False if it is no longer to be.
-func (w *watch) asks() bool {
+// mayAsk is called before a question, whose effect end must wait for. It returns false if the watch has ended.
+func (w *watch) mayAsk() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.on {
@@ -195,7 +204,7 @@ func (w *watch) asks() bool {
 // ask asks, and returns when to look again.
 func (w *watch) ask(ctx context.Context, target string, sure bool) (next time.Duration) {
 	if w.conn == nil {
-		conn, err := pgconn.ConnectConfig(ctx, w.session.wayTo(w.refused%2 == 0))
+		conn, err := pgconn.ConnectConfig(ctx, w.wire.wayTo(w.refused%2 == 0))
 		if err != nil {
 			w.refused++
 			w.insist(sure)
@@ -203,7 +212,7 @@ func (w *watch) ask(ctx context.Context, target string, sure bool) (next time.Du
 		}
 		w.conn = conn
 	}
-	if !w.asks() {
+	if !w.mayAsk() {
 		return w.patience
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), askWithin) // it is not aborted from here on
@@ -228,85 +237,28 @@ func (w *watch) ask(ctx context.Context, target string, sure bool) (next time.Du
 	return w.patience
 }
 
-// impatient makes the next call wait for less: the calls of an autocommit pipeline may all wait for the same lock, and those
-// behind them would wait for the sum. So that is no more than twice the limit, and a little for each.
+// impatient shortens the time for the next call. The calls of an autocommit pipeline may all wait for the same lock, and the
+// calls behind them would wait for the sum. So the sum is at most twice the limit, and a little for each call.
 func (w *watch) impatient() { w.patience = max(w.patience/2, w.limit/32) }
 
-// insist cancels what the server is at if it could not be asked for too long.
+// insist cancels the session's statement without a question, if the server could not be asked for too long.
 func (w *watch) insist(sure bool) {
-	if w.refused <= mostRefused || !sure || !w.asks() {
+	if w.refused <= mostRefused || !sure || !w.mayAsk() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), askWithin)
 	defer cancel()
-	w.session.pg.PgConn().CancelRequest(ctx)
+	w.wire.pg.PgConn().CancelRequest(ctx)
 	w.hit, w.lost = true, w.lost || ctx.Err() != nil
 }
 
-// cancelIfLocked is the question: a process is cancelled if it has been at one statement for so long and now waits for a
-// lock. Its answer is true if it was cancelled, false if it has not been at it for so long, and none if it waits for no
-// lock, or is at something else.
+// cancelIfLocked is the question. The server cancels a process that has executed one statement for so long and waits for a
+// lock. The answer is true if it cancelled, false if the statement is younger, and no row if the process waits for no lock
+// or the target does not fit any more.
 //
-// It is asked as the role that has logged in. The program's configuration may set another one, which need not see what a session
-// of the first is at.
+// The role that has logged in asks. The program's configuration may set another role, which may not see the statements of
+// the first one's sessions.
 func cancelIfLocked(target string, limit time.Duration) string {
 	return "SET LOCAL ROLE NONE; SELECT CASE WHEN query_start <= clock_timestamp() - " + quote(strconv.FormatInt(limit.Microseconds(), 10)+" us") +
 		"::interval THEN pg_cancel_backend(pid) ELSE false END FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND " + target
-}
-
-// thisTransaction is what a transaction says of itself, as two columns of a statement. The process that a client knows may be a
-// pooler's.
-var thisTransaction = "pg_backend_pid(), " + micros("now()")
-
-// at is thisTransaction's condition.
-func at(pid, began string) string {
-	return "pid = " + pid + " AND " + micros("xact_start") + " = " + began
-}
-
-// micros is a time as a number that no setting of a session's writes differently.
-func micros(t string) string { return "(extract(epoch FROM " + t + ") * 1000000)::bigint" }
-
-// itself is the condition that the session's process is meant; "" where a pooler may have given that to somebody else.
-func (s *session) itself() string {
-	if !s.direct() {
-		return ""
-	}
-	return "pid = " + s.server.pid + " AND " + micros("backend_start") + " = " + s.server.born
-}
-
-// direct reports that the session has a process of the server for itself, because the server and whoever answered the
-// connection agree about which. A pooler tells a number of its own, which its cancel requests are about.
-func (s *session) direct() bool {
-	return s.server.born != "" && s.server.pid == strconv.FormatUint(uint64(s.pg.PgConn().PID()), 10)
-}
-
-// wayTo is the session's configuration. same leads to its own server, whatever other hosts the configuration has; where
-// connections are made in a way of the program's own, only the other one may do.
-func (s *session) wayTo(same bool) *pgconn.Config {
-	way := s.pg.Config().Config
-	way.AfterConnect = nil
-	peer := s.pg.PgConn().Conn().RemoteAddr()
-	if !same || peer == nil || peer.Network() != "tcp" {
-		return &way
-	}
-	network, address, dial := peer.Network(), peer.String(), way.DialFunc
-	way.LookupFunc = func(_ context.Context, host string) ([]string, error) { return []string{host}, nil }
-	way.DialFunc = func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx, network, address) }
-	return &way
-}
-
-// confirm makes certain that what has been committed is as durable as the session has it. A cancel that came while COMMIT
-// waited for a standby has ended that wait, and the server says no more about it.
-func (s *session) confirm(ctx context.Context) error {
-	if !s.server.flushes || s.server.syncCommit == "off" {
-		return nil
-	}
-	if !s.ended {
-		_, err := s.pg.PgConn().Exec(ctx, flush).ReadAll()
-		if err == nil {
-			return nil
-		}
-		s.ended = s.ended || endsConnection(err)
-	}
-	return s.flushElsewhere()
 }

@@ -7,11 +7,11 @@ import (
 	"github.com/mattn/go-sqlite3"
 )
 
-// undone reports that nothing of a transaction is in the database whose COMMIT has failed and has ended it. (If it has not
-// ended it, nothing was committed.)
+// undone reports that a transaction has left nothing in the database, though its COMMIT has failed and has ended it. (If
+// COMMIT has not ended it, nothing was committed.)
 //
-// A commit has a point of no return. Before it an error leaves what was there before, by the journal. At it or behind it the
-// rows may be there, and SQLite gives an error all the same. The code is all that tells:
+// A commit has a point of no return. An error before that point leaves the database as it was, by the journal. After an
+// error at the point or behind it, the rows may be there all the same. Only the error's code tells:
 //
 //	journal_mode  the point of no return                   errors that may come at it or behind it
 //	WAL           the frames are entered in the wal-index  none but those of unlocking
@@ -22,14 +22,14 @@ import (
 //	OFF           each page that is written                all
 //	any           the locks are given back                 IOERR_UNLOCK, IOERR_RDLOCK; if the file becomes smaller IOERR_TRUNCATE
 //
-// locking_mode=EXCLUSIVE makes DELETE do what PERSIST does. What comes earlier, in whatever mode, has a journal that is still
-// valid: IOERR_FSYNC of the file itself in DELETE, IOERR_WRITE of its pages in DELETE and TRUNCATE, FULL, NOMEM, CANTOPEN; a
-// commit hook that says no, a virtual table, a file that is corrupt. If SQLite cannot play the journal back at
-// once, it does before anybody reads the file again.
+// locking_mode=EXCLUSIVE makes DELETE work as PERSIST does. An earlier error, in any mode, leaves a valid journal:
+// IOERR_FSYNC of the file itself in DELETE, IOERR_WRITE of its pages in DELETE and TRUNCATE, FULL, NOMEM, CANTOPEN, and the
+// errors of a commit hook that says no, a virtual table or a corrupt file. If SQLite cannot play the journal back at once,
+// it does so before any connection reads the file again.
 //
-// With several files the commit is the deletion of a super-journal, or, with WAL or MEMORY among them, each file's own,
-// one after the other: any error but a constraint's may come when some are done.
-func (s *session) undone(err error) bool {
+// With several files the commit is the deletion of a super-journal. With WAL or MEMORY among them, each file commits by
+// itself, one after the other: any error but a constraint's may come when some files are done.
+func (c *connection) undone(err error) bool {
 	var e sqlite3.Error
 	if !errors.As(err, &e) {
 		return false
@@ -37,9 +37,9 @@ func (s *session) undone(err error) bool {
 	if e.Code == sqlite3.ErrConstraint {
 		return true
 	}
-	databases, err1 := s.databases()
-	journal, err2 := first(s.lite.Query("PRAGMA main.journal_mode", nil))
-	locking, err3 := first(s.lite.Query("PRAGMA main.locking_mode", nil))
+	databases, err1 := c.databases()
+	journal, err2 := firstColumn(c.lite.Query("PRAGMA main.journal_mode", nil))
+	locking, err3 := firstColumn(c.lite.Query("PRAGMA main.locking_mode", nil))
 	if err1 != nil || err2 != nil || err3 != nil || len(databases) != 1 || len(journal) != 1 || len(locking) != 1 {
 		return false
 	}
@@ -68,7 +68,7 @@ func undoneIn(mode string, e sqlite3.Error) bool {
 	return false
 }
 
-// early are the codes of what comes before the point of no return, in whatever journal that is a file.
+// early are the codes of errors that come before the point of no return, in every journal that is a file.
 var early = []sqlite3.ErrNoExtended{
 	sqlite3.ErrIoErrRead, sqlite3.ErrIoErrShortRead, sqlite3.ErrIoErrNoMem, sqlite3.ErrIoErrAccess, sqlite3.ErrIoErrLock,
 	sqlite3.ErrIoErrBlocked, sqlite3.ErrIoErrCheckReservedLock,

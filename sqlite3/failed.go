@@ -12,37 +12,34 @@ import (
 	"github.com/mattn/go-sqlite3"
 )
 
-// remains says what a failed statement has left in the transaction, beside what it leaves in autocommit.
+// remains says which rows a failed statement has left in the transaction, compared with autocommit.
 //
-// In autocommit SQLite rolls back everything, unless the error was raised with FAIL; in a transaction it undoes the
-// statement only if that was compiled with a statement journal, which it is where the compiler saw that the statement
-// writes more than once and may abort (sqlite3MultiWrite and sqlite3MayAbort). Of an error that comes from elsewhere (a
-// function, a STRICT column's type, a sum that overflows) the compiler does not know.
+// In autocommit SQLite rolls back everything, unless the error was raised with FAIL. In a transaction it undoes the
+// statement only if that was compiled with a statement journal. The compiler adds one if it sees that the statement writes
+// more than once and may abort (sqlite3MultiWrite and sqlite3MayAbort). It does not see an error that comes from elsewhere:
+// from a function, a STRICT column's type, a sum that overflows.
 type remains uint8
 
 const (
-	same    remains = iota // what autocommit leaves
-	more                   // autocommit leaves nothing; here there may be rows of it
-	unclear                // nobody knows
+	same    remains = iota // the rows that autocommit leaves
+	more                   // autocommit leaves nothing; here there may be rows of the statement
+	unclear                // SQLite does not tell
 )
 
 // remains is asked after an error that has left the transaction open.
 //
-//   - The codes of raised are given to sqlite3HaltConstraint, which makes the compiler see that the statement may abort.
-//     With FAIL instead of ABORT the rows are kept, and are so in autocommit: SQLite looks first whether an immediate
-//     foreign key is violated, and if so the code is FOREIGNKEY. A deferred one fails the COMMIT of the group, as it
-//     fails the statement in autocommit.
-//   - A violated foreign key is ABORT, whatever the statement says. The compiler sees that it may come, except
-//     from a parent's ON DELETE or ON UPDATE CASCADE or SET NULL: it relies on the action to mend what the parent's change has
-//     broken. RAISE(IGNORE), RAISE(FAIL) and conflict clauses can keep the action from it.
-//   - Every other error is ABORT, too, except of a virtual table whose module takes part in conflict clauses: an OR FAIL
-//     keeps what was before its plain SQLITE_CONSTRAINT.
+//   - The codes of raised are given to sqlite3HaltConstraint, which makes the compiler see that the statement may abort. FAIL
+//     instead of ABORT keeps the rows, also in autocommit: SQLite first checks the immediate foreign keys, and if one is
+//     violated the code is FOREIGNKEY. A deferred foreign key fails the COMMIT of the group, as it fails the statement in
+//     autocommit.
+//   - A violated foreign key is ABORT, whatever the statement says. The compiler sees that it may come, except from a parent's ON
+//     DELETE or ON UPDATE CASCADE or SET NULL: it relies on the action to mend the rows that the parent's change has broken.
+//     RAISE(IGNORE), RAISE(FAIL) and conflict clauses can keep the action from it.
+//   - Every other error is ABORT, too, except of a virtual table whose module takes part in conflict clauses: an OR FAIL keeps
+//     the rows before its plain SQLITE_CONSTRAINT.
 //   - A savepoint undoes everything, except in a virtual table whose module does not know of savepoints.
-//   - What is not the statement's own error (of a wrapper, of the disk, of another connection) says nothing.
-func (s *session) remains(c *engine.Call, err error) remains {
-	if s.untouched {
-		return same
-	}
+//   - An error that is not the statement's own (of a wrapper, of the disk, of another connection) says nothing.
+func (w *schemaWords) remains(conn *connection, c *engine.Call, err error) remains {
 	var e sqlite3.Error
 	if !errors.As(err, &e) {
 		return unclear
@@ -55,14 +52,13 @@ func (s *session) remains(c *engine.Call, err error) remains {
 	if slices.Contains(raised, e.ExtendedCode) {
 		return same
 	}
-	words, err := s.schemaWords()
-	if err != nil {
+	if w.read(conn) != nil {
 		return unclear
 	}
 	switch {
-	case e.ExtendedCode == sqlite3.ErrConstraintForeignKey && !words.conflict && !conflictWord.MatchString(c.Query):
+	case e.ExtendedCode == sqlite3.ErrConstraintForeignKey && !w.conflict && !conflictWord.MatchString(c.Query):
 		return same
-	case words.foreign, isPlainConstraint(e) && (words.fail || failWord.MatchString(c.Query)):
+	case w.foreign, isPlainConstraint(e) && (w.fail || failWord.MatchString(c.Query)):
 		return unclear
 	}
 	return more
@@ -77,20 +73,11 @@ func isPlainConstraint(e sqlite3.Error) bool {
 	return e.ExtendedCode == sqlite3.ErrNoExtended(sqlite3.ErrConstraint)
 }
 
-// codeOf is the code of an error of SQLite's; 0 of any other.
-func codeOf(err error) sqlite3.ErrNo {
-	var e sqlite3.Error
-	if errors.As(err, &e) {
-		return e.Code
-	}
-	return 0
-}
-
-// schemaWords is what the schemas of all databases say that bears on what a failed statement leaves.
+// schemaWords are the words in the schemas of all databases that matter for the remains of a failed statement.
 type schemaWords struct {
 	version  string
 	locked   bool // no schema can change before the transaction ends
-	conflict bool // a word that says what becomes of a conflict
+	conflict bool // a word of a conflict clause
 	fail     bool // the word FAIL
 	foreign  bool // a virtual table that may not know of savepoints
 }
@@ -102,32 +89,31 @@ var (
 	using        = regexp.MustCompile(`(?i)\bUSING\b`)
 )
 
-// modules keep what they store in tables of the database itself, so that savepoints hold for it.
+// modules store their data in tables of the database itself, so that savepoints hold for it.
 var modules = []string{"fts3", "fts4", "fts5", "rtree", "rtree_i32", "geopoly"}
 
-// schemaWords reads the schemas, if they are others than before. It is asked within a transaction, which keeps the main
-// schema as it is.
-func (s *session) schemaWords() (schemaWords, error) {
-	if s.words.locked {
-		return s.words, nil
+// read reads the schemas, if they have changed since. It is called within a transaction, which keeps the main schema as it is.
+func (w *schemaWords) read(conn *connection) error {
+	if w.locked {
+		return nil
 	}
-	names, err := s.databases()
+	names, err := conn.databases()
 	if err != nil {
-		return schemaWords{}, err
+		return err
 	}
 	words := schemaWords{}
 	for _, name := range names {
-		n, err := number(s.lite, "PRAGMA "+quoted(name)+".schema_version")
+		n, err := number(conn.lite, "PRAGMA "+quoted(name)+".schema_version")
 		if err != nil {
-			return schemaWords{}, err
+			return err
 		}
 		words.version += fmt.Sprintf("%s=%d,", quoted(name), n)
 	}
-	if s.words.version != words.version {
+	if w.version != words.version {
 		for _, name := range names {
-			created, err := first(s.lite.Query("SELECT sql FROM "+quoted(name)+".sqlite_schema WHERE sql IS NOT NULL", nil))
+			created, err := firstColumn(conn.lite.Query("SELECT sql FROM "+quoted(name)+".sqlite_schema WHERE sql IS NOT NULL", nil))
 			if err != nil {
-				return schemaWords{}, err
+				return err
 			}
 			for _, text := range created {
 				words.conflict = words.conflict || conflictWord.MatchString(text)
@@ -135,10 +121,10 @@ func (s *session) schemaWords() (schemaWords, error) {
 				words.foreign = words.foreign || isForeign(text)
 			}
 		}
-		s.words = words
+		*w = words
 	}
-	s.words.locked = len(names) == 1
-	return s.words, nil
+	w.locked = len(names) == 1
+	return nil
 }
 
 // isForeign reports a virtual table of a module that is not SQLite's own. SQLite writes the beginning of the text itself.

@@ -10,13 +10,13 @@ import (
 
 // Group runs calls in one transaction.
 //
-// A call whose failure leaves what autocommit leaves keeps its error, and the others go on (see remains). If there may be
-// rows of it, the transaction is rolled back and runs once more, this time with savepoints around what has failed and around
-// everything behind it, so that no other failure costs another run. What a savepoint undoes is what autocommit
-// undoes. The text is guarded from then on, also in other groups.
+// If a failed call leaves the rows that autocommit leaves, its caller gets the error and the others go on (see remains). If
+// it may have left others, the transaction is rolled back and runs once more, with savepoints around the failed call and
+// around every call behind it, so that no other failure costs another run. A savepoint undoes the same as autocommit. The
+// text is guarded from then on, also in other groups.
 //
-// Rejected: a savepoint around every call, which costs as much as a small INSERT. Rejected too: to leave it to the batcher,
-// which runs the culprit alone; with one failing call in 20, a thousand calls would end in a thousand transactions.
+// Rejected: a savepoint around every call, which costs as much as a small INSERT. Rejected, too: to leave the culprit to the
+// batcher, which runs it alone. With one failing call in 20, a thousand calls would end in a thousand transactions.
 func (s *session) Group(_ context.Context, calls []*engine.Call) (out engine.Outcome) {
 	if s.unprotected() {
 		warnUnprotected(s.lite.GetFilename("main"))
@@ -44,12 +44,12 @@ type group struct {
 	*session
 	calls []*engine.Call
 	at    int  // the call that is executed
-	guard int  // from this one on, each has a savepoint
-	again bool // it is to run once more
+	guard int  // from this call on, each has a savepoint
+	again bool // the group is to run once more
 	out   engine.Outcome
 }
 
-// run runs the group until it is known what it came to. Nothing panics through it.
+// run runs the group until its outcome is known. No panic passes through it.
 func (g *group) run() {
 	returned := false
 	defer func() {
@@ -60,13 +60,13 @@ func (g *group) run() {
 	g.guard = len(g.calls)
 	for g.again = true; g.again; {
 		g.again = false
-		g.once()
+		g.transaction()
 	}
 	returned = true
 }
 
-// once runs the group's transaction.
-func (g *group) once() {
+// transaction runs the group's transaction.
+func (g *group) transaction() {
 	g.at, g.words.locked = 0, false
 	if err := g.begin(); err != nil {
 		g.out = engine.Outcome{Verdict: engine.RolledBack, Culprit: -1}
@@ -79,11 +79,11 @@ func (g *group) once() {
 		g.undo(-1)
 		return
 	}
-	g.fresh = len(g.files) == 1 // nobody else can change it before the transaction ends
+	g.fresh = len(g.files) == 1 // no other connection can change it before the transaction ends
 	defer func() { g.fresh = false }()
-	found, err := g.claim(g.calls)
+	found, err := g.ledger.claim(g.calls)
 	if err != nil {
-		g.undo(-1) // each to its own error, and none for who has no id
+		g.undo(-1) // each call gets its own error, and a call without an id none
 		return
 	}
 	for i, c := range g.calls {
@@ -97,14 +97,14 @@ func (g *group) once() {
 		}
 	}
 	g.at = len(g.calls)
-	if g.record(g.calls, found) != nil {
+	if g.ledger.write(g.calls, found) != nil {
 		g.undo(-1)
 		return
 	}
 	g.finish()
 }
 
-// execute executes the call that it is at, and reports whether the transaction can go on.
+// execute executes the current call, and reports whether the transaction can go on.
 func (g *group) execute(c *engine.Call) (on bool) {
 	guard := g.at >= g.guard || guarded.has(c.Query)
 	if guard && g.do(&g.own.savepoint, savepointText) != nil {
@@ -116,7 +116,7 @@ func (g *group) execute(c *engine.Call) (on bool) {
 		return false
 	}
 	err := c.Err()
-	// Only the connection knows whether the error has ended the transaction. What came next would commit by itself.
+	// Only the connection knows whether the error has ended the transaction. The next statement would then commit by itself.
 	if err != nil && g.lite.AutoCommit() {
 		g.out = engine.Outcome{Verdict: engine.RolledBack, Culprit: g.at}
 		return false
@@ -151,7 +151,7 @@ func (g *group) retry(c *engine.Call) (on bool) {
 	if g.out.Broken {
 		return false
 	}
-	if g.guard < len(g.calls) { // it has failed before what has failed last time
+	if g.guard < len(g.calls) { // it has failed before the call that failed last time
 		g.at = 0
 	}
 	g.guard, g.again = g.at, true
@@ -175,7 +175,7 @@ func (g *group) finish() {
 	}
 }
 
-// undo ends a transaction that cannot be committed. The culprit is the call that it is for, or -1.
+// undo ends a transaction that cannot be committed. culprit is the call for which it is undone, or -1.
 func (g *group) undo(culprit int) (on bool) {
 	// Closing the connection rolls back, too.
 	broken := !g.lite.AutoCommit() && g.rollback() != nil
@@ -183,7 +183,7 @@ func (g *group) undo(culprit int) (on bool) {
 	return false
 }
 
-// left ends a group that something of the program's has left by a panic, in a hook, or by runtime.Goexit.
+// left ends a group that the program's code has left by a panic, in a hook, or by runtime.Goexit.
 func (g *group) left(exited bool) {
 	g.abandon()
 	g.out = engine.Outcome{Verdict: engine.RolledBack, Culprit: -1, Broken: true}
@@ -193,7 +193,7 @@ func (g *group) left(exited bool) {
 	if g.at < len(g.calls) {
 		g.out.Culprit, g.out.Apart = g.at, true
 	}
-	for _, c := range g.calls { // where the goroutine is a caller's, nobody comes to read the outcome
+	for _, c := range g.calls { // if the goroutine is a caller's, no goroutine reads the outcome
 		c.PutOff()
 	}
 }

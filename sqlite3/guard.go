@@ -7,11 +7,11 @@ import (
 	"github.com/groupcommit/groupcommit/internal/lru"
 )
 
-// guards remembers the texts whose failure had to be undone by a savepoint or a rollback. Where one of them runs in a
-// group it runs between SAVEPOINT and RELEASE, which costs about what a small INSERT costs; to roll the group back for
-// it would cost as much as half the group. A text that has not failed for a while is forgotten.
+// guards remembers the texts whose failure had to be undone by a savepoint or a rollback. In a group such a text runs
+// between SAVEPOINT and RELEASE, which costs about as much as a small INSERT. To roll the group back for it would cost as
+// much as half the group. A text that has not failed for a while is forgotten.
 //
-// It is one for all connections: a text that fails on one fails on the next.
+// All connections share one guards: a text that fails on one fails on the next.
 type guards struct {
 	count atomic.Int32 // of texts
 	mu    sync.Mutex

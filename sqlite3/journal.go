@@ -9,35 +9,35 @@ import (
 	"github.com/mattn/go-sqlite3"
 )
 
-// Without a journal nothing can be rolled back: what pages were written to the file stays there. The plain driver's
-// calls each are a transaction and rarely need to be. A group does whenever a call ends its transaction, and a call with
-// an id whenever it fails. So there are neither where journal_mode is OFF.
+// Without a journal nothing can be rolled back: the pages that were written to the file stay there. A call of the plain
+// driver's is one transaction and rarely needs a rollback. A group needs one whenever a call ends its transaction, and a
+// call with an id whenever it fails. So there are neither where journal_mode is OFF.
 
 // unprotected reports that a database of the connection has no journal. A program can change that at any time, so each
 // group asks.
-func (s *session) unprotected() bool {
-	for _, name := range s.files[len(s.own.journals):] {
+func (c *connection) unprotected() bool {
+	for _, name := range c.files[len(c.own.journals):] {
 		var st *sqlite3.SQLiteStmt
-		if _, err := s.statement(&st, "PRAGMA "+quoted(name)+".journal_mode"); err != nil {
-			return false // whatever it is, BEGIN will meet it
+		if _, err := c.prepareOwn(&st, "PRAGMA "+quoted(name)+".journal_mode"); err != nil {
+			return false // BEGIN will meet the same error
 		}
-		s.own.journals = append(s.own.journals, st)
+		c.own.journals = append(c.own.journals, st)
 	}
-	for _, st := range s.own.journals {
-		if s.isOff(st) {
+	for _, st := range c.own.journals {
+		if c.isOff(st) {
 			return true
 		}
 	}
 	return false
 }
 
-func (s *session) isOff(journal *sqlite3.SQLiteStmt) bool {
+func (c *connection) isOff(journal *sqlite3.SQLiteStmt) bool {
 	rows, err := journal.Query(nil)
 	if err != nil {
 		return false
 	}
 	defer rows.Close()
-	mode := s.own.row[:]
+	mode := c.own.row[:]
 	return rows.Next(mode) == nil && strings.EqualFold(text(mode[0]), "off")
 }
 

@@ -3,8 +3,6 @@ package sqlite3
 import (
 	"context"
 	"database/sql/driver"
-	"errors"
-	"runtime"
 	"strings"
 
 	"github.com/groupcommit/groupcommit/engine"
@@ -16,30 +14,26 @@ import (
 
 // session runs calls on one connection of the driver.
 //
-// The driver prepares the text of every Exec anew. The session keeps the statements, for the texts that are used again
-// and again. A kept statement does what the driver's Exec does with it, bar two
-// cases: a count of arguments that the statement does not have, which is the driver's to refuse, and a statement with
-// rows (RETURNING, PRAGMA count_changes), which would stay in the middle of them and fail the COMMIT.
+// The driver prepares the text of every Exec anew. The session keeps the statements, for the texts that are used again and
+// again. A kept statement gives the same result as the driver's Exec, except in two cases: with a wrong count of arguments,
+// which the driver must refuse, and for a statement with rows (RETURNING, PRAGMA count_changes), which would stay in the
+// middle of its rows and fail the COMMIT.
 //
 // Where statements may call the program's functions, a call or a group stays on one thread until it is over, see abandon.
 // Elsewhere that would cost a tenth.
 type session struct {
-	conn   driver.Conn         // what statements go through
-	lite   *sqlite3.SQLiteConn // the same or inside it, for its state
+	connection
+	conn   driver.Conn // for the calls' statements; the connection is the same or inside it
 	traits engine.Traits
 	rows   bool                  // every statement may have rows
 	counts bool                  // every statement that writes has one
 	kept   *lru.Cache[statement] // nil for a text that the driver's Exec must run
 	inTurn func(*engine.Call) (driver.Result, error)
-	own    ownStatements
 	ledger ledger
+	words  schemaWords
 
-	untouched bool      // the latest statement has failed before anything of it was executed
-	fresh     bool      // the connection knows the schema for certain
-	current   statement // is executed, and neither kept nor anybody else's
-	guests    knowledge // of functions that are the program's own
-	words     schemaWords
-	files     []string // the databases that were there when the connection was opened
+	untouched bool      // the latest statement has failed before any part of it was executed
+	current   statement // is executed, and not kept
 }
 
 type statement interface {
@@ -49,28 +43,52 @@ type statement interface {
 
 const (
 	keptStatements = 128
-	// keptBytes bounds what a call may hand to a kept statement, which holds on to it until it is used again.
+	// keptBytes bounds the arguments of a kept statement, which holds on to them until it is used again.
 	keptBytes = 64 << 10
 )
 
-var background = context.Background()
-
 func newSession(conn driver.Conn, lite *sqlite3.SQLiteConn, t engine.Traits, counts bool, files []string) *session {
 	// On the only connection of a database the program may set the PRAGMA at any time.
-	s := &session{conn: conn, lite: lite, traits: t, rows: counts || t.OneConn, counts: counts, files: files}
+	s := &session{connection: connection{lite: lite, files: files}, conn: conn, traits: t, rows: counts || t.OneConn, counts: counts}
+	s.ledger.connection, s.ledger.rows = &s.connection, s.rows
 	s.kept = lru.New(keptStatements, func(st statement) {
 		if st != nil {
 			st.Close()
 		}
 	})
-	// Without a context that can end: the driver would start a goroutine for each statement, and interrupt the
-	// transaction of all for the sake of one.
+	// Without a context that can end: the driver would start a goroutine for each statement, and interrupt the transaction
+	// of all calls for the sake of one.
 	s.inTurn = func(c *engine.Call) (driver.Result, error) { return s.exec(background, c) }
 	return s
 }
 
 func (s *session) Traits() engine.Traits { return s.traits }
 func (s *session) Idle() bool            { return s.lite.AutoCommit() }
+
+// abandon closes the connection after a panic, or runtime.Goexit, in a statement.
+//
+// A statement that ends that way leaves the connection's mutex locked by its thread. On another thread the next caller that
+// touches the connection would wait for ever, and with it every connection that waits for its lock on the file. So abandon
+// does all before the goroutine may change threads. No row of the statement may be committed (its end would commit, if it is
+// a transaction of its own), and no statement may be left (or else the connection is not closed, and keeps its lock). Close
+// does nothing after that.
+func (s *session) abandon() {
+	defer func() { recover() }() // from a hook of the program's
+	defer s.lite.Close()
+	if s.lite.AutoCommit() {
+		s.control("BEGIN")
+	}
+	s.Close()
+	s.rollback()
+}
+
+// remains says which rows a failed call has left in the open transaction.
+func (s *session) remains(c *engine.Call, err error) remains {
+	if s.untouched {
+		return same
+	}
+	return s.words.remains(&s.connection, c, err)
+}
 
 func (s *session) Close() {
 	if s.current != nil {
@@ -79,28 +97,6 @@ func (s *session) Close() {
 	s.kept.Clear()
 	s.ledger.close()
 	s.own.close()
-}
-
-func (s *session) Alone(c *engine.Call) (driver.Result, error) {
-	if s.hasGuests() && c.Context().Done() == nil { // or else the driver takes another goroutine, whose panic ends the program
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-	}
-	returned := false
-	defer func() {
-		if !returned {
-			s.abandon()
-		}
-	}()
-	var res driver.Result
-	var err error
-	if c.ID() != "" {
-		res, err = s.promised(c)
-	} else {
-		res, err = s.exec(c.Context(), c)
-	}
-	returned = true
-	return res, err
 }
 
 // exec runs one call as the driver's own Exec would.
@@ -121,16 +117,16 @@ func (s *session) exec(ctx context.Context, c *engine.Call) (driver.Result, erro
 	}
 	switch {
 	case s.counts || returns(c.Query):
-		return s.once(ctx, c, s.counted)
+		return s.execUnkept(ctx, c, s.counted)
 	case !s.rows && s.hasGuests(): // after a panic a statement that only the driver knows could not be ended
-		return s.once(ctx, c, nil)
+		return s.execUnkept(ctx, c, nil)
 	}
 	return s.direct(ctx, c)
 }
 
-// once runs a call by a statement of its own. counts makes the result, for a statement that is at its end only when it has
-// been closed.
-func (s *session) once(ctx context.Context, c *engine.Call, counts func(driver.Result) (driver.Result, error)) (driver.Result, error) {
+// execUnkept runs a call by a statement that is not kept. counts makes the result, for a statement that is at its end only
+// when it has been closed.
+func (s *session) execUnkept(ctx context.Context, c *engine.Call, counts func(driver.Result) (driver.Result, error)) (driver.Result, error) {
 	st, err := s.prepare(ctx, c.Query)
 	if err != nil {
 		return nil, err
@@ -144,15 +140,15 @@ func (s *session) once(ctx context.Context, c *engine.Call, counts func(driver.R
 	s.current = st
 	res, err := st.ExecContext(ctx, c.Args)
 	s.current = nil
-	st.Close() // an error, of a deferred foreign key, the driver's Exec keeps to itself, too
+	st.Close() // the driver's Exec ignores its error, of a deferred foreign key, too
 	if err == nil && counts != nil {
 		return counts(res)
 	}
 	return res, err
 }
 
-// counted is the result of a statement that gives rows. SQLite counts what a statement has changed at its end; until then it
-// tells of the one before, which may be somebody else's.
+// counted is the result of a statement that gives rows. SQLite counts a statement's changes at its end; until then it tells
+// the count of the statement before, which may be another caller's.
 func (s *session) counted(res driver.Result) (driver.Result, error) {
 	changes, err := number(s.lite, "SELECT changes()")
 	if err != nil {
@@ -196,7 +192,7 @@ func (s *session) direct(ctx context.Context, c *engine.Call) (driver.Result, er
 	return nil, err
 }
 
-// prepares reports that SQLite has no fault to find with a text, and how many arguments its statement has.
+// prepares reports that SQLite accepts a text, and how many arguments its statement has.
 func (s *session) prepares(query string) (ok bool, inputs int) {
 	st, err := s.lite.Prepare(query)
 	if err != nil {
@@ -225,9 +221,4 @@ func (s *session) prepare(ctx context.Context, query string) (statement, error) 
 		prepared.Close()
 	}
 	return st, nil
-}
-
-func isBusy(err error) bool {
-	var e sqlite3.Error
-	return errors.As(err, &e) && e.Code == sqlite3.ErrBusy
 }

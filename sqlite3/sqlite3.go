@@ -1,6 +1,6 @@
 // Package sqlite3 is the engine for SQLite through mattn/go-sqlite3. Importing it registers the driver
-// "sqlite3-groupcommit", which takes every data source name that "sqlite3" takes, and makes the engine known for
-// drivers of your own:
+// "sqlite3-groupcommit", which takes every data source name that "sqlite3" takes. It also makes the engine known for a
+// program's own drivers:
 //
 //	import _ "github.com/groupcommit/groupcommit/sqlite3"
 //
@@ -8,54 +8,55 @@
 //
 // # What a group is
 //
-// BEGIN IMMEDIATE, the calls, COMMIT. A call that fails leaves of its rows what it would have left by itself: nothing, or with
-// OR FAIL those before the error. Its caller gets the error and the others go on. Where SQLite does not undo a
-// failed statement of a transaction by itself (a STRICT column's type, an overflow, an error of a function), the group runs
-// again with savepoints, and the statement has one for a while in later groups. Where an
-// error ends the transaction (RAISE(ROLLBACK), ON CONFLICT ROLLBACK, a full disk), nothing of the group is left, and it runs
-// again around the culprit, in the same order. Where COMMIT fails (a deferred foreign key), each call runs alone.
+// A group is BEGIN IMMEDIATE, the calls, COMMIT. A failed call leaves the rows that it would have left by itself: none, or
+// with OR FAIL those before the error. Its caller gets the error and the others go on. After some errors (a STRICT column's
+// type, an overflow, an error of a function) SQLite does not undo the failed statement of a transaction by itself. The group
+// then runs again with savepoints, and the statement has one for a while in later groups. Some errors end the transaction
+// (RAISE(ROLLBACK), ON CONFLICT ROLLBACK, a full disk). Then nothing of the group is left, and it runs again around the
+// culprit, in the same order. If COMMIT fails (a deferred foreign key), each call runs alone.
 //
-// An I/O error of COMMIT may come when the transaction is committed already: with the journal modes TRUNCATE, PERSIST
-// and MEMORY, with DELETE and synchronous=EXTRA, and where files are attached. The callers then get a
-// [engine.OutcomeUnknownError]; calls with ids find out for themselves. With WAL, and with DELETE below EXTRA, such
-// an error says that nothing was committed.
+// An I/O error of COMMIT may come when the transaction is committed already: with the journal modes TRUNCATE, PERSIST and
+// MEMORY, with DELETE and synchronous=EXTRA, and where files are attached. The callers then get an
+// [engine.OutcomeUnknownError]; calls with ids find out for themselves. With WAL, and with DELETE below EXTRA, such an error says
+// that nothing was committed.
 //
-// With journal_mode=OFF nothing can be rolled back. There is no group then, which is logged once, and no call can have an id.
+// With journal_mode=OFF nothing can be rolled back. There is no group then, which is logged once, and no call can have an
+// id.
 //
-// A function of the program's that panics, or calls runtime.Goexit, in a group or in an Exec by itself does so in its
-// caller's goroutine. The connection is closed, because the panic has left it locked. A database in memory is gone with
-// it.
+// A function of the program's may panic, or call runtime.Goexit, in a group or in an Exec by itself. It then does so in its
+// caller's goroutine. The connection is closed, because the panic has left it locked. A database in memory is gone with it.
 //
-// # Who writes
+// # Which transaction writes
 //
-// SQLite has one writer at a time. Within the process groups, write transactions, RETURNING queries and schema changes
-// of one file take turns, also across several sql.Open of it, so that SQLITE_BUSY between them does not happen. A wait
-// for the turn ends with the context, or with SQLITE_BUSY: after the busy timeout, if the program has set one, by the data
-// source name, a PRAGMA or a hook; otherwise after 10 seconds.
+// SQLite has one writer at a time. Within the process groups, write transactions, RETURNING queries and schema changes of
+// one file take turns, also across several sql.Open of it, so that there is no SQLITE_BUSY between them. A wait for the turn
+// ends with the context, or with SQLITE_BUSY after the busy timeout, if the program has set one by the data source name, a
+// PRAGMA or a hook; otherwise after 10 seconds.
 //
-// A transaction takes the turn with its first write, and keeps it until it ends. One that only reads needs no turn, and
-// waits for nobody. One that reads and then writes needs it from its first read on, or its snapshot may be stale when it
-// writes, and SQLite answers SQLITE_BUSY, as on the plain driver. So which transactions will write is learned, by the text of
-// their first statement. A text that is not known to begin readers has the turn, but tentatively: if its transaction has not
-// written for a second, another writer may go first. Two transactions in a row that began with a text and did not write make
-// it a reader's, 16 such texts in a row all new texts, and one that writes takes that back. So it is the first write behind
-// a text that had only read before which may find its snapshot stale. A transaction declared read-only
-// (sql.TxOptions.ReadOnly) never takes a turn.
+// A transaction takes the turn with its first write, and keeps it until it ends. A transaction that only reads needs no
+// turn, and waits for no other. A transaction that reads and then writes needs the turn from its first read on. Otherwise
+// its snapshot may be stale when it writes, and SQLite answers SQLITE_BUSY, as on the plain driver. So the engine learns
+// which transactions will write, by the text of their first statement. A text that is not known to begin readers takes the
+// turn, but tentatively: if its transaction has not written for a second, another writer may go first. Two transactions in a
+// row that began with a text and did not write make the text a reader's. 16 such texts in a row make all new texts readers'.
+// A transaction that writes takes that back. So only the first write behind a text that had only read before may find its
+// snapshot stale. A transaction declared read-only (sql.TxOptions.ReadOnly) never takes a turn.
 //
 // # Settings
 //
-// A PRAGMA that sets something for its connection, such as foreign_keys or synchronous, holds for every physical
-// connection of the sql.DB from then on if it is executed by the sql.DB's own methods: those that are idle get it before
-// they are used again. One that is executed on a sql.Conn is that sql.Conn's, unless it was all that the sql.Conn was used for;
-// one in a transaction, or of a database that is attached by ATTACH, is the connection's that it is executed on.
+// A PRAGMA that sets something for its connection, such as foreign_keys or synchronous, holds for every physical connection
+// of the sql.DB from then on if one of the sql.DB's own methods executes it: idle connections get it before they are used
+// again. A PRAGMA on a sql.Conn is the sql.Conn's alone, unless the sql.Conn was used for nothing else. A PRAGMA in a
+// transaction, or of a database that is attached by ATTACH, stays on the connection that executes it.
 //
-// Databases in memory, temporary ones and those with cache=shared have exactly one physical connection, which
-// everything shares.
+// Databases in memory, temporary ones and those with cache=shared have exactly one physical connection, which all callers
+// share.
 //
 // # Calls with ids
 //
-// The record of a call with an id is in the main database. What the call writes to a database that a hook has attached is
-// committed with it, but in WAL mode each file by itself: after a crash of the machine one may be there without the other.
+// The record of a call with an id is in the main database. If a hook has attached another database, the call's writes to it
+// are committed with the record, but in WAL mode each file by itself: after a crash of the machine one may be there without
+// the other.
 package sqlite3
 
 import (
@@ -63,7 +64,6 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"fmt"
-	"io"
 	"net/url"
 	"slices"
 	"strings"
@@ -93,11 +93,11 @@ func init() {
 // adapter is the engine for SQLite.
 type adapter struct{}
 
-// A caller who waits for the writer waits for goroutines of this program, which will be done. So without a busy timeout of
-// the program's own it waits for longer than the driver's default, which is made for other processes.
+// A caller that waits for the writer waits for goroutines of this program, which will be done. So if the program has set no
+// busy timeout, the caller waits for longer than the driver's default, which is made for other processes.
 const (
 	patience      = 10 * time.Second
-	defaultByName = 5 * time.Second // what the driver sets where the data source name says nothing
+	defaultByName = 5 * time.Second // the driver's, where the data source name says nothing
 )
 
 func (adapter) Open(ctx context.Context, conn driver.Conn, s engine.Settings) (engine.Session, error) {
@@ -117,7 +117,7 @@ func (adapter) Open(ctx context.Context, conn driver.Conn, s engine.Settings) (e
 	if err != nil {
 		return nil, err
 	}
-	files, err := first(lite.Query("SELECT name FROM pragma_database_list WHERE name <> 'temp'", nil))
+	files, err := firstColumn(lite.Query("SELECT name FROM pragma_database_list WHERE name <> 'temp'", nil))
 	if err != nil {
 		return nil, err
 	}
@@ -129,10 +129,10 @@ func (adapter) Open(ctx context.Context, conn driver.Conn, s engine.Settings) (e
 	return session, nil
 }
 
-// traits says what the database is like. file is what SQLite calls it, "" if it lives in memory or is temporary.
+// traits describes the database. file is SQLite's name for it, "" if it lives in memory or is temporary.
 func traits(file, dsn string, busy time.Duration) engine.Traits {
 	_, query, _ := strings.Cut(dsn, "?")
-	params, _ := url.ParseQuery(query) // the driver has refused what cannot be parsed
+	params, _ := url.ParseQuery(query) // the driver has refused a query that cannot be parsed
 	shared := params.Get("cache") == "shared"
 	key := file
 	if file == "" && shared {
@@ -164,7 +164,7 @@ func busyWait(busy time.Duration, chosen bool) time.Duration {
 	return patience
 }
 
-// Refresh makes a session a engine.Refresher: PRAGMA busy_timeout.
+// Refresh makes a session an engine.Refresher: PRAGMA busy_timeout.
 func (s *session) Refresh(t engine.Traits, setting string) engine.Traits {
 	if strings.TrimPrefix(setting, "main.") == "busy_timeout" {
 		if ms, err := number(s.lite, "PRAGMA busy_timeout"); err == nil {
@@ -172,22 +172,4 @@ func (s *session) Refresh(t engine.Traits, setting string) engine.Traits {
 		}
 	}
 	return t
-}
-
-// number returns what a query says that gives one number, such as a setting; 0 where SQLite does not know it.
-func number(c *sqlite3.SQLiteConn, query string) (int64, error) {
-	rows, err := c.Query(query, nil)
-	if err != nil {
-		return 0, err
-	}
-	defer rows.Close()
-	row := make([]driver.Value, len(rows.Columns()))
-	if len(row) == 0 {
-		return 0, nil
-	}
-	if err := rows.Next(row); err != nil && err != io.EOF {
-		return 0, err
-	}
-	n, _ := row[0].(int64)
-	return n, nil
 }

@@ -1,8 +1,9 @@
-// Command outbox is an order and the e-mail about it: both, or neither. The handler of the orders inserts them, and records
-// the e-mails in the same transaction. Each is a durable command, so that it will be sent, whatever happens to the program.
+// Command outbox places orders and sends an e-mail about each: both, or neither. The handler of the orders inserts them, and
+// adds the e-mails in the same transaction. Each e-mail is a durable command, so that it will be sent, whatever happens to
+// the program.
 //
-// The program starts itself as a worker that places 1,000 orders, kills it half-way, and starts it anew with the same orders.
-// Afterwards every order is there once, and every e-mail is recorded as sent once.
+// The program starts itself as a worker that places 1,000 orders, kills it half-way, and starts it anew with the same
+// orders. Afterwards every order is there once, and every e-mail is recorded as sent once.
 //
 //	go run ./examples/outbox
 package main
@@ -34,13 +35,13 @@ const (
 	workerEnv = "GROUPCOMMIT_EXAMPLE_WORKER"
 )
 
-// PlaceOrder is a command that somebody waits for: it is answered when the order and its e-mail are in the database.
+// PlaceOrder is a command that its caller waits for: it is answered when the order and its e-mail are in the database.
 type PlaceOrder struct {
 	Number  int
 	Address string
 }
 
-// SendMail is a command that nobody waits for.
+// SendMail is a command that no caller waits for.
 type SendMail struct {
 	Order   int
 	Address string
@@ -48,18 +49,17 @@ type SendMail struct {
 
 // sendMail sends one e-mail, as far as this program does: it prints it, and records it.
 //
-// The record is exactly once, because it is in the transaction that settles the command. The printing is not: if the
-// program dies between that and the commit, the e-mail is printed again by whoever takes over. So it would be with a real
-// mail server, which no transaction holds: it gets every e-mail at least once, and should be given the command's id as
-// the Message-ID, by which a double can be told. It would also take its time, and nobody else could write to this
-// database meanwhile.
+// The record is made exactly once, because it is in the transaction that settles the command. The printing is not: if the
+// program dies between the printing and the commit, the process that takes over prints the e-mail again. A real mail server,
+// which no transaction holds, would also get every e-mail at least once. It should get the command's id as the Message-ID,
+// which tells doubles. It would also take its time, and no other transaction could write to this database meanwhile.
 func sendMail(ctx context.Context, tx *sql.Tx, m SendMail) (none struct{}, err error) {
 	fmt.Println("mail", m.Order, m.Address)
 	_, err = tx.ExecContext(ctx, "INSERT INTO sent (number, address) VALUES (?, ?)", m.Order, m.Address)
 	return none, err
 }
 
-// work places all orders and sends all e-mails, whether some have been before or not. Any number of workers may do so.
+// work places all orders and sends all e-mails, whether some have been before or not. Any number of workers may run.
 func work(ctx context.Context, dsn string) error {
 	db, err := sql.Open("sqlite3-groupcommit", dsn)
 	if err != nil {
@@ -103,7 +103,7 @@ func work(ctx context.Context, dsn string) error {
 	if err := all.Wait(); err != nil {
 		return err
 	}
-	// The e-mails are under way since Handle, those of the worker before among them. This waits for the last.
+	// The e-mails, also those of the worker before, are under way since Handle. This waits for the last one.
 	if err := mails.Recover(ctx); err != nil {
 		return err
 	}
@@ -111,7 +111,7 @@ func work(ctx context.Context, dsn string) error {
 	return nil
 }
 
-// run is the story.
+// run tells the story.
 func run(ctx context.Context, out io.Writer) error {
 	dir, err := os.MkdirTemp("", "outbox")
 	if err != nil {
@@ -124,7 +124,7 @@ func run(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	defer db.Close()
-	for _, table := range []string{"orders", "sent"} { // nothing in them forbids a second one of the same number
+	for _, table := range []string{"orders", "sent"} { // no constraint forbids a second one of the same number
 		if _, err := db.ExecContext(ctx, "CREATE TABLE "+table+" (number INTEGER, address TEXT)"); err != nil {
 			return err
 		}
@@ -157,7 +157,7 @@ func run(ctx context.Context, out io.Writer) error {
 	return nil
 }
 
-// counts is what is in the database.
+// counts counts the rows in the database.
 type counts struct{ orders, orderDoubles, sent, sentDoubles, pending int }
 
 func (c counts) String() string {
@@ -191,13 +191,13 @@ func count(ctx context.Context, db *sql.DB) (c counts, err error) {
 	}
 }
 
-// said is what a worker has printed.
+// said is the output of a worker.
 type said struct {
 	placed, mails int
 	last          string // line
 }
 
-// worker runs a worker, and kills it when it has placed so many orders, unless that is 0.
+// worker runs a worker, and kills it when it has placed killAfter orders, unless that is 0.
 func worker(dsn string, killAfter int) (s said, err error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -231,7 +231,7 @@ func worker(dsn string, killAfter int) (s said, err error) {
 	return s, err
 }
 
-// start is what the process is there for.
+// start runs the story or, in a worker, the work.
 func start(out io.Writer) error {
 	if dsn := os.Getenv(workerEnv); dsn != "" {
 		return work(context.Background(), dsn)

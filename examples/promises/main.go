@@ -1,6 +1,6 @@
-// Command promises shows what an id is for. It starts itself as a worker that makes 2,000 payments, kills it half-way, and
-// starts it anew with the same payments. The second worker does not know how far the first one had come, and need not:
-// a payment that had been committed is answered from the ledger, and no payment is made twice.
+// Command promises shows the use of an id. It starts itself as a worker that makes 2,000 payments, kills the worker
+// half-way, and starts it anew with the same payments. The second worker does not know which payments the first one has
+// made, and need not: a payment that was committed is answered from the ledger, and no payment is made twice.
 //
 //	go run ./examples/promises
 package main
@@ -36,7 +36,7 @@ func main() {
 	}
 }
 
-// start is what the process is there for.
+// start runs the story or, in a worker, the work.
 func start(out io.Writer) error {
 	if dsn := os.Getenv(workerEnv); dsn != "" {
 		return work(dsn)
@@ -88,7 +88,7 @@ func work(dsn string) error {
 	}
 }
 
-// run is the story.
+// run tells the story.
 func run(out io.Writer) error {
 	dir, err := os.MkdirTemp("", "promises")
 	if err != nil {
@@ -131,7 +131,7 @@ func run(out io.Writer) error {
 	return nil
 }
 
-// worker runs a worker and kills it after so many payments, unless that is 0. It returns how many there were, and the
+// worker runs a worker and kills it after killAfter payments, unless that is 0. It returns the number of payments, and the
 // worker's last line.
 func worker(dsn string, killAfter int) (paid int, last string, err error) {
 	self, err := os.Executable()

@@ -1,5 +1,5 @@
-// Command sqlx inserts structs with the NamedExec of jmoiron/sqlx, from goroutines that know nothing of each other. It
-// is the same program on both adapters, because importing sqlxbind tells sqlx their placeholders:
+// Command sqlx inserts structs with the NamedExec of jmoiron/sqlx, from independent goroutines. It is the same program on
+// both adapters, because importing sqlxbind tells sqlx their placeholders:
 //
 //	go run ./examples/sqlx
 //	go run ./examples/sqlx -driver pgx-groupcommit -dsn postgres://localhost/app

@@ -4,7 +4,7 @@
 //	go run ./examples/swap -driver sqlite3
 //	go run ./examples/swap -driver sqlite3-groupcommit
 //
-// Each request writes one row and is answered when the row is durable. The requests know nothing of each other.
+// Each request writes one row and is answered when the row is durable. The requests are independent.
 package main
 
 import (
@@ -76,7 +76,7 @@ func (c *counter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// visit makes the requests, so many at a time.
+// visit makes the requests, by so many clients.
 func visit(url string, requests, clients int) error {
 	work := make(chan int)
 	failed := make(chan error, clients)

@@ -1,5 +1,5 @@
-// Command users is the article's program in our terms: a data structure, a handler that inserts a batch of users, and
-// 10,000 promises, each made by a call of its own and all awaited. Nothing in it collects a batch.
+// Command users is the article's program with groupcommit: a data structure, a handler that inserts a batch of users, and
+// 10,000 promises. One call makes each promise, and the program awaits them all. No code of the program collects a batch.
 //
 //	go run ./examples/users                       # in batches
 //	go run ./examples/users --no-batch            # one after the other, through the plain driver
@@ -23,14 +23,13 @@ import (
 	_ "github.com/mattn/go-sqlite3"
 )
 
-// InsertUser is the data structure: what is to be done, for one user. It stands for a call, and whoever makes the call gets
-// a promise.
+// InsertUser is the data structure: the command to insert one user. It stands for a call, and the caller gets a promise.
 type InsertUser struct{ ID int }
 
 // insertInBatches makes all calls without waiting for any, and then awaits them. It returns how many commits they took.
 func insertInBatches(ctx context.Context, db *sql.DB, users int, log io.Writer) (commits int64, err error) {
-	// The handler gets a batch of them, and a transaction which is committed when it returns nil. Until then the users are
-	// inserted, but nobody is told so; after an error they never were. No promise is settled before the commit.
+	// The handler gets a batch of them, and a transaction which is committed when it returns nil. No promise is settled
+	// before the commit. After an error the users were never inserted.
 	handler := func(ctx context.Context, tx *sql.Tx, batch []*groupcommit.Command[InsertUser, struct{}]) error {
 		for _, c := range batch {
 			if _, err := tx.ExecContext(ctx, "INSERT INTO users (value) VALUES (?)", c.Value.ID); err != nil {
@@ -47,7 +46,8 @@ func insertInBatches(ctx context.Context, db *sql.DB, users int, log io.Writer) 
 		return 0, err
 	}
 
-	// Each call has an id of its own: made again with it, here or after a crash, it would be answered and not done twice.
+	// Each call has another id. A second call with the same id, here or after a crash, is answered and not carried out
+	// again.
 	promises := make([]*groupcommit.PromiseOf[struct{}], users)
 	for u := range promises {
 		promises[u] = inserts.Go(ctx, fmt.Sprintf("insert-user-%d", u), InsertUser{ID: u})
@@ -60,7 +60,7 @@ func insertInBatches(ctx context.Context, db *sql.DB, users int, log io.Writer) 
 	return inserts.Stats().Groups, nil
 }
 
-// insertOneByOne is what the article compares it with: a commit for each user.
+// insertOneByOne is the article's program for comparison: a commit for each user.
 func insertOneByOne(ctx context.Context, db *sql.DB, users int, log io.Writer) (commits int64, err error) {
 	for u := range users {
 		if _, err := db.ExecContext(ctx, "INSERT INTO users (value) VALUES (?)", u); err != nil {
@@ -71,8 +71,8 @@ func insertOneByOne(ctx context.Context, db *sql.DB, users int, log io.Writer) (
 	return int64(users), nil
 }
 
-// run inserts the users into a new database, one way or the other, and says what that took. Both ways every commit is on the
-// disk before anybody is told of it: that is synchronous=FULL.
+// run inserts the users into a new database, one way or the other, and prints the time. Both ways every commit is on the
+// disk before its caller is answered: that is synchronous=FULL.
 func run(ctx context.Context, users int, batch bool, out io.Writer) error {
 	dir, err := os.MkdirTemp("", "users")
 	if err != nil {
@@ -110,7 +110,7 @@ func run(ctx context.Context, users int, batch bool, out io.Writer) error {
 
 const mostUsers = 100_000
 
-// start is run with the flags of a command line.
+// start calls run with the flags of a command line.
 func start(args []string, out io.Writer) error {
 	users, batch := 10_000, true
 	flags := flag.NewFlagSet("users", flag.ContinueOnError)

@@ -1,5 +1,5 @@
-// Package difftest runs random programs on a plain driver and on ours, and makes what differs small. The tests of the
-// engines say what a program is, and how its answers are compared:
+// Package difftest runs random programs on a plain driver and on ours, and shrinks the programs whose answers differ. The
+// tests of the engines say what a program is, and how its answers are compared:
 //
 //	go test ./sqlite3 -run Differential                                  a fixed seed, a second or two
 //	go test ./sqlite3 -run Differential -differential.programs=100000    so many of each kind, from a random seed
@@ -35,10 +35,10 @@ const (
 
 // Test is a kind of programs.
 type Test[P any] struct {
-	Usual int                                   // how many make a short test
-	Tries int                                   // how often a program is run before it counts as one that does not differ, when it is made small
+	Usual int                                   // programs of a short test
+	Tries int                                   // runs of a smaller program before it counts as one that does not differ
 	New   func(r *rand.Rand) P                  // makes a program, the same one from the same numbers
-	Run   func(p P) (differs string, err error) // "" if nobody can tell the drivers apart; an error if p could not be run
+	Run   func(p P) (differs string, err error) // "" if the drivers answer alike; an error if p could not be run
 	Less  func(p P, yield func(P) bool)         // smaller programs to try, the smallest first, until yield says that it has one
 	Show  func(p P) string                      // as it can be pasted into a test
 }
@@ -107,7 +107,7 @@ func (d Test[P]) run(p P) (differs string, err error) {
 	}
 }
 
-// shrink makes p smaller for as long as it differs, and says how.
+// shrink makes p smaller as long as its answers differ, and says how they differ.
 func (d Test[P]) shrink(p P) (small P, differs string) {
 	runs := 0
 	fails := func(p P) string {
@@ -134,7 +134,7 @@ func (d Test[P]) shrink(p P) (small P, differs string) {
 	return p, differs
 }
 
-// Without yields lists that lack a part of list: halves first, single elements last. It says whether yield was content.
+// Without yields lists that lack a part of list: halves first, single elements last. It reports whether yield returned true.
 func Without[E any](list []E, yield func([]E) bool) bool {
 	for size := (len(list) + 1) / 2; size > 0; size /= 2 {
 		for from := 0; from+size <= len(list); from += size {

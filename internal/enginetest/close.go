@@ -20,7 +20,7 @@ var closeStories = []story{
 	{"CloseTwiceIsFine", closeTwice},
 }
 
-// refused says that err is what a closed database answers.
+// refused reports that err is a closed database's answer.
 func refused(err error) bool {
 	return errors.Is(err, groupcommit.ErrClosed) || strings.Contains(err.Error(), "sql: database is closed")
 }

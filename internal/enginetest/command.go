@@ -59,7 +59,7 @@ func (s *scene) entries(db *sql.DB) []string {
 	return s.column(db, "SELECT n FROM entries ORDER BY n")
 }
 
-// gate keeps a handler's first batch back, so that what comes meanwhile is one batch.
+// gate keeps a handler's first batch back, so that the commands that come meanwhile are one batch.
 type gate struct {
 	once    sync.Once
 	entered chan struct{}
@@ -227,7 +227,7 @@ func handlersSession(s *scene) {
 	})
 	for i := range 3 {
 		_, err := cs.Do(background, "", put{i})
-		if s.OneConn && i > 0 { // there it is everybody's
+		if s.OneConn && i > 0 { // there all share the connection
 			require.Error(s, err)
 			continue
 		}
@@ -245,7 +245,7 @@ func handle2(s *scene, db *sql.DB, h groupcommit.Handler[name2, int], opts ...gr
 	return cs
 }
 
-// oneBuffer is a codec whose Encode overwrites what the last one has returned.
+// oneBuffer is a codec whose Encode overwrites the value that it returned last.
 type oneBuffer struct{ buf bytes.Buffer }
 
 func (c *oneBuffer) Encode(v any) ([]byte, error) {

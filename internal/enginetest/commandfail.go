@@ -146,7 +146,7 @@ func othersGoOn(s *scene) {
 	}
 }
 
-// nothingIsLeft is what broke the article's example: a row that a failed batch had left was committed by a later one.
+// nothingIsLeft tells the fault of the article's example: a later batch committed a row that a failed batch had left.
 func nothingIsLeft(s *scene) {
 	cs := handle(s, s.db, func(ctx context.Context, tx *sql.Tx, batch []*groupcommit.Command[put, int]) error {
 		for _, c := range batch {

@@ -42,7 +42,7 @@ func CrashCommands(t *testing.T, driverName, dsn string, insert string) {
 	require.NoError(t, err)
 	defer db.Close()
 	for _, table := range []string{"orders", "mails"} {
-		_, err := db.Exec("CREATE TABLE " + table + " (n BIGINT NOT NULL)") // nothing unique: what happened twice shows
+		_, err := db.Exec("CREATE TABLE " + table + " (n BIGINT NOT NULL)") // nothing unique: a row that was written twice shows
 		require.NoError(t, err)
 	}
 	once := func(table string, n int) {

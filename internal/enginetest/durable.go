@@ -38,7 +38,7 @@ var durableStories = []story{
 	{"AClosedDatabaseLeavesPendingWhatFails", closedLeavesPending},
 }
 
-// log is what a handler has seen.
+// log records the commands that a handler has seen.
 type log struct {
 	mu   sync.Mutex
 	seen []int
@@ -56,7 +56,7 @@ func (l *log) all() []int {
 	return slices.Clone(l.seen)
 }
 
-// putting is a handler that writes what it sees into the database and a log.
+// putting is a handler that writes its commands into the database and a log.
 func (s *scene) putting(l *log) groupcommit.Handler[put, string] {
 	return func(ctx context.Context, tx *sql.Tx, batch []*groupcommit.Command[put, string]) error {
 		for _, c := range batch {
@@ -70,7 +70,7 @@ func (s *scene) putting(l *log) groupcommit.Handler[put, string] {
 	}
 }
 
-// left is a command that a process has left behind which is no more. owner "" has no lease of it.
+// left is a command that a dead process has left behind. With owner "" no process has a lease of it.
 func (s *scene) left(db *sql.DB, id string, param string, created time.Time, owner string, until time.Time) {
 	s.Helper()
 	var lease, end any
@@ -159,7 +159,7 @@ func pendingIsRecovered(s *scene) {
 	require.Len(s, l.all(), 5)
 }
 
-// askForPending is one who calls again after a crash: the command is there, and is handled once.
+// askForPending calls again after a crash: the command is there, and is handled once.
 func askForPending(s *scene) {
 	if s.OneConn {
 		s.Skip("a database that lives in its connection is one process's")
@@ -357,14 +357,14 @@ func (c *fickle) Decode(data []byte, v any) error {
 	return json.Unmarshal(data, v)
 }
 
-// inTime is a context for what must not wait for ever.
+// inTime is a context for a call that must not wait for ever.
 func (s *scene) inTime() context.Context {
 	ctx, cancel := context.WithTimeout(background, bounded.Patience)
 	s.Cleanup(cancel)
 	return ctx
 }
 
-// add records a command in a transaction of its own, of which then may do more.
+// add records a command in a new transaction, in which then may do more.
 func (s *scene) add(db *sql.DB, cs *groupcommit.Commands[put, string], id string, v put, then func(tx *sql.Tx)) {
 	s.Helper()
 	tx, err := db.Begin()
@@ -416,7 +416,7 @@ func cancelOfAnotherKind(s *scene) {
 	require.NoError(s, cs.Cancel(background, "x"))
 }
 
-// resolvedElsewhere is what another process does that has a command.
+// resolvedElsewhere resolves a command as another process does.
 func (s *scene) resolvedElsewhere(db *sql.DB, id, result string) {
 	s.Helper()
 	s.exec(db, "UPDATE groupcommit_promises SET state = 1, value = ?, completed_at = ?, lease_owner = NULL, lease_until = NULL WHERE id = ?",
@@ -444,7 +444,7 @@ func takenBySomebodyElse(s *scene) {
 	require.Equal(s, []int{1}, l.all(), "not once more")
 }
 
-// takenByThisProcess is what may come of a lease that could not be given up.
+// takenByThisProcess tells the story of a lease that could not be given up.
 func takenByThisProcess(s *scene) {
 	db, _ := s.promising()
 	l := new(log)

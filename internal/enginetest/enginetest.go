@@ -1,4 +1,4 @@
-// Package enginetest is the conformance suite that every engine runs: stories of what a program sees when one string,
+// Package enginetest is the conformance suite that every engine runs: stories of a program in which one string,
 // the driver's name, has changed. Where a story compares, it compares with the plain driver of the same run.
 //
 // An engine's package calls [Run] once for each kind of data source that it serves.
@@ -21,7 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Config is what the suite must know of a database.
+// Config describes a database to the suite.
 type Config struct {
 	Plain string // the name of the plain driver
 	Ours  string // the name of the same driver with groups
@@ -48,8 +48,8 @@ type Config struct {
 	NativeError func(error) bool
 	NativeConn  func(driver.Conn) bool
 
-	// WithoutChance is an error without what differs from run to run: the number of a row that was never there. nil says
-	// that there is nothing of the kind.
+	// WithoutChance removes from an error the parts that differ from run to run: the number of a row that was never there.
+	// nil says that there are no such parts.
 	WithoutChance func(error) error
 	// CommitIsCancelled says that a context can end the plain driver's waiting for a commit, and not the commit.
 	CommitIsCancelled bool
@@ -68,7 +68,7 @@ func Run(t *testing.T, cfg Config) {
 	}
 }
 
-// A story's name is what holds.
+// A story's name says what holds.
 type story struct {
 	name string
 	tell func(*scene)
@@ -82,7 +82,7 @@ type scene struct {
 	db  *sql.DB
 }
 
-// schema is written with what all databases know, but for the three types of Config.
+// schema is written in words that all databases know, except for the three types of Config.
 var schema = []string{
 	"CREATE TABLE items (id KEY, name TEXT NOT NULL UNIQUE, n BIGINT, x DOUBLE PRECISION, data BLOB, at TIME, ok BOOLEAN)",
 	"CREATE TABLE entries (who BIGINT NOT NULL, n BIGINT NOT NULL)", // nothing unique: a row that was written twice shows
@@ -111,10 +111,10 @@ func (s *scene) open(driverName, dsn string) *sql.DB {
 	return db
 }
 
-// names are numbers that nothing else in this run has.
+// names are numbers that are given once in this run.
 var names atomic.Int64
 
-// openWith opens a new database with options of its own.
+// openWith opens a new database with options.
 func (s *scene) openWith(opts ...groupcommit.Option) *sql.DB {
 	s.Helper()
 	name := fmt.Sprintf("%s-enginetest-%d", s.Ours, names.Add(1))
@@ -132,7 +132,7 @@ func (s *scene) twin() *sql.DB {
 	return db
 }
 
-// witness sees what another connection, which knows nothing of ours, sees; where there can be none, what db sees.
+// witness opens the same database with the plain driver; where there can be no second connection, it returns db.
 func (s *scene) witness() *sql.DB {
 	s.Helper()
 	if s.OneConn {
@@ -268,7 +268,7 @@ func (s *scene) crowd(n int, f func(i int)) {
 	bounded.Wait(s, fmt.Sprintf("%d goroutines have done what they do", n), done.Wait)
 }
 
-// sameError requires an error to be what the plain driver gave.
+// sameError requires an error to be the plain driver's.
 func (s *scene) sameError(plain, ours error, msg ...any) {
 	s.Helper()
 	if plain == nil {

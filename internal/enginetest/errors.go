@@ -251,7 +251,7 @@ func panicIsItsOwnCallers(s *scene) {
 	s.exec(s.db, "INSERT INTO entries (who, n) VALUES (1, 1)")
 }
 
-// database/sql never puts a connection back whose query has panicked, so nothing may depend on its coming back.
+// database/sql never puts a connection back whose query has panicked, so no code may depend on its return.
 func panicInAQuery(s *scene) {
 	const query = "INSERT INTO items (name, n) VALUES (?, ?) RETURNING id"
 	reason := errors.New("the valuer panics")

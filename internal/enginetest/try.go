@@ -23,7 +23,7 @@ var tryStories = []story{
 	{"ATryAfterANeighboursKnowsNothingOfTheFirst", tryForgets},
 }
 
-// unique is a handler that inserts items of which there can be one, each alone.
+// unique is a handler that inserts items with unique names, each alone.
 func (s *scene) unique(g *gate) groupcommit.Handler[put, int] {
 	return func(ctx context.Context, tx *sql.Tx, batch []*groupcommit.Command[put, int]) error {
 		g.pass()
@@ -190,7 +190,7 @@ func tryTwice(s *scene) {
 	}
 }
 
-// tryAndMore is a handler that writes for all with one statement, and something for each alone.
+// tryAndMore is a handler that writes for all with one statement, and then tries each alone.
 func tryAndMore(s *scene) {
 	g := s.newGate()
 	var mu sync.Mutex
@@ -268,7 +268,7 @@ func nestedTry(s *scene) {
 	require.ErrorContains(s, err, "within another Try")
 }
 
-// tryForgets is a batch that runs again without its culprit: what the first run has said of the others is void.
+// tryForgets is a batch that runs again without its culprit: the first run's answers for the others are void.
 func tryForgets(s *scene) {
 	g := s.newGate()
 	runs := 0

@@ -60,7 +60,7 @@ func cancelledTx(s *scene) {
 		s.exec(tx, "INSERT INTO items (name, n) VALUES (?, ?)", "cancelled", 1)
 		cancel()
 		require.Error(s, tx.Commit())
-		// Whoever writes next waits for the end of the transaction, and for nothing else.
+		// The next writer waits for the end of the transaction, and for nothing else.
 		s.exec(s.db, "INSERT INTO entries (who, n) VALUES (1, 1)")
 	}
 	require.Equal(s, "0", s.value(s.witness(), "SELECT count(*) FROM items"))

@@ -58,7 +58,7 @@ func (a *account) own(path string) error {
 	}
 }
 
-// apply makes cmd run as the account, in a session of its own: what the terminal or the shell sends to the test's
+// apply makes cmd run as the account, in a new session: a signal that the terminal or the shell sends to the test's
 // process group (an interrupt, say) does not reach it.
 func (a *account) apply(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}

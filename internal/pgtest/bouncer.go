@@ -11,14 +11,14 @@ import (
 	"time"
 )
 
-// BouncerPool is how many connections to the server a Bouncer has for each database: few, so that strangers meet on them. In session
-// mode each client needs one, and there are bouncerSessions.
+// BouncerPool is the number of connections to the server that a Bouncer has for each database: few, so that different clients
+// meet on them. In session mode each client needs one, and there are bouncerSessions.
 const (
 	BouncerPool     = 3
 	bouncerSessions = 60
 )
 
-// Bouncer starts pgbouncer before a server, for one test, and returns what leads a client to it. mode is pgbouncer's pool_mode:
+// Bouncer starts pgbouncer before a server, for one test, and returns the option that leads a client to it. mode is pgbouncer's pool_mode:
 // session, transaction or statement. Its clients need no password. Where pgbouncer is not installed, the test is skipped, or
 // fails with CI=true.
 func Bouncer(t TB, s *Server, mode string) DSNOption {
@@ -110,7 +110,7 @@ func (noBouncer) Error() string        { return "pgtest: no pgbouncer found" }
 func (noBouncer) Is(target error) bool { return target == ErrNotInstalled }
 
 func findBouncer() (string, error) {
-	for _, name := range []string{"pgbouncer", "/usr/sbin/pgbouncer", "/usr/local/sbin/pgbouncer"} { // sbin is not in everybody's PATH
+	for _, name := range []string{"pgbouncer", "/usr/sbin/pgbouncer", "/usr/local/sbin/pgbouncer"} { // sbin is not in every PATH
 		if path, err := exec.LookPath(name); err == nil {
 			return path, nil
 		}

@@ -10,7 +10,7 @@ import (
 // NewDatabase makes an empty database and returns its DSN as a URL. It takes a tenth to a third of a second, for the
 // 300 files of a database. A name that is there already is an error.
 func (s *Server) NewDatabase(name string) (string, error) {
-	// Nobody can be connected to template0, so that copying it never fails with "is being accessed by other users".
+	// No client can be connected to template0, so that copying it never fails with "is being accessed by other users".
 	if _, err := s.query("CREATE DATABASE " + quote(name) + " TEMPLATE template0"); err != nil {
 		return "", err
 	}
@@ -25,7 +25,8 @@ func (s *Server) DropDatabase(name string) error {
 
 func quote(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
 
-// query runs one statement in the server's own database and returns the first column of the first row, or "".
+// query runs one statement in the server's own database and returns the first column of the first row, or "". It opens a
+// connection for it, by the socket if there is one.
 func (s *Server) query(text string) (string, error) {
 	session, err := s.session(s.address.database)
 	if err != nil {

@@ -16,7 +16,7 @@
 // # Which server
 //
 // The environment variable GROUPCOMMIT_TEST_PG, a URL or keyword DSN whose role may create databases, names a server to
-// use instead of a throwaway one; tests that need a process of their own are then skipped. Without it, and without
+// use instead of a throwaway one; tests that need their own server are then skipped. Without it, and without
 // PostgreSQL's programs on this machine, tests are skipped and say what to install; with CI=true they fail instead.
 //
 // # What a throwaway server is
@@ -31,7 +31,7 @@
 //
 // # The driver
 //
-// The package imports the standard library only. What it must say in SQL (CREATE DATABASE and the like) it says
+// The package imports the standard library only. Its statements (CREATE DATABASE and the like) go
 // through the database/sql driver named "pgx", which the program has to import: github.com/jackc/pgx/v5/stdlib.
 //
 // Package proxy, beside this one, puts faults between a client and a server.

@@ -17,7 +17,7 @@ import (
 // say what to install.
 var ErrNotInstalled = errors.New("pgtest: no PostgreSQL server found")
 
-// programs are what a folder must hold to be of use.
+// programs are the programs that a folder must hold.
 var programs = []string{"initdb", "postgres", "pg_ctl"}
 
 // usualFolders are looked at when neither PATH nor pg_config knows of a server; within one pattern the newest version

@@ -78,7 +78,7 @@ func (s *Server) Stop(mode Mode) error {
 	return s.gone()
 }
 
-// Kill ends the server and all its processes with SIGKILL, as the kernel's out-of-memory killer would. What was
+// Kill ends the server and all its processes with SIGKILL, as the kernel's out-of-memory killer would. Data that was
 // written to the operating system stays; Start recovers. On a server that does not run it does nothing.
 //
 // The postmaster is stopped first, so that it neither starts nor warns a process in the meantime.
@@ -130,8 +130,8 @@ func (s *Server) gone() error {
 	}
 }
 
-// startOn starts a server that has no port yet, on one that port gives: somebody may take the port before the server
-// does, so it tries a few.
+// startOn starts a server that has no port yet, on one that port gives. Another process may take the port before the
+// server does, so startOn tries a few.
 func (s *Server) startOn(port func() (int, error)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -216,7 +216,7 @@ func (s *Server) ready(pid int) bool {
 }
 
 // command prepares one of PostgreSQL's programs to run as the server's user, in its folder, away from the terminal's
-// signals and from what the environment says of other servers and of languages.
+// signals and from the environment's settings for other servers and for languages.
 func (s *Server) command(program string, args ...string) *exec.Cmd {
 	cmd := exec.Command(filepath.Join(s.bin, program), args...)
 	cmd.Dir = s.dir
@@ -230,7 +230,7 @@ func (s *Server) command(program string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// run runs one of PostgreSQL's programs to its end; the error holds what it printed.
+// run runs one of PostgreSQL's programs to its end; the error holds its output.
 func (s *Server) run(program string, args ...string) error {
 	if out, err := s.command(program, args...).CombinedOutput(); err != nil {
 		return fmt.Errorf("pgtest: %s: %w\n%s", program, err, out)

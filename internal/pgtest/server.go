@@ -11,7 +11,7 @@ import (
 	"sync"
 )
 
-// ErrExternal is the error of what needs the server's process when the server was named by GROUPCOMMIT_TEST_PG.
+// ErrExternal is the error of the methods that need the server's process, if GROUPCOMMIT_TEST_PG named the server.
 var ErrExternal = errors.New("pgtest: the server is not ours: " + EnvServer + " names it")
 
 // Options says how a server is started. The zero value is a good server.
@@ -22,7 +22,7 @@ type Options struct {
 	Settings       map[string]string // more of postgresql.conf, stronger than every default of this package
 }
 
-// A Server is one PostgreSQL server: a throwaway one, from Start, StartStandby or New, or somebody else's, from Shared,
+// A Server is one PostgreSQL server: a throwaway one, from Start, StartStandby or New, or an external one, from Shared,
 // whose process methods return ErrExternal. Its methods may be called by several goroutines.
 //
 // Everything of a throwaway server is in one folder: data/, the log, the socket. The server's user owns the folder.
@@ -123,7 +123,7 @@ func makeFolder(parent string, a *account) (string, error) {
 
 func (s *Server) data() string { return filepath.Join(s.dir, "data") }
 
-// initdb makes the cluster. Its files need no fsync: the server that comes after syncs what it writes itself.
+// initdb makes the cluster. Its files need no fsync: the server that comes after syncs its own writes.
 func (s *Server) initdb() error {
 	password := filepath.Join(s.dir, "password")
 	kept, err := secret(s.address.password)

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// StartStandby starts a standby of the primary, from a copy of its data: a server that replays what the primary
-// commits, and answers queries. It follows asynchronously until Synchronize names it. The standby has a folder, an
-// address and a Close of its own; its user and password are the primary's.
+// StartStandby starts a standby of the primary, from a copy of its data: a server that replays what the primary commits, and
+// answers queries. It follows asynchronously until Synchronize names it. The standby has its own folder, address and Close;
+// its user and password are the primary's.
 func StartStandby(primary *Server, o Options) (*Server, error) {
 	if primary.External() {
 		return nil, ErrExternal
@@ -38,7 +38,7 @@ func (s *Server) name() string { return filepath.Base(s.dir) }
 
 // Synchronize has the primary acknowledge a commit only when each of these standbys has it on disk too, and returns
 // when they have caught up. While one of them does not run, commits on the primary wait. Without a standby, the
-// primary waits for nobody again.
+// primary waits for no standby again.
 func (s *Server) Synchronize(standbys ...*Server) error {
 	names := make([]string, len(standbys))
 	for i, standby := range standbys {

@@ -15,7 +15,7 @@ import (
 // EnvServer is the environment variable that names a server to use instead of a throwaway one.
 const EnvServer = "GROUPCOMMIT_TEST_PG"
 
-// TB is what this package needs of a testing.TB. The testing package itself has no place in a benchmark program.
+// TB is the part of testing.TB that this package needs. The testing package itself has no place in a benchmark program.
 type TB interface {
 	Helper()
 	Name() string
@@ -78,7 +78,7 @@ func Shared(t TB) *Server {
 	return shared.server
 }
 
-// use takes a server that somebody else runs.
+// use takes a server that this process has not started.
 func use(dsn string) (*Server, error) {
 	a, err := parseAddress(dsn)
 	if err != nil {
@@ -148,8 +148,8 @@ func databaseName(test string) string {
 }
 
 // New starts a server for one test, which may stop it, kill it and configure it, and closes it when the test ends; if
-// the test failed, it shows the server's log. With GROUPCOMMIT_TEST_PG set the test is skipped, also in CI: whoever sets
-// it chose so. Where there is no PostgreSQL, the test is skipped, or fails with CI=true.
+// the test failed, it shows the server's log. With GROUPCOMMIT_TEST_PG set the test is skipped, also in CI: the user who
+// sets it chose so. Where there is no PostgreSQL, the test is skipped, or fails with CI=true.
 func New(t TB, o Options) *Server {
 	t.Helper()
 	if os.Getenv(EnvServer) != "" {

@@ -43,7 +43,7 @@ while [ -e "$folder" ]; do
 done
 `
 
-// startWatchdog has the watchdog run as this process's user and not as the server's, who may not be allowed to remove
+// startWatchdog has the watchdog run as this process's user and not as the server's, which may not be allowed to remove
 // the folder from the one around it.
 func startWatchdog(folder string) (*watchdog, error) {
 	cmd := exec.Command("sh", "-c", watch, "pgtest-watchdog", folder)

@@ -2,7 +2,7 @@ package proxy
 
 import "time"
 
-// An Action is what becomes of one message.
+// An Action is the treatment of one message.
 type Action struct {
 	kind  kind
 	delay time.Duration
@@ -29,14 +29,14 @@ var (
 	// connection stays open: the client waits.
 	Mute = Action{kind: mute}
 
-	// Cut closes the connection on both sides instead of forwarding the message. What was forwarded before may or may
-	// not have been seen.
+	// Cut closes the connection on both sides instead of forwarding the message. The receiver may or may
+	// not have seen the messages before.
 	Cut = Action{kind: cut}
 
 	// CutAfterForward forwards the message, lets no answer to it through, and cuts the connection. The receiver does
 	// get the message and all before it, and acts on it; a server may still be busy with it when the client notices.
 	// A CancelRequest for the connection is lost as well: pgx sends one when a connection breaks, and the server would
-	// abort what it is still busy with.
+	// abort the statement that it is still busy with.
 	CutAfterForward = Action{kind: cutAfterForward}
 )
 

@@ -16,8 +16,8 @@ type conn struct {
 
 	muted atomic.Bool   // the server's messages are lost
 	lost  atomic.Bool   // CutAfterForward: one side is closed, the other finishes undisturbed
-	key   string        // what a CancelRequest for this connection holds; guarded by proxy.mu
-	gone  chan struct{} // closed when the connection is cut: nobody waits for a delay any more
+	key   string        // in a CancelRequest for this connection; guarded by proxy.mu
+	gone  chan struct{} // closed when the connection is cut: no delay is waited for any more
 	once  sync.Once     // closes gone
 }
 
@@ -87,7 +87,7 @@ func (c *conn) fromServer() {
 			c.proxy.mu.Unlock()
 		}
 		if c.muted.Load() {
-			w.Flush() // what came before was to pass
+			w.Flush() // the messages before were to pass
 			continue
 		}
 		action := c.proxy.decide(&c.proxy.onServer, Message{Conn: c.number, Type: f.kind, Payload: f.body})
@@ -112,7 +112,7 @@ func (c *conn) do(a Action, f frame, r *bufio.Reader, w *bufio.Writer, dest, sou
 	}
 	switch a.kind {
 	case cut:
-		w.Flush() // what came before was to pass
+		w.Flush() // the messages before were to pass
 		c.cut()
 		return false
 	case cutAfterForward:
@@ -145,8 +145,8 @@ func (c *conn) wait(d time.Duration) bool {
 	}
 }
 
-// ended tells dest that nothing more will come. The connection is not closed yet: dest may still have to read what was
-// sent, and closing a socket on which it has sent something that nobody reads would take that away from it. The other
+// ended tells dest that no more data will come. The connection is not closed yet: dest may still have to read. If dest has
+// sent data that is not read, closing the socket would discard the data that dest has yet to read. The other
 // direction's goroutine reads on, and ends when dest closes its side.
 func (c *conn) ended(dest net.Conn) {
 	if half, ok := dest.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {

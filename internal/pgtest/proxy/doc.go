@@ -13,6 +13,6 @@
 //	})
 //	db, err := sql.Open("pgx", pgtest.With(dsn, pgtest.Via(p.Addr())))
 //
-// A client's request for encryption is answered with no: the proxy must read what goes by. So the DSN must not insist
+// A client's request for encryption is answered with no: the proxy must read the messages. So the DSN must not insist
 // on TLS.
 package proxy

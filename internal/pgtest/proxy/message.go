@@ -14,7 +14,7 @@ import (
 type Message struct {
 	Conn    int    // the number of the connection, from 1 in the order of Accept
 	Type    byte   // 'Q', 'P', 'C' …; 0 for those without a type: StartupMessage and CancelRequest
-	Payload []byte // what follows type and length; valid only while the function that gets it runs, which may change the bytes
+	Payload []byte // behind type and length; valid only while the function that gets it runs, which may change the bytes
 
 	// Of the client's messages only:
 
@@ -31,7 +31,7 @@ func (m Message) Tag() string {
 	return string(bytes.TrimSuffix(m.Payload, []byte{0}))
 }
 
-// Cancel reports whether the message is a CancelRequest, which a client sends on a connection of its own.
+// Cancel reports whether the message is a CancelRequest, which a client sends on a new connection.
 func (m Message) Cancel() bool {
 	return m.Type == 0 && frame{body: m.Payload}.code() == cancelRequest
 }
@@ -43,7 +43,7 @@ const (
 	cancelRequest = 80877102
 )
 
-// frame is a message as it came: raw is all of it, body what follows type and length.
+// frame is a message as it came: raw is all of it, body the part behind type and length.
 type frame struct {
 	kind byte
 	raw  []byte
@@ -87,7 +87,7 @@ func read(r *bufio.Reader, typed bool, buf *[]byte) (frame, error) {
 	return f, nil
 }
 
-// texts follows what a client's messages are about.
+// texts follows the statements that a client's messages are about.
 type texts struct {
 	statements map[string]string // the text of each prepared statement, by name
 	portals    map[string]string // the text of each portal, by name

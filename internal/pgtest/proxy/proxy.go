@@ -21,7 +21,7 @@ type Proxy struct {
 	onClient func(Message) Action // nil: pass
 	onServer func(Message) Action
 
-	ask sync.Mutex // held while one of the two functions runs, so that they may keep state without a lock of their own
+	ask sync.Mutex // held while one of the two functions runs, so that they may keep state without a lock
 }
 
 // New listens on a free port of 127.0.0.1 and passes connections on to target: host:port, or the path of a unix socket.

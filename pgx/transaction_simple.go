@@ -9,13 +9,14 @@ import (
 	"github.com/groupcommit/groupcommit/engine"
 )
 
-// oneByOne is transaction where nothing can be pipelined. It is the same statements, each a round trip but for the head.
+// oneByOne is transaction where nothing can be pipelined. It sends the same statements, each in a round trip, but the first
+// three in one.
 func (s *session) oneByOne(ctx context.Context, requests []request) (out engine.Outcome, sent []request, culprit int) {
 	if err := s.rollback(ctx); err != nil {
 		return s.refused(ctx, err), nil, -1
 	}
 	sent = slices.DeleteFunc(requests, func(r request) bool {
-		if sendable(r) {
+		if r.sendable() {
 			return false
 		}
 		r.call.PutOff()
@@ -25,10 +26,10 @@ func (s *session) oneByOne(ctx context.Context, requests []request) (out engine.
 		return engine.Outcome{}, nil, -1
 	}
 	s.watch.begin("")
-	out, culprit = s.execute(ctx, sent)
+	out, culprit = s.executeOneByOne(ctx, sent)
 	hit := s.watch.end(ctx)
 	if out.Verdict == engine.Committed {
-		return s.committed(ctx, out.Commit, hit), sent, -1
+		return s.confirmed(ctx, out.Commit, hit), sent, -1
 	}
 	if s.ended && !out.Broken {
 		out.Broken = true
@@ -39,12 +40,12 @@ func (s *session) oneByOne(ctx context.Context, requests []request) (out engine.
 	return out, sent, culprit
 }
 
-// execute has the requests executed and commits them.
-func (s *session) execute(ctx context.Context, requests []request) (out engine.Outcome, culprit int) {
+// executeOneByOne has the requests executed and commits them.
+func (s *session) executeOneByOne(ctx context.Context, requests []request) (out engine.Outcome, culprit int) {
 	conn := s.pg.PgConn()
 	begun, err := conn.Exec(ctx, "BEGIN; SET CONSTRAINTS ALL IMMEDIATE; "+s.server.head).ReadAll()
 	if err != nil {
-		return s.undone(ctx, err), -1
+		return s.rolledBack(ctx, err), -1
 	}
 	head := begun[2].Rows[0]
 	start := time.Now()
@@ -63,16 +64,16 @@ func (s *session) execute(ctx context.Context, requests []request) (out engine.O
 			s.stuck = r.call
 			return engine.Outcome{Verdict: engine.RolledBack, Broken: true}, -1
 		default:
-			return s.undone(ctx, err), i
+			return s.rolledBack(ctx, err), i
 		}
 	}
 	s.watch.executed()
-	ended, err := conn.Exec(ctx, "COMMIT").ReadAll()
+	answer, err := conn.Exec(ctx, "COMMIT").ReadAll()
 	switch {
-	case err == nil && ended[0].CommandTag.String() == "COMMIT":
+	case err == nil && answer[0].CommandTag.String() == "COMMIT":
 		return engine.Outcome{Commit: time.Since(start)}, -1
-	case err == nil, !endsConnection(err): // not by pgconn.SafeToRetry: ReadAll says so also of a COMMIT that was sent
-		return s.undone(ctx, err), -1
+	case err == nil, !endsConnection(err): // not by pgconn.SafeToRetry: ReadAll says yes also for a COMMIT that was sent
+		return s.rolledBack(ctx, err), -1
 	}
 	s.ended = true
 	out = engine.Outcome{Verdict: engine.Unknown, Err: err, Broken: true}
@@ -82,8 +83,8 @@ func (s *session) execute(ctx context.Context, requests []request) (out engine.O
 	return out, -1
 }
 
-// undone is the outcome of a transaction whose COMMIT was not sent, or has failed.
-func (s *session) undone(ctx context.Context, err error) engine.Outcome {
+// rolledBack is the outcome of a transaction whose COMMIT was not sent, or has failed.
+func (s *session) rolledBack(ctx context.Context, err error) engine.Outcome {
 	if s.pg.IsClosed() {
 		return s.refused(ctx, err)
 	}

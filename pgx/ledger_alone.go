@@ -15,18 +15,18 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// once runs a call with an id by itself, in one transaction with its record in the ledger:
+// ledgeredAlone runs a call with an id by itself, in one transaction with its record in the ledger:
 //
 //	BEGIN; claim
 //	the call, as the plain driver runs it
 //	[correction;] COMMIT
 //
-// Each line is a round trip, by the simple protocol except for the call's own: so it serves every mode of the driver, and
-// the arguments and errors are the driver's. It is at the session's own level of isolation, and waits for locks as long as
-// the caller does: the claim for another transaction with the same id, until it is known what became of that.
+// Each line is a round trip, by the simple protocol except for the call's own. So this serves every mode of the driver, and
+// the arguments and errors are the driver's. The transaction has the session's own level of isolation, and waits for locks
+// as long as the caller's context lasts. The claim waits for another transaction with the same id, until that has ended.
 //
-// An error that would come again is recorded, too, once it has been rolled back: see [deterministic].
-func (s *session) once(c *engine.Call) (driver.Result, error) {
+// An error that would come again is recorded, too, after the rollback: see [deterministic].
+func (s *session) ledgeredAlone(c *engine.Call) (driver.Result, error) {
 	ctx := c.Context()
 	defer s.abort(ctx) // whatever happened: an argument may have panicked
 	claimed := time.Now()
@@ -72,15 +72,15 @@ func (s *session) once(c *engine.Call) (driver.Result, error) {
 		return res, nil
 	case s.pg.IsClosed():
 		return nil, &engine.OutcomeUnknownError{Cause: err}
-	case s.Idle(): // COMMIT itself failed: of a deferred constraint, say
+	case s.Idle(): // COMMIT itself failed, by a deferred constraint, say
 		return s.rejected(c, err)
 	default:
 		return nil, fmt.Errorf("groupcommit: id %q: its result cannot be recorded: %w", c.ID(), err)
 	}
 }
 
-// rejected ends a call whose statement failed. The caller gets the driver's own error, and whoever comes again with the id
-// what is recorded of it.
+// rejected ends a call whose statement failed. The caller gets the driver's own error, and later calls with the id get the
+// record of it.
 func (s *session) rejected(c *engine.Call, failed error) (driver.Result, error) {
 	ctx := c.Context()
 	if s.pg.IsClosed() || !deterministic(failed) {
@@ -95,7 +95,7 @@ func (s *session) rejected(c *engine.Call, failed error) (driver.Result, error) 
 			return nil, failed
 		}
 	}
-	if err == nil { // another has come first in between
+	if err == nil { // another transaction has recorded the id in between
 		var p durable.Promise
 		if p, err = s.recorded(ctx, c.ID()); err == nil {
 			return c.Replay(p)
@@ -107,21 +107,7 @@ func (s *session) rejected(c *engine.Call, failed error) (driver.Result, error) 
 	return nil, fmt.Errorf("groupcommit: id %q: %w; that could not be recorded, so the id may be executed again: %w", c.ID(), failed, err)
 }
 
-// deterministic reports an error that the same statement with the same arguments deserves: of its data, of a constraint,
-// or raised by the program's own code in the server. All others are of the moment or of the environment.
-func deterministic(err error) bool {
-	pg := asPg(err)
-	if pg == nil || len(pg.Code) != 5 || endsConnection(pg) {
-		return false
-	}
-	switch pg.Code[:2] {
-	case "22", "23", "P0":
-		return true
-	}
-	return false
-}
-
-// recorded reads what the ledger has of an id, or pgx.ErrNoRows.
+// recorded reads the ledger's record of an id, or returns pgx.ErrNoRows.
 func (s *session) recorded(ctx context.Context, id string) (durable.Promise, error) {
 	var key, state, print, value string
 	err := s.pg.QueryRow(ctx, record.PostgresReadOne(id), pgx.QueryExecModeSimpleProtocol).
@@ -129,22 +115,5 @@ func (s *session) recorded(ctx context.Context, id string) (durable.Promise, err
 	return record.PostgresPromise(key, state, print, value), err
 }
 
-// abort ends the transaction, if there is one. A connection that cannot do it is closed.
-func (s *session) abort(ctx context.Context) error {
-	if s.pg.IsClosed() || s.Idle() {
-		return nil
-	}
-	_, err := s.text(ctx, "ROLLBACK")
-	if err != nil {
-		s.pg.Close(ctx)
-	}
-	return err
-}
-
-// text runs statements by the simple protocol, and returns what the last one says.
-func (s *session) text(ctx context.Context, statements string) (pgconn.CommandTag, error) {
-	return s.pg.Exec(ctx, statements, pgx.QueryExecModeSimpleProtocol)
-}
-
-// mostClaims is how often a call tries to claim an id whose row is deleted each time before it can be read.
+// mostClaims bounds the claims of a call if the id's row is deleted each time before it can be read.
 const mostClaims = 5

@@ -1,0 +1,94 @@
+package pgx
+
+import (
+	"errors"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/groupcommit/groupcommit/engine"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// A request is a call in a pipeline.
+type request struct {
+	call      *engine.Call
+	query     string                       // the call's, for the memory, which is told after the call has been answered
+	sample    bool                         // its time is to be taken
+	rows      int64                        // that it has affected
+	described *pgconn.StatementDescription // by the server; nil if it was not asked
+}
+
+func putOff(requests []request) {
+	for _, r := range requests {
+		r.call.PutOff()
+	}
+}
+
+func unknown(requests []request, err error) {
+	for _, r := range requests {
+		r.call.Answer(nil, &engine.OutcomeUnknownError{Cause: err})
+	}
+}
+
+// succeeded returns the requests that have been committed. A failed one left nothing.
+func succeeded(answered []request) []request {
+	var ok []request
+	for _, r := range answered {
+		if r.call.Err() == nil {
+			ok = append(ok, r)
+		}
+	}
+	return ok
+}
+
+func anyID(requests []request) bool {
+	return slices.ContainsFunc(requests, func(r request) bool { return r.call.ID() != "" })
+}
+
+// withoutIDs returns the requests without an id, and puts off the others.
+func withoutIDs(requests []request) []request {
+	kept := make([]request, 0, len(requests))
+	for _, r := range requests {
+		if r.call.ID() != "" {
+			r.call.PutOff()
+		} else {
+			kept = append(kept, r)
+		}
+	}
+	return kept
+}
+
+// The limits of the protocol are checked before any part of a request is in a pipeline. Later, the writing of the pipeline
+// would fail, and with it every request in it.
+const (
+	maxParams  = math.MaxUint16      // of a statement
+	maxMessage = math.MaxInt32/2 - 1 // bytes, which is the server's limit, too
+	maxShared  = maxMessage / 4      // bytes of a call that travels with others; as text it may be twice as much, and more
+)
+
+// sendable reports whether a request can share a pipeline, as far as can be told before its arguments are encoded.
+func (r request) sendable() bool {
+	return len(r.call.Args) <= maxParams && r.call.Bytes() <= maxShared &&
+		strings.IndexByte(r.query, 0) < 0 // where the server takes the text to end
+}
+
+// fits returns an error if encoded arguments have no room in a message.
+func fits(sd *pgconn.StatementDescription, eqb *pgx.ExtendedQueryBuilder) error {
+	const fixed = 64 // lengths and counts, and a name of ours
+	size := fixed + 2*len(eqb.ParamFormats) + 2*len(eqb.ResultFormats)
+	for _, v := range eqb.ParamValues {
+		size += 4 + len(v)
+	}
+	if sd != nil {
+		size += len(sd.Name)
+	}
+	if len(eqb.ParamValues) > maxParams || len(eqb.ResultFormats) > maxParams || size > maxMessage {
+		return errTooLarge
+	}
+	return nil
+}
+
+var errTooLarge = errors.New("groupcommit/pgx: the arguments have no room in a message") // no caller gets it: the call is put off
