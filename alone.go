@@ -13,53 +13,53 @@ import (
 	"github.com/groupcommit/groupcommit/internal/turn"
 )
 
-// How a call runs by itself: as the plain driver would run it.
+// How a call runs by itself, as the plain driver would run it.
 
-// alone runs a call that has the batcher's turn.
-func (b *batcher) alone(e *exec) {
+// runInLead runs a call that has the batcher's turn.
+func (b *batcher) runInLead(e *exec) {
 	if b.of.abreast && e.detached {
-		b.of.apart(e) // nothing else bounds how many there are
+		b.of.runBeside(e) // no other limit bounds how many promises there are
 	} else {
-		b.of.solo(e)
+		b.of.runRetrying(e)
 	}
 }
 
-// Apart runs a call that its group has put off. The group's turn has ended.
-func (b *batcher) Apart(e *exec) { b.of.apart(e) }
+// RunPutOff runs a call that its group has put off. The group's turn has ended.
+func (b *batcher) RunPutOff(e *exec) { b.of.runBeside(e) }
 
-// mostApart bounds the connections for calls that were put off. There may be thousands of them at once, and a server
-// has room for a hundred connections. Calls that wait for a lock have room of their own, so that they keep it from none
-// that would be done at once.
+// mostBeside bounds the connections for calls that were put off. There may be thousands of such calls at once, and a server
+// has room for a hundred connections. Calls that wait for a lock have their own room, so that they keep out no call that is
+// quick.
 const (
-	mostApart   = 24
+	mostBeside  = 24
 	mostBlocked = 40
 )
 
-// apart runs a call in its own caller's goroutine, or in that of its promise, beside the groups.
-func (g *groups) apart(e *exec) {
+// runBeside runs a call beside the groups, in its caller's goroutine or in its promise's.
+func (g *groups) runBeside(e *exec) {
 	defer e.Conclude()
 	if g.Writer != nil {
-		g.inTurn(e)
+		g.runInTurn(e)
 		return
 	}
-	leave, err := g.bounded(e.Context())
+	leave, err := g.takeRoom(e.Context())
 	if err != nil {
 		e.Answer(nil, err)
 		return
 	}
 	defer leave()
-	g.solo(e)
+	g.runRetrying(e)
 }
 
-// bounded waits for room among the calls that were put off. One that takes long moves to the room of those that wait for a lock.
-func (g *groups) bounded(ctx context.Context) (leave func(), err error) {
+// takeRoom waits for room among the calls that were put off. A call that takes long moves to the room for calls that wait.
+func (g *groups) takeRoom(ctx context.Context) (leave func(), err error) {
 	select {
-	case g.apartRoom <- struct{}{}:
+	case g.besideRoom <- struct{}{}:
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
 	var mu sync.Mutex
-	room := g.apartRoom
+	room := g.besideRoom
 	clock := time.AfterFunc(overtime, func() {
 		mu.Lock()
 		defer mu.Unlock()
@@ -70,7 +70,7 @@ func (g *groups) bounded(ctx context.Context) (leave func(), err error) {
 		case g.blockedRoom <- struct{}{}:
 			<-room
 			room = g.blockedRoom
-		default: // too many; it stays where it is
+		default: // that room is full too; the call stays where it is
 		}
 	})
 	return func() {
@@ -82,20 +82,20 @@ func (g *groups) bounded(ctx context.Context) (leave func(), err error) {
 	}, nil
 }
 
-// inTurn is apart where there is one writer: the leader's turn has ended, so the call takes one of its own.
-func (g *groups) inTurn(e *exec) {
+// runInTurn is runBeside on a database with one writer. The leader's turn has ended, so the call takes its own.
+func (g *groups) runInTurn(e *exec) {
 	t := turn.New()
 	if err := g.TakeTurn(e.Context(), t, nil, time.Now()); err != nil {
 		e.Answer(nil, err)
 		return
 	}
 	defer g.Writer.Leave(t)
-	g.solo(e)
+	g.runRetrying(e)
 }
 
-// solo runs one call by itself, and again where the error is transient. A call of which it is not known what became of an
-// earlier attempt runs until its claim has told, also where the policy has had enough: for as long as a group is asked about.
-func (g *groups) solo(e *exec) {
+// runRetrying runs one call by itself, and again after a transient error. A call in doubt (an earlier attempt has an unknown
+// outcome) runs until its claim has told, even after the policy has given up: for as long as the library asks about a group.
+func (g *groups) runRetrying(e *exec) {
 	stale, failed := 0, 0
 	var until time.Time
 	defer e.Conclude()
@@ -109,7 +109,7 @@ func (g *groups) solo(e *exec) {
 		case err == nil:
 			return
 		case e.detached && errors.Is(err, driver.ErrBadConn) && stale < staleRetries:
-			stale++ // database/sql runs a blocking Exec again; a promise has nothing behind it that would
+			stale++ // database/sql runs a blocking Exec again, but not a promise
 			g.renew(stale)
 		case g.transient(err), doubted:
 			failed++
@@ -128,7 +128,7 @@ func (g *groups) solo(e *exec) {
 	}
 }
 
-// runOnce runs a call on a connection of the pool, or on the one that is kept for its own connection's next use.
+// runOnce runs a call on a connection of the pool, or on the one that is kept for the next use of the call's own connection.
 func (g *groups) runOnce(e *exec) {
 	p, err := g.borrowFor(e)
 	if err != nil {
@@ -156,12 +156,12 @@ func (g *groups) borrowFor(e *exec) (physical.Lease, error) {
 	return g.Pool.Borrow(e.Context(), g.Writer != nil)
 }
 
-// Where a hook reads the caller's context and nothing says which callers are alike, each call runs by itself.
+// Where a hook reads the caller's context and no Partition says which callers are alike, each call runs by itself.
 
 // apiece reports that there are no groups, because of a hook.
 func apiece(t *engine.Traits, l *limits) bool { return t.Hook != "" && l.partition == nil }
 
-// warn says once of a database that it is apiece.
+// warn logs, once for a database, that its calls are not grouped.
 func warn(t *engine.Traits) {
 	slog.Warn("groupcommit: calls are not grouped, because a hook reads the context of each caller; the option Partition says which callers may share a group", "hook", t.Hook)
 }
@@ -176,11 +176,11 @@ func (b *batcher) during(f func()) error {
 	return nil
 }
 
-// runApiece runs a call as the plain driver does, and answers it. There may be any number of promises: they have bounded room.
+// runApiece runs a call as the plain driver does, and answers it. Promises may be many, so their room is bounded.
 func (g *groups) runApiece(e *exec) {
 	if e.detached {
-		g.apart(e)
+		g.runBeside(e)
 	} else {
-		g.solo(e)
+		g.runRetrying(e)
 	}
 }

@@ -10,16 +10,16 @@ import (
 	"github.com/groupcommit/groupcommit/internal/virtual"
 )
 
-// A batcher runs the groups of Execs of one queue: it is the queue's runner. One group at a time goes this way, and a
-// database has as many batchers as groups may run at the same time. A group takes one transaction, or several if one of its
-// calls fails in a way that ends the transaction:
+// A batcher is the runner of one queue: it runs the queue's groups of Execs. It runs one group at a time, and a database has
+// as many batchers as it may run groups at the same time. A group takes one transaction, or several if one of its calls
+// fails in a way that ends the transaction:
 //
 //	group → commit ─ committed  → each call has its answer
-//	           ├─ rolled back → what was before the culprit, the culprit alone, what was after it
+//	           ├─ rolled back → the calls before the culprit, the culprit alone, the calls after it
 //	           ├─ refused     → each call gets the error
 //	           └─ unknown     → calls with an id run again alone: their claim tells; the others get an OutcomeUnknownError
 //
-// What must not hold up the others is put off: its own caller runs it when the group is over.
+// A call that must not hold up the others is put off: its own caller runs it when the group is over.
 type batcher struct {
 	of    *groups
 	turn  *turn.Turn // one leader at a time uses it
@@ -59,11 +59,11 @@ func (b *batcher) Leave() { b.of.Writer.Leave(b.turn) }
 // Patience is the database's: how long a call may wait for others.
 func (b *batcher) Patience() (time.Duration, error) { return b.of.patience() }
 
-// overtime is how long other calls wait behind one that runs alone, where they need not wait at all.
+// overtime is how long a call that runs alone may keep other calls waiting, where calls have no order.
 const overtime = 100 * time.Millisecond
 
-// Overtime is how long a call that runs alone may keep the lead. Where there is one writer that is as long as it takes: calls
-// are executed in their order.
+// Overtime is how long a call that runs alone may keep the lead. On a database with one writer there is no limit, because
+// calls are executed in their order.
 func (b *batcher) Overtime() time.Duration {
 	if b.of.abreast {
 		return overtime
@@ -74,11 +74,11 @@ func (b *batcher) Overtime() time.Duration {
 // Run runs one group, or one call as the plain driver does.
 func (b *batcher) Run(execs []*exec) (r group.Report) {
 	if len(execs) == 1 {
-		execs[0].Reset() // what a goroutine that ends in the middle leaves
-		b.alone(execs[0])
+		execs[0].Reset() // the call stays unanswered if its goroutine ends in the middle
+		b.runInLead(execs[0])
 		return r
 	}
-	r.Reruns = group.Redo(execs, !b.of.abreast, func(execs []*exec) group.Blame { return b.attempt(execs, &r) }, b.single)
+	r.Reruns = group.Redo(execs, !b.of.abreast, func(execs []*exec) group.Blame { return b.runGroup(execs, &r) }, b.runOne)
 	return r
 }
 
@@ -98,11 +98,11 @@ func appendCalls(calls []*engine.Call, execs []*exec) []*engine.Call {
 	return calls
 }
 
-// attempt runs calls as one group, and says which of them it is to blame for if the engine had to roll back. One call, all that
-// is left of a group, runs by itself.
-func (b *batcher) attempt(execs []*exec, r *group.Report) group.Blame {
+// runGroup runs calls as one group. If the engine had to roll back, runGroup returns the call that is to blame. A single call
+// that is left of a group runs by itself.
+func (b *batcher) runGroup(execs []*exec, r *group.Report) group.Blame {
 	if len(execs) == 1 {
-		b.single(execs[0])
+		b.runOne(execs[0])
 		return group.Over
 	}
 	calls := appendCalls(b.spare[:0], execs)
@@ -114,13 +114,13 @@ func (b *batcher) attempt(execs []*exec, r *group.Report) group.Blame {
 	case engine.Committed:
 		r.Commit = out.Commit
 	case engine.RolledBack:
-		for _, c := range calls { // what the attempt said of them is void
+		for _, c := range calls { // the answers of the attempt are void
 			c.Reset()
 		}
 		if out.Culprit < 0 {
 			return group.AnyOf
 		}
-		if out.Apart {
+		if out.Goexit {
 			calls[out.Culprit].PutOff() // only its own caller may run it
 		}
 		return group.Blame(out.Culprit)
@@ -132,29 +132,28 @@ func (b *batcher) attempt(execs []*exec, r *group.Report) group.Blame {
 	return group.Over
 }
 
-// single runs a call of a group by itself. Where calls have no order it is put off: no other call waits for it.
-func (b *batcher) single(e *exec) {
+// runOne runs a call of a group by itself. Where calls have no order, runOne puts the call off, so that no other call waits
+// for it.
+func (b *batcher) runOne(e *exec) {
 	switch {
 	case e.IsPutOff():
 	case b.of.abreast:
 		e.PutOff()
 	default:
-		b.alone(e)
+		b.runInLead(e)
 	}
 }
 
-// commit commits a group, with an engine's own panic made into every call's error: what became of the
-// transaction is then not known.
+// commit commits a group. A panic of the engine itself becomes every call's error, with the transaction's outcome unknown.
 func (b *batcher) commit(execs []*exec, calls []*engine.Call) (out engine.Outcome) {
 	engine.Catch(func() { out = b.commitUntilKnown(execs, calls) }, func(p *PanicError) {
 		out = engine.Outcome{Verdict: engine.Unknown, Err: p}
-		answerAll(calls, &OutcomeUnknownError{Cause: p}) // runtime.Goexit does not come back to attempt
+		answerAll(calls, &OutcomeUnknownError{Cause: p}) // runtime.Goexit does not come back to runGroup
 	})
 	return out
 }
 
-// unknown answers the calls of a group of which it is not known what became. A call with an id is run again: its claim will
-// find out.
+// unknown answers the calls of a group whose outcome is unknown. A call with an id is run again: its claim will find out.
 func unknown(calls []*engine.Call, err error) {
 	for _, c := range calls {
 		switch {

@@ -10,9 +10,9 @@ import (
 	"github.com/groupcommit/groupcommit/engine"
 )
 
-// How a group is committed, until it is known what became of it.
+// How a group is committed, until its outcome is known.
 
-// commitUntilKnown runs a group until it is known what became of it. Nothing of it is in the database when it runs again.
+// commitUntilKnown runs a group until its outcome is known. When it runs the group again, the database holds nothing of it.
 func (b *batcher) commitUntilKnown(execs []*exec, calls []*engine.Call) engine.Outcome {
 	defer b.room(execs)()
 	stale, failed, at := 0, 0, -1
@@ -46,7 +46,7 @@ func (b *batcher) commitUntilKnown(execs []*exec, calls []*engine.Call) engine.O
 	}
 }
 
-// commitOnce runs a group. given says that it was given up because no caller waits for it any more.
+// commitOnce runs a group. given says that the group was given up because no caller waits for it any more.
 func (b *batcher) commitOnce(calls []*engine.Call) (out engine.Outcome, given bool) {
 	g := b.of
 	ctx, cancel := context.WithTimeout(g.groupContext(calls), g.limits.maxTime)
@@ -62,9 +62,9 @@ func (b *batcher) commitOnce(calls []*engine.Call) (out engine.Outcome, given bo
 	if err != nil {
 		return engine.Outcome{Verdict: engine.Refused, Err: err}, given
 	}
-	out = engine.Outcome{Broken: true} // what a panic leaves
+	out = engine.Outcome{Broken: true} // stays so after a panic
 	defer func() {
-		if out.Broken && g.Writer == nil && (out.Verdict == engine.Unknown || ctx.Err() != nil) { // as are the others, perhaps
+		if out.Broken && g.Writer == nil && (out.Verdict == engine.Unknown || ctx.Err() != nil) { // other connections may be broken, too
 			g.Pool.Renew()
 		}
 		if out.Broken {
@@ -84,15 +84,15 @@ const askAgain = 20 * time.Millisecond
 // asking is the policy of one more question.
 var asking = Constant(askAgain, 1)
 
-// Each question has a limit of its own, because the connection that it goes by may be silent: that is askWithin for the first,
-// and twice as much for each that follows. A group that was given up has callers whose time is over: it is asked about for
-// askGiven.
+// Each question has its own time limit, because the connection that carries it may be silent. The limit is askWithin for the
+// first question, and doubles after each that ran into it. If a group was given up, its callers' time is over: the library
+// asks for no longer than askGiven.
 const (
 	askWithin = time.Second
 	askGiven  = 5 * time.Second
 )
 
-// resolve asks the database what became of a group whose answer to COMMIT was lost. given says that the group was given up.
+// resolve asks the database for the outcome of a group whose answer to COMMIT was lost. given: the group was given up.
 func (b *batcher) resolve(ctx context.Context, lost engine.Outcome, given bool) engine.Outcome {
 	limit := b.of.limits.maxTime
 	if given {
@@ -112,7 +112,7 @@ func (b *batcher) resolve(ctx context.Context, lost engine.Outcome, given bool) 
 			return engine.Outcome{}
 		case err == nil && verdict == engine.RolledBack:
 			if lost.Culprit >= 0 && errors.Is(lost.Err, context.DeadlineExceeded) {
-				// One call took all the time: it must not cost the others theirs, nor be ended for good.
+				// One call took all the time. It must not cost the other calls their time, nor be ended for good.
 				return engine.Outcome{Verdict: engine.RolledBack, Culprit: lost.Culprit}
 			}
 			return engine.Outcome{Verdict: engine.Refused, Err: lost.Err, Again: true, Culprit: lost.Culprit}
@@ -138,10 +138,10 @@ func (b *batcher) ask(ctx context.Context, token any, within time.Duration) (eng
 	return verdict, err
 }
 
-// A group that no caller waits for any more is given up: the contexts of all its callers have ended, and on the plain driver
-// each of them would have closed its connection. A network that went silent costs them that long, and not [MaxTime].
+// A group is given up when no caller waits for it any more: the contexts of all its callers have ended, and on the plain
+// driver each of them would have closed its connection. A network that went silent costs them that long, and not [MaxTime].
 //
-// As long as one of them would wait, the group goes on: its end would hit that one, too.
+// As long as one caller still waits, the group goes on, because its end would hit that caller, too.
 type abandonment struct {
 	mu    sync.Mutex
 	over  bool
@@ -150,13 +150,13 @@ type abandonment struct {
 }
 
 const (
-	// abandonFirst is how long a group may take at the least: a connection that is closed because of a short deadline costs the
-	// next call the opening of another.
+	// abandonFirst is the least time that a group may take. If a short deadline closes a connection, the next call must open
+	// one.
 	abandonFirst = time.Second
 	abandonLook  = 100 * time.Millisecond
 )
 
-// abandon has cancel called once no caller waits for the calls. What is returned is asked by end.
+// abandon calls cancel once no caller waits for the calls. The end of what it returns tells whether it did.
 func abandon(calls []*engine.Call, cancel context.CancelFunc) *abandonment {
 	a := &abandonment{}
 	a.mu.Lock()
@@ -191,8 +191,8 @@ func (a *abandonment) end() bool {
 	return a.given
 }
 
-// answerEnded answers the calls of a group that was given up and of which nothing is left, as they would have been if no group
-// had claimed them.
+// answerEnded answers the calls of a group that was given up and left nothing behind. Each call gets the error that it would
+// have got if no group had claimed it.
 func answerEnded(calls []*engine.Call) engine.Outcome {
 	for _, c := range calls {
 		c.Reset()

@@ -11,9 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/groupcommit/groupcommit/engine"
-
 	"github.com/groupcommit/groupcommit/durable"
+	"github.com/groupcommit/groupcommit/engine"
 	"github.com/groupcommit/groupcommit/internal/command"
 	"github.com/groupcommit/groupcommit/internal/flight"
 	"github.com/groupcommit/groupcommit/internal/physical"
@@ -21,15 +20,14 @@ import (
 	"github.com/groupcommit/groupcommit/internal/turn"
 )
 
-// A database is what one sql.Open of ours stands on: the pools of physical connections, the writer, the batcher. It
-// is what the batchers' environment stands on.
+// A database stands behind one sql.Open of ours. It has the physical connections, the writer, and the groups' batchers.
 type database struct {
 	groups
 
 	parent driver.Connector
 	dsn    string // without our options
 
-	// virtual hands out our own connections, to what is ours and does what a program does: handlers' transactions.
+	// virtual hands out our own connections, for the library's own use of the database as a program: handlers' transactions.
 	virtual *sql.DB
 
 	// inFlight are the calls with an id that are under way in this process.
@@ -42,8 +40,8 @@ type database struct {
 	mu      sync.Mutex // guards the setting of Traits, and the rest
 	engine  Engine
 	closed  bool
-	opening *opening         // nil if nobody opens the database now
-	sweeper *repeat.Repeater // nil if there is nothing to delete
+	opening *opening         // nil unless a caller is opening the database
+	sweeper *repeat.Repeater // deletes old promises; nil if none are deleted
 
 	runners []*command.Runner // of commands; guarded by mu, too
 	added   atomic.Bool       // a command was recorded in a transaction, and no runner knows of it
@@ -59,14 +57,14 @@ func newDatabase(parent driver.Connector, dsn string, l limits) *database {
 		}
 	}
 	d := &database{parent: parent, dsn: dsn, engine: l.engine, inFlight: flight.New[engine.Answer](l.keep)}
-	d.limits, d.apartRoom, d.blockedRoom = l, make(chan struct{}, mostApart), make(chan struct{}, mostBlocked)
+	d.limits, d.besideRoom, d.blockedRoom = l, make(chan struct{}, mostBeside), make(chan struct{}, mostBlocked)
 	d.Pool = physical.New(physical.Config{Connector: parent, Open: d.openSession, TakeTurn: d.turnToOpen, Refresh: d.refresh, SetUp: l.physical})
 	d.virtual = sql.OpenDB(virtualConnector{d})
 	d.virtual.SetMaxIdleConns(l.maxQueue)
 	return d
 }
 
-// open learns from the first physical connection what the database is like. See ready.
+// open learns the database's traits from the first physical connection. See ready.
 func (d *database) open(ctx context.Context) (_ *engine.Traits, err error) {
 	l, err := d.Pool.Borrow(ctx, false)
 	if err != nil {
@@ -121,7 +119,7 @@ func (d *database) open(ctx context.Context) (_ *engine.Traits, err error) {
 	return t, nil
 }
 
-// close drains the batcher and closes everything. Only the first call does.
+// close drains the batchers and closes all pools. Only the first call does.
 func (d *database) close() error {
 	d.mu.Lock()
 	closed, sweeper, runners := d.closed, d.sweeper, d.runners
@@ -131,7 +129,7 @@ func (d *database) close() error {
 		return nil
 	}
 	sweeper.Stop()
-	for _, r := range runners { // before the lanes, which they need
+	for _, r := range runners { // before the lanes: runners need them
 		r.Close()
 	}
 	d.closeGroups()
@@ -151,7 +149,7 @@ func (d *database) isClosed() bool {
 	return d.closed
 }
 
-// keeps is the error of an id that cannot be kept.
+// keeps returns the error of an id that cannot be kept.
 func (d *database) keeps(id string) error {
 	if !d.limits.promises {
 		return fmt.Errorf("groupcommit: id %q: the database keeps no promises; open it with Promises() or %spromises=on", id, prefix)
@@ -159,8 +157,8 @@ func (d *database) keeps(id string) error {
 	return durable.CheckID(id)
 }
 
-// wakeRunners is called after a COMMIT. Commands may have been added by that transaction, or by one that is still open: these
-// are found in a later round of their runner's.
+// wakeRunners is called after a COMMIT. That transaction may have added commands. A transaction that is still open may have,
+// too: a later round of their runner finds those.
 func (d *database) wakeRunners() {
 	if !d.added.CompareAndSwap(true, false) {
 		return

@@ -11,9 +11,8 @@ import (
 	"github.com/groupcommit/groupcommit/internal/virtual"
 )
 
-// Register makes a driver known to database/sql under name, with every Exec that can be grouped, grouped. It is what
-// sql.Register is, with options; like sql.Register it panics if d is nil or the name is taken, and it also panics if
-// an option is not allowed.
+// Register makes a driver known to database/sql under name, and groups its Execs that can be grouped. It is sql.Register
+// with options. Like sql.Register it panics if d is nil or the name is taken. It also panics if an option is not allowed.
 //
 //	groupcommit.Register("mysqlite-groupcommit", &sqlite3.SQLiteDriver{ConnectHook: hook})
 //
@@ -32,7 +31,8 @@ func Register(name string, d driver.Driver, opts ...Option) {
 	sql.Register(name, &Driver{parent: d, limits: l})
 }
 
-// Driver is a wrapped driver. db.Driver() returns one for a database of ours; Unwrap returns what it wraps.
+// Driver is a wrapped driver. db.Driver() returns one for a database of ours; Unwrap returns the driver inside. The zero
+// value is not usable.
 type Driver struct {
 	parent driver.Driver
 	limits limits
@@ -44,7 +44,7 @@ var (
 	_ driver.DriverContext = (*Driver)(nil)
 )
 
-// Open opens a connection of a database of its own. database/sql calls OpenConnector instead.
+// Open opens a single connection, with a new database behind it. database/sql calls OpenConnector instead.
 func (d *Driver) Open(dsn string) (driver.Conn, error) {
 	c, err := d.OpenConnector(dsn)
 	if err != nil {
@@ -53,8 +53,8 @@ func (d *Driver) Open(dsn string) (driver.Conn, error) {
 	return &ownConn{Conn: c.(*Connector).connect(), connector: c.(*Connector)}, nil
 }
 
-// OpenConnector takes our options out of dsn and hands the rest to the wrapped driver, which reports errors in it when
-// it would without us: here, if it has an OpenConnector that looks at it, or at the first connection.
+// OpenConnector takes our options out of dsn and hands the rest to the wrapped driver. That driver reports errors in its
+// part when it would without us: here, if its own OpenConnector reads the name, or else at the first connection.
 func (d *Driver) OpenConnector(dsn string) (driver.Connector, error) {
 	rest, opts, err := splitDSN(dsn)
 	if err != nil {
@@ -76,7 +76,7 @@ func (d *Driver) OpenConnector(dsn string) (driver.Connector, error) {
 // Unwrap returns the driver that d wraps.
 func (d *Driver) Unwrap() driver.Driver { return d.parent }
 
-// dsnConnector is what database/sql makes of a driver without OpenConnector.
+// dsnConnector is the connector that database/sql makes for a driver without OpenConnector.
 type dsnConnector struct {
 	dsn    string
 	driver driver.Driver
@@ -85,7 +85,7 @@ type dsnConnector struct {
 func (c dsnConnector) Connect(context.Context) (driver.Conn, error) { return c.driver.Open(c.dsn) }
 func (c dsnConnector) Driver() driver.Driver                        { return c.driver }
 
-// Connector opens the cheap connections that database/sql pools, and owns the physical ones.
+// Connector opens the cheap connections that database/sql pools, and owns the physical ones. The zero value is not usable.
 type Connector struct {
 	db     *database
 	driver *Driver
@@ -96,10 +96,10 @@ var (
 	_ io.Closer        = (*Connector)(nil)
 )
 
-// NewConnector wraps a connector, for sql.OpenDB. Options in a data source name are for [Register]; here they are
-// given in code.
+// NewConnector wraps a connector, for sql.OpenDB. Options must be given in code: only [Register]'s drivers look for them in
+// a name.
 //
-// The connector is used for one sql.DB: its Close closes it.
+// The connector is for one sql.DB, whose Close closes it.
 func NewConnector(c driver.Connector, opts ...Option) (*Connector, error) {
 	if c == nil {
 		return nil, fmt.Errorf("groupcommit: NewConnector: the connector is nil")
@@ -129,11 +129,11 @@ func (c *Connector) connect() *virtual.Conn { return virtual.New(c.db, &c.db.Bas
 // Driver returns a [*Driver] of this connector.
 func (c *Connector) Driver() driver.Driver { return c.driver }
 
-// Close refuses new calls, waits until every accepted one has been committed and answered, and closes the physical
-// connections; those still in use (by open rows or transactions) are closed when they come back. db.Close calls it.
+// Close refuses new calls, waits until every accepted call has been committed and answered, and closes the physical
+// connections. If one is still in use, by open rows or a transaction, it is closed when it comes back. db.Close calls Close.
 func (c *Connector) Close() error { return c.db.close() }
 
-// ownConn is a connection that was opened by itself and closes its database with it.
+// ownConn is a connection that was opened by itself. It closes its database with it.
 type ownConn struct {
 	*virtual.Conn
 	connector *Connector

@@ -35,7 +35,7 @@ func splitDSN(dsn string) (rest string, opts []Option, err error) {
 	return rest, opts, err
 }
 
-// splitQuery reads the options of a URL's query, or of what looks like one.
+// splitQuery reads the options of a query, in a URL or after the ? of a file name.
 func splitQuery(base, query string, take func(name, value string) error) (string, error) {
 	query, fragment, hasFragment := strings.Cut(query, "#")
 	var kept []string
@@ -63,8 +63,8 @@ func splitQuery(base, query string, take func(name, value string) error) (string
 	return base, nil
 }
 
-// splitWords reads the options of a name made of words: host=localhost dbname='my app' groupcommit_maxlen=10. A word
-// in quotes is not looked into.
+// splitWords reads the options of a name made of words, but not within quotes: host=localhost dbname='my app'
+// groupcommit_maxlen=10
 func splitWords(dsn string, take func(name, value string) error) (string, error) {
 	var rest strings.Builder
 	taken := false
@@ -87,7 +87,7 @@ func splitWords(dsn string, take func(name, value string) error) (string, error)
 		}
 		i = end
 	}
-	if !taken { // a file may be named so
+	if !taken { // the name may be a file's
 		return dsn, nil
 	}
 	return strings.TrimRight(rest.String(), " "), nil

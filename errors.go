@@ -7,32 +7,32 @@ import (
 	"github.com/groupcommit/groupcommit/engine"
 )
 
-// ErrClosed is returned for a call that came after db.Close had begun. It was not executed.
+// ErrClosed is the error of a call that came after db.Close had begun. The call was not executed.
 var ErrClosed = errors.New("groupcommit: database is closed")
 
-// ErrMismatch is the error of a call whose id belongs to another statement, or to the same one with other arguments. The
-// call was not executed.
+// ErrMismatch is the error of a call whose id belongs to another statement, or to the same statement with other arguments.
+// The call was not executed.
 var ErrMismatch = engine.ErrMismatch
 
-// RejectedError is a recorded error, for a call that comes again after the first one had been answered with the driver's
-// own. Of that there is left what the database said.
+// RejectedError is a recorded error, for a call that is made again. The first call got the driver's own error; the record
+// has only its text and code.
 type RejectedError = engine.RejectedError
 
-// OutcomeUnknownError says that the call may have been executed or not, or may still be. A COMMIT was sent and its answer
-// never came; or the caller's context ended while another call with the same id was under way, which goes on. For a call
-// without an id there is nothing to ask; one with an id finds out when it is made again.
+// OutcomeUnknownError says that the call may have been executed or not, or may still be. Either a COMMIT was sent and its
+// answer never came, or the caller's context ended while another call with the same id was under way, which goes on. A call
+// without an id cannot be asked about. A call with an id finds out when it is made again.
 //
-// It matches the error of the caller's context if that is what has ended and the call has an id. It never matches
+// It matches the error of the caller's context if that context has ended and the call has an id. It never matches
 // driver.ErrBadConn, which would make database/sql execute the call again.
 type OutcomeUnknownError = engine.OutcomeUnknownError
 
-// PanicError is the outcome of a call during which something of the caller's own panicked: a [driver.Valuer], a
-// type's conversion, a function that SQL calls, a command's handler. A blocking Exec panics with Value, as it does on the
-// plain driver; a [Promise] is rejected with the PanicError.
+// PanicError is the outcome of a call during which the program's own code panicked: a [driver.Valuer], a type's conversion,
+// a function that SQL calls, a command's handler. A blocking Exec panics with Value, as it does on the plain driver; a
+// [Promise] is rejected with the PanicError.
 type PanicError = engine.PanicError
 
-// PendingError says that a [Durable] command is recorded, and could not be carried out by now: the program is being closed,
-// or the database could not be written to. It will be carried out, by this program or another. Cause is why it was not.
+// PendingError says that a [Durable] command is recorded, and has not been carried out: the program is being closed, or the
+// database could not be written to. This program or another will carry it out. Cause is the reason for the delay.
 type PendingError struct {
 	ID    string
 	Cause error

@@ -12,26 +12,26 @@ import (
 	"github.com/groupcommit/groupcommit/internal/virtual"
 )
 
-// groups are the Execs of one database on their way: in groups, by themselves, or put off. They know connections, turns and
-// options; of promises, commands and the opening of the database they know nothing.
+// groups runs the Execs of one database: in groups, by themselves, or put off. It knows connections, turns and options. It
+// does not know promises, commands or the opening of the database.
 type groups struct {
-	virtual.Base // what the connections stand on, and the groups, too
+	virtual.Base // shared with the connections
 
 	limits limits
 	lanes  []*batcher // one for each group that may run at the same time; written once, before Traits
-	width  int        // how many lanes there are, and each partition has; the same
+	width  int        // the number of lanes, here and in each partition; written once, before Traits
 
 	// abreast says that calls may be executed at the same time; written once, before Traits.
 	abreast bool
 
 	partitions  partitions
-	apartRoom   chan struct{} // a token for each connection that runs a call which was put off
+	besideRoom  chan struct{} // a token for each connection that runs a call beside the groups
 	blockedRoom chan struct{} // the same, for those that have taken long
 
 	execs sync.Pool // of *exec
 }
 
-// setUp makes the lanes, once it is known what the database is like.
+// setUp makes the lanes, once the database's traits are known.
 func (g *groups) setUp(t *engine.Traits) {
 	g.width = 1
 	if !t.OneWriter {
@@ -50,7 +50,7 @@ func (g *groups) newLanes() []*batcher {
 	return lanes
 }
 
-// closeGroups refuses new calls and returns when every accepted one is answered.
+// closeGroups refuses new calls and returns when every accepted call is answered.
 func (g *groups) closeGroups() {
 	for _, b := range g.lanes {
 		b.queue.Close()
@@ -58,7 +58,7 @@ func (g *groups) closeGroups() {
 	g.partitions.close()
 }
 
-// patience is how long a call may wait for others at the most, and its error then; 0 for as long as it takes.
+// patience is how long a call may wait for others at the most, and its error then; 0 is no limit.
 func (g *groups) patience() (time.Duration, error) {
 	t := g.Traits.Load()
 	if t.Busy == nil {
@@ -72,21 +72,21 @@ func (g *groups) transient(err error) bool {
 	return t != nil && t.Transient != nil && t.Transient(err)
 }
 
-// staleRetries is how often a group or a promise looks for a connection that is not stale: database/sql's own number.
+// staleRetries is how often a group or a promise tries again after a stale connection. It is database/sql's own number.
 const staleRetries = 2
 
-// renew has the last of the tries for a connection that is not stale use one that is new.
+// renew makes the last of these tries use a new connection.
 func (g *groups) renew(stale int) {
 	if stale == staleRetries && !g.Traits.Load().OneConn {
 		g.Pool.Renew()
 	}
 }
 
-// crowd is how many calls have to wait for one batcher before another is useg. Fewer are better off in one group: it shares
-// one commit, and two groups of half its size pay for two.
+// crowd is how many calls must wait for one batcher before another is used. Fewer calls are better off in one group: it pays
+// for one commit, and two groups of half the size pay for two.
 const crowd = 200
 
-// pick returns the batcher for a new call: the first one, or the one with the shortest queue if that is crowdeg.
+// pick returns the batcher for a new call: the first, or the one with the shortest queue if the first is crowded.
 func pick(lanes []*batcher) *batcher {
 	best := lanes[0]
 	if len(lanes) == 1 {
@@ -104,8 +104,8 @@ func pick(lanes []*batcher) *batcher {
 	return best
 }
 
-// exec runs a blocking Exec that may be grouped, and waits for its outcome. home is the connection that it came by. f is the
-// flight of a call with an ig.
+// exec runs a blocking Exec that may be grouped, and waits for its outcome. home is the connection that the Exec came by. f
+// is the flight of a call with an id.
 func (g *groups) exec(ctx context.Context, home *virtual.Conn, v virtual.Exec, f *flight.Flight[engine.Answer]) engine.Answer {
 	part, lanes, err := g.lanesFor(ctx)
 	if err != nil {
@@ -132,9 +132,9 @@ func (g *groups) exec(ctx context.Context, home *virtual.Conn, v virtual.Exec, f
 	return out
 }
 
-// newExec returns an exec for a blocking Exec, which free takes back. What the caller keeps is a copy of the result, a fraction
-// of an exec: with a thousand callers, what is allocated for each decides how often the collector walks their stacks.
-// The pool is the database's own, because a channel made in one bubble of testing/synctest must not be used in another.
+// newExec returns an exec for a blocking Exec, which free takes back. The caller keeps only a copy of the result, which is a
+// fraction of an exec. With a thousand callers, the allocation for each decides how often the collector walks their stacks.
+// Each database has its own pool, because a channel made in one bubble of testing/synctest must not be used in another.
 func (g *groups) newExec() *exec {
 	if e, ok := g.execs.Get().(*exec); ok {
 		return e
@@ -142,7 +142,7 @@ func (g *groups) newExec() *exec {
 	return new(exec)
 }
 
-// free takes e back when nothing else knows it any more: it is answered, or withdrawn, or was never queueg.
+// free takes e back when no other goroutine knows it: it is answered, or withdrawn, or was never queued.
 func (g *groups) free(e *exec) {
 	e.Call, e.home = engine.Call{}, nil
 	e.slot.Clear()

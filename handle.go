@@ -10,12 +10,11 @@ import (
 	"github.com/groupcommit/groupcommit/internal/virtual"
 )
 
-// Commands is one type of command on one database, with its handler. Any number of goroutines may use it, until the
-// database is closed: db.Close waits until the commands that were accepted are answered.
+// Commands is one type of command on one database, with its handler. Any number of goroutines may use it, until the database
+// is closed: db.Close waits until the commands that were accepted are answered.
 type Commands[C, R any] struct{ runner *command.Runner }
 
-// Handle makes h the handler of the commands of type C on db, and returns the [Commands] that take them. db must have been opened
-// with one of groupcommit's drivers.
+// Handle makes h the handler of the commands of type C on db, which must be ours, and returns the Commands to hand them to.
 //
 //	type InsertUser struct{ ID int }
 //
@@ -35,14 +34,14 @@ type Commands[C, R any] struct{ runner *command.Runner }
 //	…
 //	id, err := promise.Await(ctx)
 //
-// The handler's transactions take turns with everything else that writes to the database. Each batch has its own commit, so
-// that no type of command pays for another. Batches of one type are handled one after the other.
+// The handler's transactions take turns with all other writers of the database. Each batch has its own commit, so that no
+// type of command pays for another. Batches of one type are handled one after the other.
 //
-// The options [MaxLen], [MaxQueue], [MaxDelay], [MaxTime] and [Retry] have the database's values unless they are given. Only
-// handlers have [Durable], [Lease], [Timeout], [Kind] and [WithCodec].
+// opts are [MaxLen], [MaxQueue], [MaxDelay], [MaxTime] and [Retry], which default to the database's, and the options that
+// only handlers have: [Durable], [Lease], [Timeout], [Kind], [WithCodec].
 //
-// It is an error if h is nil, if the database has a handler for C or for the kind already, if the value of an option is not
-// allowed, or if the database cannot be reached.
+// It is an error if h is nil, if the database already has a handler for C or for the kind, if an option is not allowed, or
+// if the database cannot be reached.
 func Handle[C, R any](db *sql.DB, h Handler[C, R], opts ...HandlerOption) (*Commands[C, R], error) {
 	typ := reflect.TypeFor[C]()
 	if h == nil {
@@ -65,7 +64,7 @@ func Handle[C, R any](db *sql.DB, h Handler[C, R], opts ...HandlerOption) (*Comm
 	return &Commands[C, R]{r}, nil
 }
 
-// handlerConfig is what a handler's options say, for commands of a type on this database.
+// handlerConfig makes the configuration of a handler for commands of a type on this database, from the handler's options.
 func (d *database) handlerConfig(typ reflect.Type, opts []HandlerOption) (c command.Config, err error) {
 	traits, err := d.ready(context.Background())
 	if err != nil {
@@ -73,7 +72,7 @@ func (d *database) handlerConfig(typ reflect.Type, opts []HandlerOption) (c comm
 	}
 	d.Pool.MayKeep() // its connections are not the program's
 	if traits.Hook != "" {
-		return c, fmt.Errorf("groupcommit: Handle of %v: %s reads the context of whoever uses a connection, and a batch is of many callers; open another database for the handler, without the hook", typ, traits.Hook)
+		return c, fmt.Errorf("groupcommit: Handle of %v: %s reads the context of each caller that uses a connection, and a batch has many callers; open another database for the handler, without the hook", typ, traits.Hook)
 	}
 	h, err := handling{limits: d.limits, codec: jsonCodec{}}.with(opts)
 	if err != nil {
@@ -96,7 +95,7 @@ func (d *database) handlerConfig(typ reflect.Type, opts []HandlerOption) (c comm
 	return c, nil
 }
 
-// register makes r known to its database, which closes it. If its commands are durable, it begins with what is pending.
+// register makes r known to its database, which closes it. If the commands are durable, r begins with the pending ones.
 func (d *database) register(r *command.Runner) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -119,19 +118,19 @@ func (d *database) register(r *command.Runner) error {
 // Go hands a command to its handler without waiting for the outcome.
 //
 // id names the command, and may be empty. An id needs a database that was opened with [Promises]. The outcome is then
-// recorded in the handler's transaction, and a command whose id is settled is not handled again: the promise gets the
-// recorded outcome, for as long as the database keeps it. A record belongs to one kind and one value: with another, the
-// promise is rejected with [ErrMismatch]. If the handler fails, nothing is recorded, and the id may be tried again.
+// recorded in the handler's own transaction. A command whose id is settled is not handled again: the promise gets the
+// recorded outcome, for as long as the database keeps it. An id belongs to one kind and one value; another is [ErrMismatch].
+// If the handler failed, nothing is recorded of the command, and the id may be tried again.
 //
-// Go waits only if [MaxQueue] commands are waiting already: then it waits for room, for no longer than ctx allows. ctx counts
-// until the command is in a batch: if ctx ends before, the promise is rejected with its error, and the command is certainly
-// not executed.
+// Go waits only if [MaxQueue] commands are waiting already. It then waits for room, and no longer than ctx allows. ctx
+// counts until the command is in a batch: if it ends before that, the promise is rejected with its error and the command is
+// certainly not executed.
 //
-// With [Durable] Go returns when the command is recorded, which takes a commit that it shares with others. ctx counts until
+// With [Durable], Go returns when the command is recorded, which takes a commit that it shares with others. ctx counts until
 // then; afterwards only [Commands.Cancel] takes a command back. After an error the command may be recorded or not. It is
-// recorded once Go has been called again with the same id and value, and there is no error.
+// recorded for certain once Go, called again with the same id and value, has no error.
 //
-// If a command cannot be made, its promise is rejected with the error.
+// If the command cannot be made, the promise has the error.
 func (cs *Commands[C, R]) Go(ctx context.Context, id string, value C) *PromiseOf[R] {
 	c := newCommand[C, R](cs.runner, id)
 	c.Value = value
@@ -139,16 +138,17 @@ func (cs *Commands[C, R]) Go(ctx context.Context, id string, value C) *PromiseOf
 	return &c.promise
 }
 
-// Do is Go and Await. If ctx ends, the command may go on or not; with [Commands.Go] a program can tell the two apart.
+// Do is Go and Await. If ctx ends, the command may go on or not; [Commands.Go] tells the two apart.
 func (cs *Commands[C, R]) Do(ctx context.Context, id string, value C) (R, error) {
 	return cs.Go(ctx, id, value).Await(ctx)
 }
 
-// Add records a [Durable] command in the caller's transaction, which is a handler's or one of db.BeginTx. The command will be
-// carried out if that transaction is committed, and only then. So an order and the e-mail about it are both there, or neither.
+// Add records a [Durable] command in a transaction of the caller's, from a handler or from db.BeginTx. The command is
+// carried out if and only if that transaction is committed. So an order and the e-mail about it are both there, or neither.
 //
-// Add does not tell the outcome: [Commands.Go] with the same id and value, or [Lookup], does. The command begins when the
-// transaction is committed, or a second later. To add an id again does nothing; with another value it is [ErrMismatch].
+// No promise reports its outcome; [Commands.Go] with the same id and value asks for it, and so does [Lookup]. The command
+// begins when the transaction is committed, or a second later. To add an id again does nothing; with another value it is
+// [ErrMismatch].
 func (cs *Commands[C, R]) Add(ctx context.Context, tx *sql.Tx, id string, value C) error {
 	c := newCommand[C, R](cs.runner, id)
 	c.Value = value
@@ -156,26 +156,26 @@ func (cs *Commands[C, R]) Add(ctx context.Context, tx *sql.Tx, id string, value 
 }
 
 // Cancel takes a [Durable] command back: its promise is REJECTED_CANCELED, and it is not executed. Errors:
-// [durable.ErrNotFound]; [durable.ErrForbidden], if it is settled. Cancel waits for a handler that has begun with the command.
-// The promise of a command that waits for another attempt learns of it when its turn comes.
+// [durable.ErrNotFound]; [durable.ErrForbidden], if the command is settled. Cancel waits for a handler that has begun with
+// the command. If the command waits for another attempt, its promise learns of the cancellation at its turn.
 func (cs *Commands[C, R]) Cancel(ctx context.Context, id string) error {
 	return cs.runner.Cancel(ctx, id)
 }
 
-// Recover carries out the [Durable] commands of the kind that are recorded and not settled, in batches, in the order in which
-// they were recorded (by the millisecond, then by id). Each is carried out once, by the process that has a lease of it first:
-// see [Lease]. Recover returns when all that were recorded before it was called are settled, here or elsewhere, or when ctx
-// ends.
+// Recover carries out the [Durable] commands of the kind that are recorded and not settled, in batches, in the order in
+// which they were recorded (by the millisecond, then by id). Each is carried out once, by the process that first has a lease
+// of it: see [Lease]. Recover returns when all commands that were recorded before the call are settled, here or elsewhere,
+// or when ctx ends.
 //
-// [Handle] begins this by itself and does not wait for it: a program needs Recover only to know when it is done.
+// [Handle] begins this by itself and does not wait for it. A program needs Recover only to know when it is done.
 //
-// A command whose recorded value no longer decodes stays pending, and Recover does not wait for it. The error says so of each,
-// with its id and the types. What handlers return is not an error of Recover's.
+// A command whose recorded value no longer decodes stays pending and holds up no other. Recover returns an error for each,
+// with its id and the types. Recover does not return the errors of handlers.
 func (cs *Commands[C, R]) Recover(ctx context.Context) error {
 	return cs.runner.Recover(ctx)
 }
 
-// Stats returns the counters of the commands' batches, as [StatsOf] those of groups. Those of the pools are zero.
+// Stats returns the counters of the commands' batches, as [StatsOf] does of groups. The counters of the pools are zero.
 func (cs *Commands[C, R]) Stats() Stats {
 	return statsOf(cs.runner.Stats())
 }
@@ -186,7 +186,7 @@ func newCommand[C, R any](r *command.Runner, id string) *Command[C, R] {
 	return c
 }
 
-// handle is a handler for tasks, which are commands.
+// handle makes a handler of tasks from a handler of commands.
 func handle[C, R any](h Handler[C, R]) func(context.Context, *sql.Tx, []*command.Task) error {
 	return func(ctx context.Context, tx *sql.Tx, tasks []*command.Task) error {
 		batch := make([]*Command[C, R], len(tasks))
@@ -206,7 +206,7 @@ func revive[C, R any](r *command.Runner, id string, value []byte) (*command.Task
 	return &c.promise.task, nil
 }
 
-// typed is a [Command] as its task sees it. These methods are not the program's to call.
+// typed is a [Command] as its task sees it. A program cannot call these methods.
 type typed[C, R any] Command[C, R]
 
 func (c *typed[C, R]) runner() *command.Runner { return c.promise.task.Runner() }

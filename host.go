@@ -12,12 +12,11 @@ import (
 	"github.com/groupcommit/groupcommit/internal/virtual"
 )
 
-// What the connections need of the database: it is the Host of those that database/sql pools, and the environment of the physical
-// ones.
+// The database is the Host of the connections that database/sql pools, and the environment of the physical ones.
 
 var _ virtual.Host = (*database)(nil)
 
-// newConn makes a connection that is not of the program's pool.
+// newConn makes a connection outside of the program's pool.
 func (d *database) newConn() *virtual.Conn { return virtual.New(d, &d.Base, false) }
 
 // Ready opens the database at its first use.
@@ -29,7 +28,7 @@ func (d *database) Exec(ctx context.Context, c *virtual.Conn, e virtual.Exec) (d
 	return out.Get()
 }
 
-// Committed has the keepers look for what a transaction may have added.
+// Committed makes the keepers look for commands that a transaction may have added.
 func (d *database) Committed() { d.wakeRunners() }
 
 // engineFor returns the database's engine, which the first physical connection decides.
@@ -51,7 +50,7 @@ func (d *database) openSession(ctx context.Context, raw driver.Conn) (engine.Ses
 	return d.engineFor(raw).Open(ctx, raw, d.settings())
 }
 
-// turnToOpen takes the writer's turn for the opening of a connection, where that may write.
+// turnToOpen takes the writer's turn for the opening of a connection, where the opening may write.
 func (d *database) turnToOpen(ctx context.Context) (leave func(), err error) {
 	t := d.Traits.Load()
 	if t == nil || !t.OpenWrites {
@@ -64,7 +63,7 @@ func (d *database) turnToOpen(ctx context.Context) (leave func(), err error) {
 	return func() { d.Writer.Leave(turn) }, nil
 }
 
-// refresh learns from a session what a setting has changed of the database's traits.
+// refresh updates the database's traits after a setting on a session.
 func (d *database) refresh(s engine.Session, setting string) {
 	r, ok := s.(engine.Refresher)
 	if !ok {
@@ -74,7 +73,7 @@ func (d *database) refresh(s engine.Session, setting string) {
 	d.Traits.Store(&t)
 }
 
-// virtualConnector opens connections for ourselves.
+// virtualConnector opens connections for the library itself.
 type virtualConnector struct{ db *database }
 
 func (c virtualConnector) Connect(context.Context) (driver.Conn, error) { return c.db.newConn(), nil }

@@ -16,14 +16,13 @@ import (
 	"github.com/groupcommit/groupcommit/internal/virtual"
 )
 
-// Calls with an id. The ledger is the table of promises, as far as they are concerned. A session of an engine claims the ids of
-// its calls, executes those that are new, and records their outcomes, all in one transaction. So there is never a row
-// without an outcome, and never an outcome without its effect; and a call that comes again is answered from the ledger.
+// Calls with an id. The ledger is the table of promises, as far as such calls use it. A session of an engine claims the ids
+// of its calls, executes the calls that are new, and records their outcomes, all in one transaction. So there is never a row
+// without an outcome, and never an outcome without its effect. A call that comes again is answered from the ledger.
 //
-// A call whose id is in flight in this process does not come that far: it joins the one that is under way.
+// A call whose id is in flight in this process does not reach the ledger: it joins the call that is under way.
 
-// ExecID runs an Exec whose context has an id: in a group as any other call, unless its connection holds a physical one, which
-// then is the one to run it on.
+// ExecID runs an Exec whose context has an id: in a group as any other call, or on the physical connection that c holds.
 func (d *database) ExecID(ctx context.Context, c *virtual.Conn, id string, v virtual.Exec) (driver.Result, error) {
 	if err := d.keeps(id); err != nil {
 		return nil, err
@@ -52,13 +51,13 @@ func (d *database) ExecID(ctx context.Context, c *virtual.Conn, id string, v vir
 	return out.Get()
 }
 
-// wait is how long a call that came then waits for another with its id.
+// wait is how long a call that came at a time waits for another with its id.
 func (d *database) wait(since time.Time) flight.Wait {
 	patience, busy := d.patience()
 	return flight.Wait{Since: since, Patience: patience, Busy: busy}
 }
 
-// joined is another call's outcome.
+// joined is another call's outcome, marked as replayed.
 func joined(out engine.Answer) engine.Answer {
 	out.Result.Replayed = out.Err == nil
 	return out
@@ -84,39 +83,40 @@ func (d *database) execFlight(ctx context.Context, c *virtual.Conn, v virtual.Ex
 	return out
 }
 
-// execHere executes the call of a new flight on its connection's own physical one. What comes of that connection, such as the end of
-// its session's patience, is no other caller's: others who wait for the flight then try by themselves.
+// execHere executes the call of a new flight on the physical connection that its own connection holds. An error that comes
+// of that connection, such as the end of its session's patience, is no other caller's: callers that wait for the flight try
+// themselves.
 func (d *database) execHere(ctx context.Context, c *virtual.Conn, v virtual.Exec, f *flight.Flight[engine.Answer]) (out engine.Answer) {
 	out.Err = engine.ErrUnanswered
-	defer func() { d.complete(f, out, ctx, !everybodys(d.Traits.Load(), out.Err)) }()
+	defer func() { d.complete(f, out, ctx, !forAll(d.Traits.Load(), out.Err)) }()
 	e := &exec{Call: engine.NewCall(ctx, v.Text.Query, v.Args, v.Prepared)}
 	e.Identify(f.ID(), durable.Key(f.Key()))
 	if err := c.RunHere(ctx, v.Text, &e.Call); err != nil {
 		out.Err = err
 		return out
 	}
-	if unknown := (*OutcomeUnknownError)(nil); errors.As(e.Err(), &unknown) { // another connection is to find out
+	if unknown := (*OutcomeUnknownError)(nil); errors.As(e.Err(), &unknown) { // another connection must find out
 		e.Doubt(unknown.Cause)
-		d.apart(e)
+		d.runBeside(e)
 	}
 	out = e.Outcome()
 	return out
 }
 
-// complete ends a flight with its first caller's outcome. own says that it is for no other.
+// complete ends a flight with its first caller's outcome. own says that the outcome is for no other caller.
 func (d *database) complete(f *flight.Flight[engine.Answer], out engine.Answer, ctx context.Context, own bool) {
 	keep := flight.Shared
 	switch {
 	case own, out.Panicked, out.Err == engine.ErrUnanswered, errors.Is(out.Err, driver.ErrBadConn), out.Err != nil && ctx.Err() != nil:
 		keep = flight.Own
-	case out.Err == nil && !out.Result.Replayed: // of a replay it is not known how long it will be kept
+	case out.Err == nil && !out.Result.Replayed: // how long the ledger will keep a replay is not known
 		keep = flight.Kept
 	}
 	d.inFlight.Complete(f, out, keep)
 }
 
-// everybodys reports that every call with the same id is to get the same: a result, or an error that is recorded.
-func everybodys(t *engine.Traits, err error) bool {
+// forAll reports that every call with the same id must get this outcome: a result, or an error that is recorded.
+func forAll(t *engine.Traits, err error) bool {
 	if err == nil || t.Final == nil {
 		return err == nil
 	}
@@ -124,13 +124,14 @@ func everybodys(t *engine.Traits, err error) bool {
 	return final
 }
 
-// Deduplicated reports that a result comes from the ledger, or from another call with the same id that was under way: the
-// call that it belongs to was not executed.
+// Deduplicated reports that a call was not executed: its result comes from the ledger, or from another call with the same id
+// that was under way. False for a result that is not ours. [Promise.Deduplicated] tells the same of a promise.
 func Deduplicated(res sql.Result) bool {
 	if own, ok := res.(*engine.Result); ok {
 		return own.Replayed
 	}
-	// database/sql hands out the driver's result inside a struct of its own.
+	// database/sql returns the driver's result in its own private struct, and reflection finds it there by type. If Go changed
+	// that struct, Deduplicated would answer false. TestDeduplicatedFindsAResultInsideDatabaseSQL would then fail.
 	if v := reflect.ValueOf(res); v.Kind() == reflect.Struct {
 		for i := range v.NumField() {
 			if f := v.Field(i); f.Kind() == reflect.Interface && !f.IsNil() && f.Elem().Type() == reflect.TypeFor[*engine.Result]() {
@@ -141,13 +142,13 @@ func Deduplicated(res sql.Result) bool {
 	return false
 }
 
-// Lookup answers what became of the promise with an id, whoever made it: the record, or durable.ErrNotFound if there is
-// none, because no transaction with it has been committed, or because it is older than the retention allows. It reads what
-// is committed; a call that is under way is not seen.
+// Lookup returns the record of the promise with an id, whichever program made it. The error is durable.ErrNotFound if there
+// is none: no transaction with it has been committed, or it is older than the retention allows. Lookup reads what is
+// committed, so it does not see a call that is under way.
 //
-// What Value.Data holds of a promise of an Exec is JSON: of one that is resolved {"rows":1,"id":7}, the rows affected and the
-// last insert id, without what the driver does not tell; of one that is rejected {"code":"23505","message":"…"}, as in
-// [RejectedError], without a code if there was none.
+// For a promise of an Exec, Value.Data is JSON. If the promise is resolved, it is {"rows":1,"id":7}: the rows affected and
+// the last insert id, each left out if the driver does not tell it. If the promise is rejected, it is
+// {"code":"23505","message":"…"}, as in [RejectedError]; the code is left out if there was none.
 //
 // db must be one of ours, opened with [Promises].
 func Lookup(ctx context.Context, db *sql.DB, id string) (durable.Promise, error) {
@@ -162,7 +163,7 @@ func Lookup(ctx context.Context, db *sql.DB, id string) (durable.Promise, error)
 	if err != nil {
 		return durable.Promise{}, err
 	}
-	if traits.OneConn { // as for a query: whoever has the connection has the turn
+	if traits.OneConn { // as for a query: the connection is used in the writer's turn only
 		t := turn.New()
 		if err := d.TakeTurn(ctx, t, nil, time.Now()); err != nil {
 			return durable.Promise{}, err

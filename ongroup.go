@@ -6,10 +6,10 @@ import (
 	"github.com/groupcommit/groupcommit/internal/group"
 )
 
-// OnGroup has f told of every group after its commit and before its callers are answered. f is called by one goroutine
-// at a time, which is one of the callers: what f takes, every caller of the group waits, and a panic in f is that
-// caller's, after its commit (with [Go] there may be no caller, and the panic ends the program). f must not write to the
-// database or close it: the groups that it would wait for may be waiting for f.
+// OnGroup calls f for every group, after its commit and before its callers are answered. One goroutine at a time calls f,
+// and it is one of the callers: every caller of the group waits for f. A panic in f is that caller's, after its commit.
+// (With [Go] there may be no caller, and the panic ends the program.) f must not write to the database or close it: the
+// groups that it would wait for may be waiting for f.
 func OnGroup(f func(GroupInfo)) Option {
 	return databaseOption(func(l *limits) error {
 		if f == nil {
@@ -20,21 +20,23 @@ func OnGroup(f func(GroupInfo)) Option {
 	})
 }
 
-// GroupInfo is what [OnGroup] is told of one group.
+// GroupInfo describes one group to [OnGroup].
 type GroupInfo struct {
 	Calls  []*Call // in the order in which they were executed; not to be kept or changed
 	Reason Reason
-	Reruns int           // times it, or a part of it, had to be rolled back and run again
+	Reruns int           // how often the group, or a part of it, had to be rolled back and run again
 	Waited time.Duration // of its oldest call, in the queue
 	Took   time.Duration // from claim to commit
 }
 
-// Reason is why a group was closed when it was.
+// Reason says why a group was closed when it was.
 type Reason = group.Reason
 
 const (
-	Drained   = group.Drained   // everything that was queued went into it
+	Drained   = group.Drained   // the group took all that was queued
 	Full      = group.Full      // it reached MaxLen
 	FullBytes = group.FullBytes // the next call would have taken it over MaxBytes
-	Halved    = group.Halved    // it left half of the callers to the next group: they come back while that one runs
+	// Halved: it left half of the callers to the next group, so that two groups alternate: while one half is committed, the
+	// callers of the other come back.
+	Halved = group.Halved
 )

@@ -4,24 +4,24 @@ import (
 	"context"
 	"database/sql"
 
-	"github.com/groupcommit/groupcommit/engine"
-
 	"github.com/groupcommit/groupcommit/durable"
+	"github.com/groupcommit/groupcommit/engine"
 	"github.com/groupcommit/groupcommit/internal/physical"
 	"github.com/groupcommit/groupcommit/internal/turn"
 )
 
-// An opening is the first use of a database by one of its callers, on behalf of all: it takes connections that no pool's
+// An opening is the first use of a database, by one of its callers on behalf of all. It takes connections that no pool's
 // limit bounds, and a program that starts may have a thousand callers at once.
 type opening struct {
-	done chan struct{} // closed when it is over
-	err  error         // written before that
-	left bool          // the same: it failed because its caller's context ended
+	done chan struct{} // closed when the opening is over
+	err  error         // written before done is closed
+	left bool          // likewise: the opening failed because its caller's context ended
 }
 
-// ready returns what the database is like. The first caller opens it, the others wait. Where an opening fails the next
-// caller tries; but who has waited through one that began after it came gets that one's error. Otherwise, of a database that
-// answers nobody, the last caller would wait for as long as all before it together.
+// ready returns the database's traits. The first caller opens the database, and the others wait. If the opening fails, the
+// next caller tries. A caller that has waited for a whole opening that failed, begun after its own call, gets that opening's
+// error. Otherwise, if a database answers no caller, the last caller would wait for as long as all callers before it
+// together.
 func (d *database) ready(ctx context.Context) (*engine.Traits, error) {
 	if t := d.Traits.Load(); t != nil {
 		return t, nil
@@ -54,7 +54,7 @@ func (d *database) ready(ctx context.Context) (*engine.Traits, error) {
 }
 
 func (d *database) openFor(ctx context.Context, o *opening) (t *engine.Traits, err error) {
-	defer func() { // also of a panic, in a hook of the user's
+	defer func() { // also after a panic in a hook of the user's
 		o.err, o.left = err, ctx.Err() != nil
 		d.mu.Lock()
 		d.opening = nil
@@ -64,7 +64,7 @@ func (d *database) openFor(ctx context.Context, o *opening) (t *engine.Traits, e
 	return d.open(ctx)
 }
 
-// openLedger makes sure of the ledger's table, and sets the ledger.
+// openLedger makes sure that the ledger's table is there, and sets the ledger.
 func (d *database) openLedger(ctx context.Context, t *engine.Traits, w *turn.Writer, l physical.Lease) error {
 	if !d.limits.promises {
 		return nil
@@ -75,7 +75,7 @@ func (d *database) openLedger(ctx context.Context, t *engine.Traits, w *turn.Wri
 	}
 	q := tableTurns{l.SQL(), w, t}
 	if t.OneConn {
-		// Whoever has the connection has the turn, so this is the way to wait for it.
+		// The one connection is used in the writer's turn only, so the turn is the way to wait for it.
 		turn := turn.New()
 		if err := q.take(ctx, turn); err != nil {
 			return err
@@ -91,11 +91,11 @@ func (d *database) openLedger(ctx context.Context, t *engine.Traits, w *turn.Wri
 	return nil
 }
 
-// tableTurns has Execs take the writer's turn, each for itself: the table is made, and a promise whose timeout has
-// passed is completed, by statements that are no part of a group. Reading needs no turn.
+// tableTurns makes each Exec take the writer's turn. It is for statements that are not part of a group: those that make the
+// table, and the completion of a promise whose timeout has passed. Reading needs no turn.
 type tableTurns struct {
 	durable.Querier
-	writer *turn.Writer // nil where nobody takes turns, or who calls has it
+	writer *turn.Writer // nil on a database without turns, or if the caller has the turn
 	traits *engine.Traits
 }
 

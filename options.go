@@ -14,27 +14,27 @@ import (
 	"github.com/groupcommit/groupcommit/engine"
 )
 
-// An Option changes how a database groups its calls. Options are given to [Register] or [NewConnector]; those with a
-// number also stand in the data source name, as groupcommit_ and the option's name in lower case, and win there over
-// the ones in code:
+// An Option changes how a database groups its calls. Options are given to [Register] or [NewConnector]. Those with a number
+// may also stand in the data source name, as groupcommit_ and the option's name in lower case. There they override those in
+// code:
 //
 //	app.db?groupcommit_maxlen=500&_journal=WAL
 //	postgres://localhost/app?groupcommit_maxdelay=2ms
 //	host=localhost dbname=app groupcommit_maxqueue=100
 //
-// They are taken out before the wrapped driver sees the name.
+// The wrapped driver does not see them.
 type Option interface{ setDatabase(*limits) error }
 
 // A HandlerOption changes how the commands of one handler are carried out. HandlerOptions are given to [Handle].
 type HandlerOption interface{ setHandler(*handling) error }
 
-// A SharedOption is an option of both: for a database, or for one handler, which otherwise has the database's.
+// A SharedOption is an option of a database and of a handler. A handler has its database's value unless the option is given.
 type SharedOption interface {
 	Option
 	HandlerOption
 }
 
-// The three kinds of options. The compiler refuses an option where it does not belong: there is nothing that could be set.
+// The three kinds of options. Each has only the methods of its place, so the compiler refuses an option elsewhere.
 type (
 	databaseOption func(*limits) error
 	handlerOption  func(*handling) error
@@ -76,20 +76,20 @@ func MaxLen(n int) SharedOption {
 	return sharedOption(positive("MaxLen", n, func(l *limits) { l.maxLen = n }))
 }
 
-// MaxBytes bounds the bytes of one group, counting the text and the arguments of each call. A larger call goes alone.
-// At least 1; the default is 16 MiB.
+// MaxBytes bounds the bytes of one group, counting the text and the arguments of each call. A larger call runs alone. At
+// least 1; the default is 16 MiB.
 func MaxBytes(n int) Option {
 	return databaseOption(positive("MaxBytes", n, func(l *limits) { l.maxBytes = n }))
 }
 
-// MaxQueue bounds the calls that wait for a group. When the queue is full a further Exec, or [Go], waits for room, in
-// the order of arrival and no longer than its context allows. At least 1; the default is 10,000.
+// MaxQueue bounds the calls that wait for a group. When the queue is full, a further Exec or [Go] waits for room, in the
+// order of arrival and no longer than its context allows. At least 1; the default is 10,000.
 func MaxQueue(n int) SharedOption {
 	return sharedOption(positive("MaxQueue", n, func(l *limits) { l.maxQueue = n }))
 }
 
-// MaxDelay lets a group wait for more calls until it is full or its oldest call has waited for d. 0, the default,
-// means no waiting: a group is what queued up while the one before it was committed. A delay makes every lone call
+// MaxDelay lets a group wait for more calls until it is full or its oldest call has waited for d. 0, the default, means no
+// waiting: a group takes the calls that queued up while the group before it was committed. A delay makes every lone call
 // slower by d, and seldom pays.
 func MaxDelay(d time.Duration) SharedOption {
 	return sharedOption(func(l *limits) error {
@@ -101,9 +101,10 @@ func MaxDelay(d time.Duration) SharedOption {
 	})
 }
 
-// Writers sets how many groups may be committed at the same time, each on a connection of its own: a second one when 200
-// calls wait for the first, and so on. At least 1; the default is the engine's: 1, on PostgreSQL 2. With more than one, the calls of one goroutine's [Go] may be executed in any order, and groups may wait for each
-// other's locks. A database with one writer has one, whatever is set.
+// Writers sets how many groups may be committed at the same time, each on its own connection: a second one when 200 calls
+// wait for the first, and so on. At least 1; the default is the engine's: 1, on PostgreSQL 2. With more than one, the calls
+// of one goroutine's [Go] may be executed in any order, and groups may wait for each other's locks. A database that has one
+// writer keeps one, whatever is set.
 func Writers(n int) Option {
 	return databaseOption(func(l *limits) error {
 		if n < 1 || n > 1000 {
@@ -114,11 +115,11 @@ func Writers(n int) Option {
 	})
 }
 
-// LockTimeout bounds how long a call may keep its group waiting for a lock that somebody else holds. A call that would
-// wait longer is taken out and waits alone, on a connection of its own, while the others commit. Nothing is set on the
-// server for it: another connection, opened when a group has not been answered for so long, asks the server to cancel what
-// waits. 0 means no bound but the session's own, and no such connection; the default is 200 ms. Only PostgreSQL makes use
-// of it.
+// LockTimeout bounds how long a call may keep its group waiting for a lock of another transaction. A call that would wait
+// longer is taken out and waits alone, on its own connection, while the others commit. The library sets nothing on the
+// server for it. If a group has not been answered for so long, the library opens another connection and asks the server
+// there to cancel the statement that waits. 0 means no bound but the session's own, and no such connection; the default is
+// 200 ms. Only PostgreSQL uses it.
 func LockTimeout(d time.Duration) Option {
 	return databaseOption(func(l *limits) error {
 		if d < 0 || d > 24*time.Hour {
@@ -129,9 +130,9 @@ func LockTimeout(d time.Duration) Option {
 	})
 }
 
-// MaxTime bounds how long a group may take on the server. When the time is over its connection is given up, and the
-// database is asked what became of the group. More than 0; the default is a minute. SQLite, where a statement cannot be
-// left alone, makes no use of it.
+// MaxTime bounds how long a group may take on the server. When the time is over, the library gives its connection up, and
+// asks the database what became of the group. More than 0; the default is a minute. SQLite does not use it, because a
+// statement there cannot be left alone.
 func MaxTime(d time.Duration) SharedOption {
 	return sharedOption(func(l *limits) error {
 		if d <= 0 {
@@ -142,8 +143,7 @@ func MaxTime(d time.Duration) SharedOption {
 	})
 }
 
-// Mode sets how groups are committed, where there is a choice: [Transaction] or [Autocommit]. The default, [Automatic], leaves
-// it to the engine.
+// Mode sets how groups are committed, where there is a choice: [Transaction], [Autocommit], or, by default, [Automatic].
 func Mode(m GroupMode) Option {
 	return databaseOption(func(l *limits) error {
 		if m > Autocommit {
@@ -154,21 +154,21 @@ func Mode(m GroupMode) Option {
 	})
 }
 
-// Promises has the database keep a ledger of the calls that have an id, by [WithID]: within the retention window and on one
-// database, a statement with an id takes effect at most once, together with its recorded outcome, and a caller that retries
+// Promises lets calls have ids, by [WithID]: the database keeps a ledger of such calls. Within the retention window and on
+// one database, a statement with an id takes effect at most once, together with its recorded outcome. A caller that retries
 // with the same id until it gets an answer gets that one outcome.
 //
-// The ledger is the table groupcommit_promises, which is made at the first use if it is missing; for a role that may not,
+// The ledger is the table groupcommit_promises, which the first use makes if it is missing. If the program's role may not,
 // package durable has the statements. A result is recorded, and so is an error that would come again: a violated constraint,
-// a value that does not fit. Nothing is recorded of an error that may go away: a missing table, a right, a lock, a lost
-// connection; the call may be made again.
+// a value that does not fit. An error that may go away is not recorded (a missing table, a right, a lock, a lost
+// connection): the call may be made again.
 //
-// A group without any id pays nothing. On PostgreSQL the others of a group pay with those that have one: two more round
-// trips, and up to [LockTimeout] where an id is being claimed by another program.
+// A group without ids pays nothing. On PostgreSQL a single id adds two round trips to its whole group, and up to
+// [LockTimeout] while another program is claiming the same id.
 //
-// A record is the database's to keep. A program's own statement that deletes rows of the table (rather than
-// durable.DeleteOlder) frees their ids at once; on PostgreSQL also those of calls that are committed in the same group,
-// wherever they stand in it, as if it had come a moment later. That is not noticed.
+// The records are for the library to delete. If a program deletes rows of the table by its own statement (rather than by
+// durable.DeleteOlder), their ids are free at once. On PostgreSQL, the ids of calls that are committed in the same group are
+// then free, too, wherever they stand in it, as if the statement had come a moment later. The library does not notice that.
 //
 // SQLite and PostgreSQL; elsewhere it is an error when the database is first used. In a data source name:
 // groupcommit_promises=on, or off.
@@ -181,14 +181,14 @@ func promises(on bool) Option {
 	})
 }
 
-// Retention is how long a promise is kept after its completion; its id may then be used again, and is executed again. The
-// default is 24 hours; 0 keeps promises for ever. What is older is deleted in steps of at most 1,000, beside the groups, by
-// every process that has the database open with [Promises]. Ages are by the database's own clock: on SQLite that of the
-// machine, which its processes share, on PostgreSQL the server's; there a completion may be dated by up to half a second before
-// its COMMIT. Where processes have different settings, the shortest counts.
+// Retention is how long a promise is kept after its completion. Its id may then be used again, and is executed again. The
+// default is 24 hours; 0 keeps promises for ever. Every process that has the database open with [Promises] deletes what is
+// older, in steps of at most 1,000, beside the groups. Ages are by the database's own clock: on SQLite the machine's, which
+// its processes share; on PostgreSQL the server's, where a completion may be dated by up to half a second before its COMMIT.
+// If processes have different settings, the shortest counts.
 //
-// It is the retention of every completed promise in the table, also of those that were made through a durable.Store. A role
-// that may not DELETE there lets the table grow: nobody is told.
+// It counts for every completed promise in the table, also for those that were made through a durable.Store. If the
+// program's role may not DELETE there, the table grows and no error says so.
 func Retention(d time.Duration) Option {
 	return databaseOption(func(l *limits) error {
 		if d < 0 {
@@ -199,14 +199,14 @@ func Retention(d time.Duration) Option {
 	})
 }
 
-// Physical has f set up the pool of physical connections, with the methods of database/sql: SetMaxIdleConns (8 unless f says
-// otherwise), SetConnMaxLifetime (kept to within a second), SetMaxOpenConns (unlimited: it is bounded by the program's own
-// pool). Where f bounds the open connections, groups need one of these, too: a program whose transactions hold all of them and
-// wait for an Exec waits as it would on the plain driver, but for no longer than [MaxTime]. f is called once, when the database is
-// opened. It must not use the pool for anything else.
+// Physical makes f set up the pool of physical connections, with the methods of database/sql: SetMaxIdleConns (8 unless f
+// says otherwise), SetConnMaxLifetime (kept to within a second), SetMaxOpenConns (unlimited unless f bounds it: the
+// program's own pool bounds it). If f bounds the open connections, groups need one of these, too. A program whose
+// transactions hold all of them and wait for an Exec waits as on the plain driver, but for no longer than [MaxTime]. f is
+// called once, when the database is opened. It must not use the pool for any other purpose.
 //
-// Without it nothing is idle in the pool before the program's own pool has kept a connection: so with SetMaxIdleConns(0)
-// there nothing is kept here.
+// Without it, the pool keeps no idle connection before the program's own pool has kept one: with SetMaxIdleConns(0) on that,
+// this pool keeps none.
 func Physical(f func(pool *sql.DB)) Option {
 	return databaseOption(func(l *limits) error {
 		if f == nil {
@@ -217,7 +217,7 @@ func Physical(f func(pool *sql.DB)) Option {
 	})
 }
 
-// WithEngine sets the engine, which is otherwise found by the physical connection's type.
+// WithEngine sets the engine. By default the type of the physical connection decides it.
 func WithEngine(e Engine) Option {
 	return databaseOption(func(l *limits) error {
 		if e == nil {
@@ -243,12 +243,12 @@ func positive(name string, n int, set func(*limits)) func(*limits) error {
 	}
 }
 
-// badOption is the error of an option, by the name that the program has written.
+// badOption is the error of an option. name is the name that the program has written.
 func badOption(name, value, allowed string) error {
 	return &engine.OptionError{Name: name, Value: value, Allowed: allowed}
 }
 
-// fromDSN is an option as it stands in a data source name. Its errors name it so, also the later ones, of the engine.
+// fromDSN is an option from a data source name. Its errors, and later ones of the engine, call it by that spelling.
 func fromDSN(name string, o Option) Option {
 	return databaseOption(func(l *limits) error {
 		err := o.setDatabase(l)
@@ -260,7 +260,7 @@ func fromDSN(name string, o Option) Option {
 	})
 }
 
-// spelled is how the program has written the option that is called name in code.
+// spelled returns the program's spelling of an option that is called name in code.
 func (l *limits) spelled(name string) string {
 	if low := strings.ToLower(name); slices.Contains(l.inDSN, low) {
 		return prefix + low

@@ -11,25 +11,25 @@ import (
 	"github.com/groupcommit/groupcommit/internal/group"
 )
 
-// Partition has only calls of equal keys share a group. key is called once for each call, with the context of the call and in
-// its caller's goroutine; a tenant's name is a good key, and nil is one as well.
+// Partition lets only calls with equal keys share a group. key is called once for each call, in its caller's goroutine and
+// with its context. A tenant's name is a good key, and nil is a key as well.
 //
-// It is for a program whose connections are prepared from the caller's context each time before they are used, by pgx's
-// OptionResetSession or by PrepareConn of a pgxpool: for row level security, or a search_path. Such a hook then sees, for a
-// group, a context with the values of one of its calls and of nobody's cancellation. For all else (queries, transactions, calls
-// that run alone) it sees its own caller's context, as on the plain driver, with Partition and without.
+// It is for a program that prepares each connection from the caller's context before it is used, by pgx's OptionResetSession
+// or by PrepareConn of a pgxpool: for row level security, or a search_path. For a group, such a hook then sees a context
+// with the values of one of its calls, which no caller can cancel. For all other work (queries, transactions, calls that run
+// alone) it sees its own caller's context, as on the plain driver, with Partition and without.
 //
-// Without the option a group would have no caller's context to show. Where it can be told that there is such a hook,
-// groups are not used: each call runs alone, and the log says so once. Where it cannot be told (another driver, a hook inside of a wrapper), Partition is
-// needed, or a tenant's calls would be made with another tenant's session. A program whose hook asks the context for nothing
-// that tells its callers apart says so by a function that returns nil.
+// Without the option, a group would have no caller's context to show. If the library can tell that there is such a hook, it
+// uses no groups: each call runs alone, and the log says so once. If it cannot tell (another driver, a hook inside of a
+// wrapper), Partition is needed, or a tenant's calls would be made with another tenant's session. If the hook reads nothing
+// from the context that differs between callers, the function may return nil.
 //
-// Groups of different keys run side by side, each on a connection of its own and none waiting for another, as the calls would on the
-// plain driver; [MaxQueue] bounds the calls of each key. A thousand keys with one caller each gain nothing, and lose nothing.
+// Groups of different keys run side by side, each on its own connection, and none waits for another, as the calls would on
+// the plain driver. [MaxQueue] bounds the calls of each key. A thousand keys with one caller each neither gain nor lose.
 //
-// A key must be comparable. Another key, and a panic in the function, are the error of the call. An id ([WithID]) is one per database,
-// whatever the key: tenants who choose their ids by themselves need the tenant in the id. Nor is Partition for handlers: what a
-// [Command] is to be done for belongs into its Value.
+// A key must be comparable. A key that is not, or a panic in the function, is the call's error. An id ([WithID]) is unique
+// in the database, whatever the key: if tenants choose their ids by themselves, the id must contain the tenant. Partition is
+// not for handlers: the tenant of a [Command] belongs into its Value.
 func Partition(key func(ctx context.Context) any) Option {
 	return databaseOption(func(l *limits) error {
 		if key == nil {
@@ -40,8 +40,7 @@ func Partition(key func(ctx context.Context) any) Option {
 	})
 }
 
-// keptPartitions is how many keys without a call are remembered: what their lanes have learned of their callers is worth
-// little.
+// keptPartitions is how many keys without a call are remembered. What their lanes know of their callers is worth little.
 const keptPartitions = 256
 
 // partitions are the lanes of each key.
@@ -49,21 +48,21 @@ type partitions struct {
 	mu     sync.Mutex
 	byKey  map[any]*partition
 	idle   list.List   // of *partition, the one that has been idle for longest first
-	past   group.Stats // of those that were forgotten
+	past   group.Stats // of the forgotten keys
 	closed bool
 }
 
-// A partition is the lanes of one key's calls. They are used, and waited for, as those of a database without the option.
+// A partition has the lanes of one key's calls. They are used, and waited for, as those of a database without the option.
 type partition struct {
 	key   any
 	lanes []*batcher
 	of    *partitions
 	calls int           // that have entered and not left; the partitions' mutex guards it
-	idle  *list.Element // the same; nil while there are calls
+	idle  *list.Element // likewise; nil while there are calls
 }
 
-// lanesFor returns the lanes for a call with this context. Without the option, the partition is nil; with it, the call is in the
-// partition until it leaves.
+// lanesFor returns the lanes for a call with this context. Without the option, the partition is nil; with it, the call is in
+// the partition until it leaves.
 func (g *groups) lanesFor(ctx context.Context) (*partition, []*batcher, error) {
 	if g.limits.partition == nil {
 		return nil, g.lanes, nil
@@ -119,7 +118,7 @@ func (ps *partitions) enter(key any, lanes func() []*batcher) (*partition, error
 	return p, nil
 }
 
-// leave is called when a call is over. A nil partition is none's.
+// leave is called when a call is over. A call without a partition has a nil one.
 func (p *partition) leave() {
 	if p == nil {
 		return
@@ -144,7 +143,7 @@ func (p *partition) addTo(s *group.Stats) {
 	}
 }
 
-// addTo adds the counters of all keys that there are and were.
+// addTo adds the counters of all keys, those that were forgotten among them.
 func (ps *partitions) addTo(s *group.Stats) {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
@@ -154,7 +153,7 @@ func (ps *partitions) addTo(s *group.Stats) {
 	}
 }
 
-// close refuses new calls and returns when every accepted one is answered.
+// close refuses new calls and returns when every accepted call is answered.
 func (ps *partitions) close() {
 	ps.mu.Lock()
 	ps.closed = true
@@ -170,19 +169,19 @@ func (ps *partitions) close() {
 	}
 }
 
-// room waits until a group may have a connection, where promises lead groups of many keys at a time: nothing else bounds how
-// many they are. It returns what ends the use.
+// room waits until a group may have a connection, if promises lead it and there are keys: no other limit bounds how many
+// groups of many keys there are at a time. leave ends the use.
 func (b *batcher) room(execs []*exec) (leave func()) {
 	g := b.of
 	if g.limits.partition == nil || g.Writer != nil || !execs[0].detached {
 		return func() {}
 	}
-	g.apartRoom <- struct{}{}
-	return func() { <-g.apartRoom }
+	g.besideRoom <- struct{}{}
+	return func() { <-g.besideRoom }
 }
 
-// groupContext is what the hooks see of a group: the values of one of its calls where all calls have the same to show, and else
-// no values.
+// groupContext is the context that hooks see for a group. It has the values of one of its calls if the calls are of one key,
+// and else no values.
 func (g *groups) groupContext(calls []*engine.Call) context.Context {
 	if g.limits.partition == nil {
 		return context.Background()

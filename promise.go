@@ -20,31 +20,31 @@ import (
 	"github.com/groupcommit/groupcommit/internal/virtual"
 )
 
-// A Promise is an Exec whose outcome will come. It is made by [Go]. It settles whether anybody awaits it or not, once,
-// and any number of goroutines may use it.
+// A Promise is an Exec whose outcome will come. [Go] makes it. It settles once, awaited or not, and any number of goroutines
+// may use it.
 type Promise struct {
 	exec   exec
 	future group.Future
 	state  atomic.Uint32
-	db     *database                     // nil of one that never came to be a call
+	db     *database                     // nil if it never became a call
 	part   *partition                    // until it is settled; nil without Partition
-	flight *flight.Flight[engine.Answer] // of a call with an id, if it is this call's own
+	flight *flight.Flight[engine.Answer] // of a call with an id, unless it is another call's
 }
 
 // Go executes query as db.ExecContext does, without waiting for the outcome. db must be a database of ours.
 //
-// Go waits only if [MaxQueue] calls are waiting already; then for room, and no longer than ctx allows. ctx counts until
-// a group claims the call: if it ends before, the promise is rejected with the context's error and the call is
-// certainly not executed; but see [WithID]. The calls of one goroutine are executed in the order of their Go
-// where there is one writer (see [Writers]), but for one that ran alone for longer than 100 ms on a database that may have several. The arguments belong to the
-// promise until it is settled: memory that they point to must not change before.
+// Go waits only if [MaxQueue] calls are waiting already. It then waits for room, and no longer than ctx allows. ctx counts
+// until a group claims the call. If it ends before that, the promise is rejected with the context's error and the call is
+// certainly not executed; but see [WithID]. The arguments belong to the promise until it is settled: memory that they point
+// to must not change before.
 //
-// A statement that cannot join a group runs at once and beside the others, on a connection that does not count against
-// db's limits.
+// Where there is one writer (see [Writers]), the calls of one goroutine are executed in the order of their Go. The
+// exception, on a database that may have several, is a call that ran alone for longer than 100 ms.
 //
-// The error of a call that cannot be made (a database that is not ours, a closed one, an argument that cannot be
-// converted) is the promise's. A driver.Valuer that panics does not panic here: the promise is rejected with a
-// [*PanicError].
+// A statement that cannot join a group runs at once, beside the others, on a connection outside of db's limits.
+//
+// If the call cannot be made (a database that is not ours, a closed one, an argument that cannot be converted), the promise
+// has the error. A driver.Valuer that panics does not panic here: the promise is rejected with a [*PanicError].
 func Go(ctx context.Context, db *sql.DB, query string, args ...any) *Promise {
 	p := &Promise{}
 	p.exec.detached = true
@@ -65,10 +65,10 @@ func Go(ctx context.Context, db *sql.DB, query string, args ...any) *Promise {
 		return p.reject(err)
 	}
 	p.db = d
-	d.Pool.MayKeep() // no connection of the program's own pool is ever used
+	d.Pool.MayKeep() // promises use no connection of the program's own pool
 	if !virtual.Groupable(ctx, d.Texts.Get(traits.Dialect, query), traits, nvs) {
 		p.exec.Args = nvs
-		p.goBeside()
+		p.goUngrouped()
 		return p
 	}
 	if nvs, err = checkFor(traits, nvs); err != nil {
@@ -131,7 +131,7 @@ func (p *Promise) join(lanes []*batcher, accepted bool) {
 	}
 }
 
-// goOnce has a call with an id executed, or has it wait for the one that is under way.
+// goOnce executes a call with an id, or makes it wait for the one that is under way.
 func (p *Promise) goOnce(id string) {
 	d, e, since := p.db, &p.exec, time.Now()
 	if err := d.keeps(id); err != nil {
@@ -160,7 +160,7 @@ func (p *Promise) goOnce(id string) {
 	}
 }
 
-// launch has a call with an id executed, whose flight is its own.
+// launch executes a call with an id that has begun a flight.
 func (p *Promise) launch(f *flight.Flight[engine.Answer], accepted bool) {
 	p.flight = f
 	lanes := p.db.lanes
@@ -170,9 +170,9 @@ func (p *Promise) launch(f *flight.Flight[engine.Answer], accepted bool) {
 	p.join(lanes, accepted)
 }
 
-// follow waits for a call with the same id, and for the next, until there is an outcome for p too, or it is p's turn. It has
-// been accepted, whether the database is closed meanwhile or not: the lanes are closed in their order, and the first one,
-// which has accepted it, before the others.
+// follow waits for the call with p's id that is under way, and for the next, until one has an outcome for p, too, or it is
+// p's turn. p has been accepted, even if the database is closed meanwhile: the lanes are closed in their order, and the
+// first one, which has accepted p, before the others.
 func (p *Promise) follow(f *flight.Flight[engine.Answer], since time.Time) {
 	d, e := p.db, &p.exec
 	defer d.lanes[0].queue.Release()
@@ -188,9 +188,9 @@ func (p *Promise) follow(f *flight.Flight[engine.Answer], since time.Time) {
 	}
 }
 
-// goBeside runs a call that cannot join a group, as a blocking Exec does, beside its caller. The connection is not of db's pool,
-// which refuses calls as soon as db.Close has begun.
-func (p *Promise) goBeside() {
+// goUngrouped runs a call that cannot join a group as a blocking Exec does, beside its caller. Its connection is not of db's
+// pool, which refuses calls as soon as db.Close has begun.
+func (p *Promise) goUngrouped() {
 	q := p.db.lanes[0].queue
 	if !q.Accept() {
 		p.reject(ErrClosed)
@@ -199,11 +199,11 @@ func (p *Promise) goBeside() {
 	go func() {
 		defer q.Release()
 		defer p.settle() // also after runtime.Goexit
-		p.runBeside()
+		p.runUngrouped()
 	}()
 }
 
-func (p *Promise) runBeside() {
+func (p *Promise) runUngrouped() {
 	e := &p.exec
 	ctx, query, args := e.Context(), e.Query, e.Args
 	for try := 0; ; try++ {
@@ -229,15 +229,15 @@ func (p *Promise) runBeside() {
 	}
 }
 
-// reject settles a promise that never came to be a call.
+// reject settles a promise that never became a call.
 func (p *Promise) reject(err error) *Promise {
 	p.exec.SetOutcome(engine.Answer{Err: err})
 	p.settle()
 	return p
 }
 
-// goApiece is runApiece for a promise, beside its caller. accepted says that the first queue has counted it, and that whoever
-// accepted it has not let go yet.
+// goApiece is runApiece for a promise, beside its caller. accepted says that the first queue has counted it, and that the
+// caller of goApiece will release that count.
 func (p *Promise) goApiece(accepted bool) {
 	q := p.db.lanes[0].queue
 	if accepted {
@@ -256,7 +256,7 @@ func (p *Promise) goApiece(accepted bool) {
 // inQueue is a promise as its queue sees it.
 type inQueue Promise
 
-// Settle is called once the call is answered, or was withdrawn.
+// Settle is called when the call is answered, or was withdrawn.
 func (q *inQueue) Settle() {
 	p := (*Promise)(q)
 	if err := p.exec.slot.Err(); err != nil {
@@ -265,12 +265,12 @@ func (q *inQueue) Settle() {
 	p.settle()
 }
 
-// settle makes the call's outcome the promise's. It is called once.
+// settle gives the promise the call's outcome. It is called once.
 func (p *Promise) settle() {
 	e := &p.exec
 	e.Query, e.Args = "", nil
 	out := e.Outcome()
-	if p.flight != nil { // first, so that a caller that has seen the outcome does not find the call in flight
+	if p.flight != nil { // first: a caller that has seen the outcome must not find the call in flight
 		p.db.complete(p.flight, out, e.Context(), false)
 	}
 	p.state.Store(uint32(stateOf(out.Err, e.Context())))
@@ -278,7 +278,7 @@ func (p *Promise) settle() {
 	p.part.leave()
 }
 
-// stateOf is the state that an outcome comes to. An error of a context is the caller's only if that one ended.
+// stateOf is the state of an outcome. An error of a context is the caller's only if the caller's context has ended.
 func stateOf(err error, ctx context.Context) durable.State {
 	switch {
 	case err == nil:
@@ -291,8 +291,8 @@ func stateOf(err error, ctx context.Context) durable.State {
 	return durable.Rejected
 }
 
-// Await waits for the outcome, which is what db.ExecContext would have returned. ctx bounds the waiting and nothing
-// else: if it ends first, Await returns its error and the promise goes on.
+// Await waits for the outcome, which is what db.ExecContext would have returned. ctx bounds only the waiting: if it ends
+// first, Await returns its error and the promise goes on.
 func (p *Promise) Await(ctx context.Context) (sql.Result, error) {
 	if err := p.future.Wait(ctx); err != nil {
 		return nil, err
@@ -310,10 +310,10 @@ func (p *Promise) Done() <-chan struct{} { return p.future.Done() }
 // ID is the id of [WithID]; "" if there was none.
 func (p *Promise) ID() string { return p.exec.ID() }
 
-// State is PENDING until the promise is settled. It is then RESOLVED, or REJECTED if there is an error:
-// REJECTED_CANCELED or REJECTED_TIMEDOUT if that is the end of the context of [Go].
+// State is PENDING until the promise is settled. It is then RESOLVED, or REJECTED if there is an error: REJECTED_CANCELED or
+// REJECTED_TIMEDOUT if that is the end of the context of [Go].
 func (p *Promise) State() durable.State { return durable.State(p.state.Load()) }
 
-// Deduplicated reports that the outcome comes from the ledger, or from another call with the same id that was under way: the
-// call was not executed. False until the promise is settled, and of an error.
+// Deduplicated reports that the call was not executed: its outcome comes from the ledger, or from another call with the same
+// id that was under way. False until the promise is settled, and if it has an error.
 func (p *Promise) Deduplicated() bool { return p.future.Settled() && p.exec.Outcome().Result.Replayed }

@@ -10,9 +10,9 @@ import (
 	"github.com/groupcommit/groupcommit/internal/virtual"
 )
 
-// Raw calls f with the wrapped driver's own connection, for what database/sql has no words for: backups, COPY, hooks.
-// It is what c.Raw is for a plain driver. The physical connection is c's from then on, until c is closed, because
-// nobody knows what f leaves on it.
+// Raw calls f with the wrapped driver's own connection, for work outside database/sql's interface: backups, COPY, hooks. It
+// is c.Raw of the plain driver. From then on c keeps the physical connection until c is closed, because the library cannot
+// know what f leaves on it.
 //
 // f must not keep the connection. If it returns driver.ErrBadConn or panics, the connection is closed. f does not have
 // the writer's turn: a write in it may find the database busy, as it may with the plain driver.
@@ -32,7 +32,7 @@ func Raw(ctx context.Context, c *sql.Conn, f func(driver.Conn) error) error {
 	})
 }
 
-// ownOf finds our connection in what database/sql pools: itself, or inside wrappers above us.
+// ownOf finds our connection in one that database/sql pools: it is that, or is inside wrappers around ours.
 func ownOf(dc any) (*virtual.Conn, error) {
 	for c, _ := dc.(driver.Conn); c != nil; c = engine.Unwrap(c) {
 		switch own := c.(type) {
@@ -45,7 +45,7 @@ func ownOf(dc any) (*virtual.Conn, error) {
 	return nil, fmt.Errorf("groupcommit: %T is not a connection of groupcommit; open the database with a name that was given to Register, or with NewConnector", dc)
 }
 
-// databaseOf finds what stands behind a sql.DB of ours.
+// databaseOf finds the database behind a sql.DB of ours.
 func databaseOf(db *sql.DB) (*database, error) {
 	if db == nil {
 		return nil, fmt.Errorf("groupcommit: the *sql.DB is nil")

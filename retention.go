@@ -20,8 +20,8 @@ func sweepAfter(retention time.Duration) time.Duration {
 	return max(time.Millisecond, min(retention/4, sweepEvery))
 }
 
-// deleteOld deletes what is older than the retention, up to a limit, and returns how long to rest if it came to that. An
-// error is nobody's: what is not deleted now will be later.
+// deleteOld deletes promises that are older than the retention, up to a limit, and returns how long to rest if it reached
+// the limit. It drops an error, because the next round deletes what is left.
 func (d *database) deleteOld(ctx context.Context, pool *sql.DB) time.Duration {
 	t := turn.New()
 	start := time.Now()

@@ -10,8 +10,8 @@ import (
 	"github.com/groupcommit/groupcommit/internal/repeat"
 )
 
-// A RetryPolicy says whether to try again after so many attempts have failed, 1 being the first, and how long to wait
-// before. [Never] is one; [Constant] and [Exponential] make others.
+// A RetryPolicy says whether to try again after so many failed attempts, 1 being the first, and how long to wait before.
+// Many goroutines call it at once. [Never] is one; [Constant] and [Exponential] make others.
 type RetryPolicy func(failed int) (wait time.Duration, again bool)
 
 // Never tries once.
@@ -22,8 +22,8 @@ func Constant(d time.Duration, n int) RetryPolicy {
 	return func(failed int) (time.Duration, bool) { return max(0, d), failed <= n }
 }
 
-// Exponential tries up to n more times, first after base, then each time after factor times as long, but no longer than
-// most.
+// Exponential tries up to n more times: first after base, then after factor times as long each time, but after no longer
+// than most.
 func Exponential(base time.Duration, factor float64, most time.Duration, n int) RetryPolicy {
 	return func(failed int) (time.Duration, bool) {
 		wait := float64(base) * math.Pow(factor, float64(failed-1))
@@ -31,9 +31,9 @@ func Exponential(base time.Duration, factor float64, most time.Duration, n int) 
 	}
 }
 
-// Retry sets what happens after a transient error: one that is certain to have left nothing behind, and that may not
-// come again. Which errors these are is the engine's to say; package pgx lists its own. The default is
-// Exponential(10ms, 2, 1s, 8), some 3 seconds in all. A call is never tried again after its context has ended.
+// Retry sets what happens after a transient error: one that has certainly left nothing behind, and that may not come again.
+// The engine decides which errors these are; package pgx lists its own. The default is Exponential(10ms, 2, 1s, 8), some 3
+// seconds in all. A call is never tried again after its context has ended.
 //
 // In a data source name: groupcommit_retry=never, constant(10ms,5) or exponential(10ms,2,1s,8).
 func Retry(p RetryPolicy) SharedOption {
@@ -55,7 +55,7 @@ func (l *limits) retryPolicy() RetryPolicy {
 	return l.retry
 }
 
-// pause waits as the policy says. False if there is to be no other attempt.
+// pause waits as the policy says. It reports false if there must be no other attempt.
 func (p RetryPolicy) pause(ctx context.Context, failed int) bool {
 	wait, again := p(failed)
 	return again && repeat.Pause(ctx, wait)

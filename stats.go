@@ -8,19 +8,18 @@ import (
 	"github.com/groupcommit/groupcommit/internal/group"
 )
 
-// Stats is what a database's calls have come to since it was opened. All numbers only grow, but for Queued, MaxGroup
-// and the pools.
+// Stats counts a database's calls since it was opened. All numbers only grow, except Queued, MaxGroup and the pools.
 type Stats struct {
-	Calls     int64 // Execs that took the group road, answered or not
-	Withdrawn int64 // of these, the ones that ended before any group claimed them (a context, a busy writer), not executed
+	Calls     int64 // Execs that entered a queue for a group, answered or not
+	Withdrawn int64 // of these, the ones that left before a group claimed them (a context, a busy writer), not executed
 	Queued    int   // of these, the ones that no group has claimed yet
 
 	Groups   int64 // groups that were run, groups of one among them
-	Alone    int64 // of these, the groups of one: the plain driver's calls
-	Reruns   int64 // times a group, or a part of one, was rolled back and run again
-	MaxGroup int   // the largest group's calls
+	Alone    int64 // of these, the groups of one, which run as the plain driver runs them
+	Reruns   int64 // how often a group, or a part of one, was rolled back and run again
+	MaxGroup int   // the calls of the largest group
 
-	Drained   int64 // groups by the reason for which they were closed
+	Drained   int64 // groups by the reason that closed them: see Reason
 	Full      int64
 	FullBytes int64
 	Halved    int64
@@ -29,9 +28,9 @@ type Stats struct {
 	Took   time.Duration // from claim to commit, summed over the groups
 
 	Mode GroupMode // how groups are committed; Automatic until that is known
-	Why  string    // the reason, where there is one to tell: an option, functions of the database, a level of isolation, a hook
+	Why  string    // the reason, if there is one: an option, functions of the database, a level of isolation, a hook
 
-	Leased sql.DBStats // the physical connections; one that is kept for the next writer counts as in use
+	Leased sql.DBStats // the physical connections; a warm one counts as in use
 }
 
 // MeanGroup is the mean number of calls a group; 0 before the first.
@@ -42,7 +41,7 @@ func (s Stats) MeanGroup() float64 {
 	return float64(s.Calls-s.Withdrawn-int64(s.Queued)) / float64(s.Groups)
 }
 
-// statsOf are a queue's numbers.
+// statsOf makes Stats of a queue's numbers.
 func statsOf(g group.Stats) Stats {
 	return Stats{
 		Calls: g.Members, Withdrawn: g.Withdrawn, Queued: g.Queued,
@@ -52,8 +51,8 @@ func statsOf(g group.Stats) Stats {
 	}
 }
 
-// StatsOf returns the counters of a database that was opened with one of our names or with [NewConnector]. Any
-// goroutine may call it at any time; it costs a lock. For a db that is not ours it returns an error.
+// StatsOf returns the counters of a database. Any goroutine may call it at any time; it costs a lock. If db
+// is not ours, it returns an error.
 func StatsOf(db *sql.DB) (Stats, error) {
 	d, err := databaseOf(db)
 	if err != nil {

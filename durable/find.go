@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// find puts the query into a WHERE. Its condition on the id keeps the version's row out.
+// find turns the query into a WHERE. Its condition on the id leaves the version's row out.
 func (t *sqlTable) find(ctx context.Context, q Query, n int, now time.Time) ([]Promise, error) {
 	var where []string
 	var args []any
@@ -42,7 +42,7 @@ func (t *sqlTable) tagged(key, value string) string {
 	return fmt.Sprintf("EXISTS (SELECT 1 FROM %s AS tag WHERE tag.key = %s AND tag.value = %s)", each, key, value)
 }
 
-// like is the operator that tells upper case from lower: SQLite's LIKE does not.
+// like uses the operator that tells upper case from lower, which SQLite's LIKE does not.
 func (t *sqlTable) like(pattern string) string {
 	if t.Dialect == PostgreSQL {
 		return "id LIKE " + pattern
@@ -50,7 +50,7 @@ func (t *sqlTable) like(pattern string) string {
 	return "id GLOB " + pattern
 }
 
-// pattern is the operator's for one whose only special character is the star.
+// pattern turns a pattern, whose only special character is the star, into one of that operator.
 func (t *sqlTable) pattern(p string) string {
 	if t.Dialect == PostgreSQL {
 		return strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`, `*`, `%`).Replace(p)

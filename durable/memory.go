@@ -9,15 +9,15 @@ import (
 	"time"
 )
 
-// NewMemory returns an empty Store in this process's memory, for tests and for programs that need no durability. It
-// forgets nothing until it is garbage. A search looks at every promise.
+// NewMemory returns an empty Store in this process's memory, for tests and for programs that need no durability. It forgets
+// no promise until it is garbage. A search looks at every promise.
 func NewMemory() Store {
 	return &store{&memory{promises: map[string]Promise{}}, time.Now}
 }
 
 type memory struct {
 	mu       sync.Mutex
-	promises map[string]Promise // guarded by mu; nobody else has what is in here
+	promises map[string]Promise // guarded by mu; no caller has these values
 }
 
 func (m *memory) read(ctx context.Context, id string) (*Promise, error) {

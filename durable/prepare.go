@@ -10,14 +10,14 @@ import (
 	"strings"
 )
 
-// ErrSchema is what the errors of Prepare match, by errors.Is, that only a change to the database or to the program ends:
-// the table is missing and cannot be made, is of another shape, or of another version.
+// ErrSchema matches, by errors.Is, the errors of Prepare that only a change to the database or to the program ends: the
+// table is missing and cannot be made, or has another shape, or another version.
 var ErrSchema = errors.New("durable: the table groupcommit_promises cannot be used")
 
-// Prepare asks the database which it is, looks whether the table is there and as it must be, and makes it if it is
-// missing. It costs three or four queries if the table is there. Processes that do so at once all succeed. A role that may not
-// create tables is content with one that is there: see Schema. q must not be in a transaction, which PostgreSQL ends at the
-// first error.
+// Prepare asks the database which dialect it has and whether the table is there and as it must be, and makes the table if it
+// is missing. It costs three or four queries if the table is there. Several processes may do so at once, and all succeed. If
+// the role may not create tables, a table that is there is enough: see Schema. q must not be in a transaction, because
+// PostgreSQL ends it at the first error.
 func Prepare(ctx context.Context, q Querier) (Dialect, error) {
 	d, err := dialectOf(ctx, q)
 	if err != nil {
@@ -29,7 +29,7 @@ func Prepare(ctx context.Context, q Querier) (Dialect, error) {
 	return d, nil
 }
 
-// Prepare is the function Prepare for who knows the database, which is not asked.
+// Prepare is the function Prepare for a known dialect. It does not ask the database for it.
 func (d Dialect) Prepare(ctx context.Context, q Querier) error {
 	ready, err := look(ctx, q, d)
 	if err != nil {
@@ -51,7 +51,7 @@ func (d Dialect) Prepare(ctx context.Context, q Querier) error {
 	return nil
 }
 
-// dialectOf asks PostgreSQL's question first: in SQLite an unknown function ends nothing.
+// dialectOf asks PostgreSQL's question first, because an unknown function does no harm in SQLite.
 func dialectOf(ctx context.Context, q Querier) (Dialect, error) {
 	said, err := column(ctx, q, "SELECT version()")
 	if err == nil {
@@ -66,7 +66,7 @@ func dialectOf(ctx context.Context, q Querier) (Dialect, error) {
 	return SQLite, nil
 }
 
-// look reports that the table is there with all that belongs to it. A table of another shape is an error.
+// look reports that the table is there, complete. A table of another shape is an error.
 func look(ctx context.Context, q Querier, d Dialect) (ready bool, err error) {
 	there, err := column(ctx, q, shapeOf[d])
 	if err != nil {
@@ -94,8 +94,8 @@ func look(ctx context.Context, q Querier, d Dialect) (ready bool, err error) {
 	return true, nil
 }
 
-// build makes the table. Where two processes do so at once, PostgreSQL gives the loser of a race an error in spite of IF
-// NOT EXISTS; by then the other's work is committed, so that the same statement, done again, finds it.
+// build makes the table. If two processes do so at once, PostgreSQL gives the loser of a race an error in spite of IF NOT
+// EXISTS. By then the other's work is committed, so the same statement finds it when it runs again.
 func build(ctx context.Context, q Querier, d Dialect) error {
 	for _, statement := range Schema(d) {
 		if _, err := q.ExecContext(ctx, statement); err == nil {
@@ -108,26 +108,26 @@ func build(ctx context.Context, q Querier, d Dialect) error {
 	return nil
 }
 
-// passing reports an error that may go away by itself: nothing is wrong with the table or with the role.
+// passing reports that an error may go away by itself: neither the table nor the role is wrong.
 func passing(err error, d Dialect) bool {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, driver.ErrBadConn) {
 		return true
 	}
 	if d == PostgreSQL {
-		var said interface{ SQLState() string } // as the errors of its drivers have it
+		var said interface{ SQLState() string } // its drivers' errors have this method
 		if !errors.As(err, &said) {
-			return true // not the server's
+			return true // not an error of the server
 		}
 		// A connection, a rollback, resources, an object in use, a lock, an operator, the system.
 		return slices.ContainsFunc([]string{"08", "40", "53", "55006", "55P03", "57", "58"},
 			func(class string) bool { return strings.HasPrefix(said.SQLState(), class) })
 	}
-	// SQLite's drivers share nothing but its texts.
+	// SQLite's drivers have only the texts of errors in common.
 	return slices.ContainsFunc([]string{"is locked", "disk I/O error", "disk is full", "interrupted", "out of memory",
 		"unable to open database", "database is closed"}, func(text string) bool { return strings.Contains(err.Error(), text) })
 }
 
-// column is the one column of a query.
+// column returns the one column of a query.
 func column(ctx context.Context, q Querier, query string) (values []string, err error) {
 	rows, err := q.QueryContext(ctx, query)
 	if err != nil {

@@ -8,36 +8,36 @@ import (
 	"unicode/utf8"
 )
 
-// Promise is the record of one promise. What a store returns is the caller's own: changing it changes nothing in the
-// store.
+// Promise is the record of one promise. A Promise that a store returns belongs to the caller: changing it does not change
+// the store.
 type Promise struct {
 	ID          string
 	State       State
-	Param       Value             // what is asked for, from the create
-	Value       Value             // what came of it, from the completion; zero if pending or completed by the timeout
+	Param       Value             // the request, from the create
+	Value       Value             // the outcome, from the completion; zero if pending or completed by the timeout
 	Tags        map[string]string // from the create; nil if there are none
-	Timeout     time.Time         // when a pending promise is completed by itself; zero: never
+	Timeout     time.Time         // when a pending promise completes by itself; zero: never
 	CreateKey   Key
 	CompleteKey Key // none if pending or completed by the timeout
 	Created     time.Time
 	Completed   time.Time // zero while the promise is pending
 }
 
-// Value is what goes in and comes out of a promise. The store does not look into it. Empty and nil are the same, and come
+// Value is the data of a request or of an outcome. The store does not look into it. Empty and nil are the same, and come
 // back as nil.
 type Value struct {
 	Headers map[string]string
 	Data    []byte
 }
 
-// Key is an idempotency key: a request that repeats another has the same one. It may be any bytes. The empty Key is none.
+// Key is an idempotency key: a repeated request has the same key as the first. It may be any bytes. The empty Key is none.
 type Key string
 
-// Matches reports that both keys are the same. None never matches anything, not even none.
+// Matches reports that both keys are the same. An empty key matches no key, not even another empty one.
 func (k Key) Matches(other Key) bool { return k != "" && k == other }
 
-// TimeoutTag is the tag that makes a timeout good news, as of a promise that stands for a sleep: with the value "true"
-// the timeout resolves the promise, and does not reject it.
+// TimeoutTag is the tag that makes a timeout a success, as for a promise that stands for a sleep. With the value "true", the
+// timeout resolves the promise and does not reject it.
 const TimeoutTag = "resonate:timeout"
 
 // at is the promise as it stands at a time.
@@ -52,7 +52,7 @@ func (p Promise) at(now time.Time) Promise {
 	return p
 }
 
-// due reports that the promise is pending and must no longer be.
+// due reports that the promise is still pending although its timeout has passed.
 func (p Promise) due(now time.Time) bool {
 	return p.State == Pending && !p.Timeout.IsZero() && !now.Before(p.Timeout)
 }
@@ -73,11 +73,11 @@ func cloneMap(m map[string]string) map[string]string {
 	return maps.Clone(m)
 }
 
-// maxID is how many bytes an id may have: short enough for the index of any database.
+// maxID is the most bytes that an id may have: short enough for the index of any database.
 const maxID = 255
 
-// CheckID returns an error that says what is wrong with an id, or nil. An id is 1 to 255 bytes of UTF-8 without a NUL,
-// which PostgreSQL cannot store.
+// CheckID returns an error that says what is wrong with an id, or nil. An id is 1 to 255 bytes of UTF-8 without a NUL, which
+// PostgreSQL cannot store.
 func CheckID(id string) error {
 	switch {
 	case id == "":
@@ -88,7 +88,7 @@ func CheckID(id string) error {
 	return checkText("id", id)
 }
 
-// checkText says what no database, or not every one, would give back as it was.
+// checkText refuses a text that some database would not give back unchanged.
 func checkText(what, text string) error {
 	switch {
 	case !utf8.ValidString(text):

@@ -8,14 +8,14 @@ import (
 // CreateRequest asks for a promise.
 type CreateRequest struct {
 	ID      string            // see CheckID
-	Key     Key               // what a repetition of this request is known by; none: every repetition is refused
+	Key     Key               // identifies a repetition of this request; none: every repetition is refused
 	Param   Value             // headers must be UTF-8 without a NUL
 	Tags    map[string]string // likewise
 	Timeout time.Time         // from 1970 to 9999, rounded down to the millisecond; zero: never
 	Lenient bool              // a repetition may also find the promise completed
 }
 
-// promise is what the request makes.
+// promise is the promise that the request makes.
 func (r CreateRequest) promise(now time.Time) Promise {
 	p := Promise{ID: r.ID, Param: r.Param, Tags: r.Tags, CreateKey: r.Key, Created: now}
 	if !r.Timeout.IsZero() {
@@ -43,7 +43,7 @@ func (r CreateRequest) check() error {
 // CompleteRequest asks for the end of a promise.
 type CompleteRequest struct {
 	ID      string // see CheckID
-	Key     Key    // what a repetition of this request is known by; none: every strict repetition is refused
+	Key     Key    // identifies a repetition of this request; none: every strict repetition is refused
 	Value   Value  // headers must be UTF-8 without a NUL
 	Lenient bool   // a repetition may also find the promise completed in another way, or timed out: look at the State
 }
@@ -57,7 +57,7 @@ func (r CompleteRequest) check() error {
 
 // Query asks for the promises that fit all of its fields. The zero Query asks for all promises.
 type Query struct {
-	ID     string            // a pattern, at most 255 bytes: * stands for any text, also none. Empty: any id
+	ID     string            // a pattern, at most 255 bytes: * stands for any text, the empty one too. Empty: any id
 	States []State           // any of these; empty: any state
 	Tags   map[string]string // all of these, each with this value
 	Limit  int               // how many at most, up to 1000; zero: 100

@@ -6,13 +6,14 @@ import (
 	"time"
 )
 
-// DeleteCompleted deletes at most limit of the promises that were completed before a time, the oldest first, and returns
-// how many. A pending promise is never deleted, not even if its timeout has passed and no operation has seen it since. An id
-// that is deleted is free: a request under it is a first one again. So keep promises longer than anyone repeats a request.
+// DeleteCompleted deletes at most limit of the promises that were completed before a time, the oldest first, and returns how
+// many. It never deletes a pending promise, not even if its timeout has passed and no operation has seen it since. The id of
+// a deleted promise is free: the next request under it is a first one again. So keep promises for longer than any caller
+// repeats a request.
 //
-// Any number of processes may do this at once on one database: on PostgreSQL none waits for another, and each
-// deletes rows of its own. It is one statement; a limit of 1,000 or so keeps it from holding up other writers. It also asks
-// the database which it is. The table must be there: see Prepare.
+// Any number of processes may do this at once on one database: on PostgreSQL none waits for another, and each deletes other
+// rows. It is one statement; a limit of 1,000 or so keeps it from holding up other writers. It also asks the database for
+// its dialect. The table must be there: see Prepare.
 func DeleteCompleted(ctx context.Context, q Querier, before time.Time, limit int) (n int64, err error) {
 	d, err := limited(ctx, q, limit)
 	if err != nil {
@@ -21,9 +22,9 @@ func DeleteCompleted(ctx context.Context, q Querier, before time.Time, limit int
 	return d.deleteCompleted(ctx, q, "$1", before.UnixMilli(), limit)
 }
 
-// DeleteOlder is DeleteCompleted for promises that were completed longer ago than age: on PostgreSQL by the server's clock,
-// which is the same for all programs, on SQLite by this machine's. The promises of calls have their times from the same
-// clock; those of a Store have them from its program's.
+// DeleteOlder is DeleteCompleted for promises that were completed longer ago than age. The age is by the server's clock on
+// PostgreSQL, which is the same for all programs, and by this machine's clock on SQLite. The promises of calls have their
+// times from the same clock; those of a Store have them from its program's clock.
 func DeleteOlder(ctx context.Context, q Querier, age time.Duration, limit int) (n int64, err error) {
 	d, err := limited(ctx, q, limit)
 	if err != nil {
@@ -32,7 +33,7 @@ func DeleteOlder(ctx context.Context, q Querier, age time.Duration, limit int) (
 	return d.DeleteOlder(ctx, q, age, limit)
 }
 
-// DeleteOlder is the function DeleteOlder for who knows the database, which is not asked.
+// DeleteOlder is the function DeleteOlder for a known dialect. It does not ask the database for it.
 func (d Dialect) DeleteOlder(ctx context.Context, q Querier, age time.Duration, limit int) (n int64, err error) {
 	if err := checkLimit(limit); err != nil {
 		return 0, err
@@ -57,14 +58,14 @@ func checkLimit(limit int) error {
 	return nil
 }
 
-// deleteCompleted deletes what was completed before a time, which is an expression of the parameter $1.
+// deleteCompleted deletes the promises that were completed before a time. before is an expression of the parameter $1.
 func (d Dialect) deleteCompleted(ctx context.Context, q Querier, before string, param int64, limit int) (n int64, err error) {
 	lock := ""
 	if d == PostgreSQL {
 		lock = "FOR UPDATE SKIP LOCKED"
 	}
-	// The WITH has PostgreSQL choose the rows once. As a plain subquery they may be chosen again and again in a join, each
-	// time those that are not locked yet, and exceed the limit.
+	// The WITH makes PostgreSQL choose the rows once. A plain subquery in a join may choose rows again and again, each time
+	// those that are not locked yet, and exceed the limit.
 	res, err := q.ExecContext(ctx, `
 		WITH old AS (
 			SELECT id FROM groupcommit_promises WHERE completed_at < `+before+` AND id <> '' ORDER BY completed_at LIMIT $2 `+lock+`

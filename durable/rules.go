@@ -6,22 +6,22 @@ import (
 	"time"
 )
 
-// Answer is what became of a request: the promise as it stands after it. With ErrConflict and ErrForbidden it is the
+// Answer is the result of a request: the promise as it stands after the request. With ErrConflict and ErrForbidden it is the
 // promise that stands in the way; with any other error it is empty.
 type Answer struct {
 	Promise
 	Deduplicated bool // the request changed nothing: it repeats one that was answered before, or came too late
 }
 
-// What a request is refused with. Match them by errors.Is: the errors say more.
+// The errors of a refused request. Match them by errors.Is, because the errors returned say more.
 var (
 	ErrNotFound  = errors.New("durable: there is no promise of this id")
 	ErrConflict  = errors.New("durable: there is a promise of this id already")
 	ErrForbidden = errors.New("durable: the promise is completed already")
 )
 
-// The rules are functions of the promise as it stands at the time (nil: there is none) and the request. They are all that
-// decides about a promise; a store only reads and writes.
+// The rules are functions of the promise as it stands at the time (nil: there is none) and the request. They alone decide
+// about a promise; a store only reads and writes.
 
 // create is rules 1 and 4.
 func create(p *Promise, r CreateRequest, now time.Time) (Answer, error) {

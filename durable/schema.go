@@ -26,16 +26,16 @@ func (d Dialect) String() string {
 	return fmt.Sprintf("Dialect(%d)", uint8(d))
 }
 
-// Querier is what this package asks of a database: *sql.DB, *sql.Conn and *sql.Tx are such.
+// Querier is what this package needs of a database. *sql.DB, *sql.Conn and *sql.Tx have it.
 type Querier interface {
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
 
-// version is of the table that this package makes and can use.
+// version is the version of the table that this package makes and can use.
 const version = 1
 
-// schema makes the table, version 1. What its columns hold:
+// schema makes the table, version 1. Its columns hold:
 //
 //	state                    a State
 //	kind                     the type of a command; NULL for other promises
@@ -43,11 +43,11 @@ const version = 1
 //	param, value             the Data; NULL if there is none
 //	timeout, …_at, …_until   milliseconds since 1970; a NULL timeout is never
 //
-// The row with the empty id, which no promise has, holds the table's version as its value. It is the last thing made, so
-// that who finds it finds everything, and no promise is looked for without a condition that leaves it out.
+// The row with the empty id, which no promise has, holds the table's version as its value. It is made last: a process that
+// finds it finds the whole table. Every search for promises has a condition that leaves this row out.
 //
-// The indexes are partial, so that each row is in one of them at a time: completed ones are deleted by age, pending ones
-// are looked through, those of one kind at a time and in the order of their creation. To lack one is only slow.
+// The indexes are partial, so that each row is in one of them at a time. Completed promises are deleted by age. Pending ones
+// are searched by kind, in the order of their creation. Without an index the table works, but slowly.
 const schema = `
 CREATE TABLE IF NOT EXISTS groupcommit_promises (
 	id            {ID},
@@ -70,9 +70,10 @@ CREATE INDEX IF NOT EXISTS groupcommit_promises_completed ON groupcommit_promise
 CREATE INDEX IF NOT EXISTS groupcommit_promises_pending ON groupcommit_promises (kind, created_at, id) WHERE state = 0;
 INSERT INTO groupcommit_promises (id, state, created_at, value) VALUES ('', 1, 0, {VERSION}) ON CONFLICT (id) DO NOTHING`
 
-// Schema returns the statements that make the table, in their order. To run them again does no harm. Prepare runs them
-// where it may; somebody else must where the program's role may not create tables. The role then needs SELECT, INSERT,
-// UPDATE and DELETE on groupcommit_promises. Schema returns nil for a dialect that is not one of the constants.
+// Schema returns the statements that make the table, in their order. They may be run again without harm. Prepare runs them
+// if it may. If the program's role may not create tables, another role must run them, and the program's role then needs
+// SELECT, INSERT, UPDATE and DELETE on groupcommit_promises. Schema returns nil for a dialect that is not one of the
+// constants.
 func Schema(d Dialect) []string {
 	var r *strings.Replacer
 	switch d {
@@ -87,11 +88,11 @@ func Schema(d Dialect) []string {
 	return strings.Split(strings.TrimSpace(r.Replace(schema)), ";\n")
 }
 
-// key stands for what has an id be there once.
+// key stands for the index that keeps each id unique.
 const key = "UNIQUE (id)"
 
-// shape is what the table must have: each column with its type, and the key. It may have more columns, which must do without
-// a value.
+// shape lists what the table must have: each column with its type, and the key. It may have more columns if they need no
+// value.
 func shape(d Dialect) (parts []string) {
 	_, columns, _ := strings.Cut(Schema(d)[0], "(\n")
 	for line := range strings.Lines(columns) {
@@ -102,8 +103,8 @@ func shape(d Dialect) (parts []string) {
 	return append(parts, key)
 }
 
-// shapeOf are the queries for what a table has of a shape. A unique index serves as the key if it is of the id alone and of
-// every row, so that ON CONFLICT (id) finds it.
+// shapeOf are the queries for the parts of a shape that a table has. A unique index counts as the key if it has the id alone
+// and covers every row, so that ON CONFLICT (id) finds it.
 var shapeOf = map[Dialect]string{
 	SQLite: `
 		SELECT name || ' ' || upper(type) FROM pragma_table_info('groupcommit_promises')

@@ -9,13 +9,14 @@ import (
 	"time"
 )
 
-// NewSQL returns a Store in a table of the database, which Prepare makes if it is missing: its errors are NewSQL's. The
-// database is SQLite or PostgreSQL, through any driver. Everybody who has this database has the same promises. A program that
-// has it open with groupcommit's Promises deletes those that were completed longer ago than its Retention, these too.
+// NewSQL returns a Store in a table of the database. Prepare makes the table if it is missing; its errors are NewSQL's. The
+// database is SQLite or PostgreSQL, through any driver. All programs on this database have the same promises. A program that
+// has it open with groupcommit's Promises deletes the promises that were completed longer ago than its Retention, the
+// Store's too.
 //
-// A create costs one statement if the id is new, and a completion two, a read and a write; each write is its own
-// transaction, or a part of a shared one if the driver is one of groupcommit's. Statements run at the level READ COMMITTED,
-// PostgreSQL's default; at a stricter one they may fail with 40001. db stays the caller's to close.
+// A create costs one statement if the id is new, and a completion two, a read and a write. Each write is a transaction, or a
+// part of a shared one if the driver is one of groupcommit's. Statements run at the level READ COMMITTED, PostgreSQL's
+// default; at a stricter one they may fail with 40001. The caller closes db.
 func NewSQL(ctx context.Context, db *sql.DB) (Store, error) {
 	d, err := Prepare(ctx, db)
 	if err != nil {
@@ -24,14 +25,14 @@ func NewSQL(ctx context.Context, db *sql.DB) (Store, error) {
 	return d.NewStore(db), nil
 }
 
-// NewStore is NewSQL for who knows the database and has called Prepare. It asks nothing. The Store's methods may be called by
-// as many goroutines as q's may.
+// NewStore is NewSQL for a known dialect, after Prepare. It sends no query. As many goroutines may call the Store's methods
+// as may call q's.
 func (d Dialect) NewStore(q Querier) Store {
 	return &store{&sqlTable{q, d}, time.Now}
 }
 
-// sqlTable is the table in a database. A parameter $n is the nth in a statement and stands for the same value wherever it is
-// repeated: so both databases understand it alike.
+// sqlTable is the table in a database. A parameter $n is the nth argument of a statement and has the same value each time it
+// is repeated. Both databases read it alike.
 type sqlTable struct {
 	db Querier
 	Dialect
@@ -64,7 +65,7 @@ func (t *sqlTable) settle(ctx context.Context, p Promise) (bool, error) {
 		epoch(p.Completed), p.ID, epoch(p.Created))
 }
 
-// exec reports whether a statement that concerns one row has found it.
+// exec reports whether a statement about one row has found it.
 func (t *sqlTable) exec(ctx context.Context, statement string, args ...any) (bool, error) {
 	res, err := t.db.ExecContext(ctx, statement, args...)
 	if err != nil {
@@ -111,7 +112,7 @@ func scan(rows *sql.Rows) (p Promise, err error) {
 		fromObject(tags, &p.Tags))
 }
 
-// What a column holds: NULL stands for every empty value.
+// The values of the columns: NULL stands for every empty value.
 
 func bytes[T Key | []byte](b T) any {
 	if len(b) == 0 {

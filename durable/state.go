@@ -2,7 +2,7 @@ package durable
 
 import "fmt"
 
-// State is where a promise stands. A promise begins PENDING and takes one of the other four states, once.
+// State is the state of a promise. A promise begins PENDING and takes one of the other four states, once.
 type State uint8
 
 const (
@@ -10,7 +10,7 @@ const (
 	Resolved                      // executed; there is a result
 	Rejected                      // executed or refused; there is an error
 	RejectedCanceled              // taken back: not executed, or interrupted and undone
-	RejectedTimedout              // the same, because its deadline passed
+	RejectedTimedout              // likewise, because its deadline passed
 )
 
 var names = [...]string{"PENDING", "RESOLVED", "REJECTED", "REJECTED_CANCELED", "REJECTED_TIMEDOUT"}

@@ -8,12 +8,12 @@ import (
 	"time"
 )
 
-// Store keeps promises. Its methods may be called by any number of goroutines, and are linearizable: each takes effect
-// at one moment between its call and its return, also among processes that share a database. (A search is no snapshot:
-// this holds for each promise that it shows.)
+// Store keeps promises. Any number of goroutines may call its methods, which are linearizable: each takes effect at one
+// moment between its call and its return, also among processes that share a database. (A search is no snapshot: this holds
+// for each promise that it shows.)
 //
-// After an error that is none of this package's, the database's or the context's, the request may or may not have taken
-// effect. Made again with the same key it is answered as what it is, first or repeated.
+// After an error of the database or of the context, which is not one of this package's, the request may or may not have
+// taken effect. A repetition with the same key is answered as what it is, first or repeated.
 type Store interface {
 	// Create makes the promise, or answers that it was made. Errors: ErrConflict.
 	Create(context.Context, CreateRequest) (Answer, error)
@@ -25,21 +25,21 @@ type Store interface {
 	Cancel(context.Context, CompleteRequest) (Answer, error)
 	// Get returns the promise. Errors: ErrNotFound.
 	Get(ctx context.Context, id string) (Promise, error)
-	// Search returns a page of promises. It may have fewer than Query.Limit of them although more follow: only an empty
-	// Page.Cursor is the end. It costs a write for each promise on the page that it is the first to see timed out.
+	// Search returns a page of promises. The page may have fewer than Query.Limit of them although more follow: only an
+	// empty Page.Cursor is the end. Search writes once for each promise on the page that it is the first to see timed out.
 	Search(context.Context, Query) (Page, error)
 }
 
-// table is where a store has its promises. It knows no rules and no clock; each method is atomic.
+// table holds a store's promises. It knows no rules and no clock; each method is atomic.
 type table interface {
 	// read returns a promise as it was written, or nil.
 	read(ctx context.Context, id string) (*Promise, error)
-	// insert writes a new promise. It reports false, and changes nothing, if there is one of this id.
+	// insert writes a new promise. If there is one with this id, it changes nothing and reports false.
 	insert(context.Context, Promise) (bool, error)
-	// settle writes how a promise was completed. It reports false, and changes nothing, unless the promise is pending, and
-	// was made at p.Created: it is not another one of the same id.
+	// settle writes how a promise was completed. It changes nothing and reports false unless the promise is pending and was
+	// made at p.Created, so that it is not another one with the same id.
 	settle(ctx context.Context, p Promise) (bool, error)
-	// find returns the first n promises behind the cursor that fit the query at a time, as they were written.
+	// find returns the first n promises after the cursor that fit the query at a time, as they were written.
 	find(ctx context.Context, q Query, n int, now time.Time) ([]Promise, error)
 }
 
@@ -54,7 +54,7 @@ func (s *store) Create(ctx context.Context, r CreateRequest) (Answer, error) {
 		return Answer{}, err
 	}
 	now := millis(s.clock())
-	// Most ids are new. To find that out by the insert saves reading first.
+	// Most ids are new. An insert first saves a read for these.
 	first, _ := create(nil, r, now)
 	if ok, err := s.insert(ctx, first.Promise); err != nil {
 		return Answer{}, err
@@ -96,12 +96,12 @@ func (s *store) getAt(ctx context.Context, id string, now time.Time) (Answer, er
 	return s.decide(ctx, id, now, func(p *Promise) (Answer, error) { return get(p, id) })
 }
 
-// rounds is more than decide needs, unless its promise is deleted and made again in each of them.
+// rounds is more than decide needs, unless its promise is deleted and made again in each round.
 const rounds = 10
 
-// decide reads the promise, has the rule answer, and writes what the answer changed, the promise's timeout included, if
-// the promise still is what was read. If it is not, somebody else has made or completed it, and the next round sees that.
-// A promise is made once and completed once, so that there are at most two such rounds: more take its deletion.
+// decide reads the promise, has the rule answer, and writes what the answer changed (the promise's timeout, too), provided
+// that the promise is still as it was read. If it is not, another request has made or completed it, and the next round sees
+// that. A promise is made once and completed once, so there are at most two such rounds, unless it is deleted.
 func (s *store) decide(ctx context.Context, id string, now time.Time, rule func(*Promise) (Answer, error)) (Answer, error) {
 	for range rounds {
 		written, err := s.read(ctx, id)
@@ -158,7 +158,7 @@ func (s *store) Search(ctx context.Context, q Query) (Page, error) {
 			}
 			p = answer.Promise
 		}
-		// One that was due may have been completed meanwhile, by a process whose clock is behind.
+		// A promise that was due may have been completed meanwhile, by a process whose clock is behind.
 		if len(q.States) == 0 || slices.Contains(q.States, p.State) {
 			page.Promises = append(page.Promises, p)
 		}

@@ -2,15 +2,15 @@ package engine
 
 import "database/sql/driver"
 
-// An Answer is what a caller gets: a result or an error.
+// An Answer is a call's outcome: a result or an error.
 type Answer struct {
 	Result   Result
-	Value    any // of a command; no Exec has one
+	Value    any // a command's result; nil for an Exec
 	Err      error
-	Panicked bool // Err is a *PanicError, of the caller's own panic
+	Panicked bool // Err is a *PanicError, after a panic of the caller's own code
 }
 
-// Get is what Exec returns. It panics where the plain driver would have.
+// Get returns what Exec returns. It panics where the plain driver would have.
 func (a *Answer) Get() (driver.Result, error) {
 	switch {
 	case a.Panicked:
@@ -26,7 +26,7 @@ func (a *Answer) Get() (driver.Result, error) {
 type Result struct {
 	id, rows       int64
 	idErr, rowsErr error
-	// Replayed says that it comes from the ledger, or from another call.
+	// Replayed says that the result comes from the ledger, or from another call.
 	Replayed bool
 }
 

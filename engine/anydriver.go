@@ -8,8 +8,8 @@ import (
 	"github.com/groupcommit/groupcommit/internal/fallback"
 )
 
-// anyDriver is the engine for a driver that nobody knows. A group is BEGIN, the calls, COMMIT, by the driver's own
-// calls. The first error ends it, because what an error does to a transaction differs from database to database.
+// anyDriver is the engine for a driver that no other engine knows. A group is BEGIN, the calls, COMMIT, by the driver's own
+// methods. The first error ends the group, because databases differ in what an error does to a transaction.
 type anyDriver struct{}
 
 func (anyDriver) Open(_ context.Context, conn driver.Conn, s Settings) (Session, error) {
@@ -29,7 +29,7 @@ func (s anySession) Alone(c *Call) (driver.Result, error) {
 	return ExecOn(c.Context(), s.conn, c)
 }
 
-// ExecOn runs one call on a connection as database/sql would run it there, with everything that it does for a driver
+// ExecOn runs one call on a connection as database/sql would run it there. That includes what database/sql does for a driver
 // that lacks an interface. It is for a [Session].
 func ExecOn(ctx context.Context, conn driver.Conn, c *Call) (driver.Result, error) {
 	if !c.Prepared {
@@ -47,7 +47,7 @@ func (s anySession) Group(ctx context.Context, calls []*Call) Outcome {
 	return GroupOn(ctx, s.conn, calls)
 }
 
-// GroupOn runs a group by the driver's own calls: begin, each call, commit. The first error ends it. It is for a
+// GroupOn runs a group by the driver's own methods: begin, each call, commit. The first error ends it. It is for a
 // [Session].
 func GroupOn(ctx context.Context, conn driver.Conn, calls []*Call) Outcome {
 	tx, err := fallback.Begin(ctx, conn, driver.TxOptions{})
@@ -71,6 +71,6 @@ func GroupOn(ctx context.Context, conn driver.Conn, calls []*Call) Outcome {
 	return Outcome{Commit: time.Since(start)}
 }
 
-// DefaultCheck converts one argument as database/sql does for a driver that says nothing of arguments. It is a
+// DefaultCheck converts one argument as database/sql does for a driver that has no conversion itself. It is a
 // [Traits].Check.
 func DefaultCheck(nv *driver.NamedValue) error { return fallback.DefaultCheck(nv) }

@@ -7,15 +7,15 @@ import (
 	"github.com/groupcommit/groupcommit/durable"
 )
 
-// A Call is one Exec as a session sees it: what was asked, and what it has come to so far. Value and outcome are one
-// struct, so there is nothing to misalign.
+// A Call is one Exec as a session sees it: the request, and its outcome so far. Both are one struct, so they cannot be
+// misaligned.
 //
-// A [Session] reads Query, Args and Prepared and reports with Answer. The fields must not be changed, and
-// nothing of a Call may be kept once the group it came with has been answered: the arguments belong to the caller.
+// A [Session] reads Query, Args and Prepared, and reports with Answer. It must not change the fields, and must not keep any
+// part of a Call after the Call's group has been answered: the arguments belong to the caller.
 type Call struct {
 	Query    string
 	Args     []driver.NamedValue
-	Prepared bool // it came through a prepared statement: only the first statement of Query counts
+	Prepared bool // the call came through a prepared statement: only the first statement of Query counts
 
 	ctx    context.Context
 	bytes  int
@@ -23,10 +23,10 @@ type Call struct {
 	print  durable.Key // the fingerprint of a call with an id
 	out    Answer
 	putOff bool
-	doubt  error // why it is not known whether an earlier attempt has left anything; nil if it has not
+	doubt  error // why an earlier attempt may have left an effect; nil if none has
 }
 
-// NewCall makes a call of a caller's. Sessions are given theirs.
+// NewCall makes a call. The library makes calls; a session gets them.
 func NewCall(ctx context.Context, query string, args []driver.NamedValue, prepared bool) Call {
 	return Call{Query: query, Args: args, Prepared: prepared, ctx: ctx, bytes: size(query, args)}
 }
@@ -34,22 +34,21 @@ func NewCall(ctx context.Context, query string, args []driver.NamedValue, prepar
 // Identify gives the call an id and its fingerprint.
 func (c *Call) Identify(id string, print durable.Key) { c.id, c.print = id, print }
 
-// Context is the caller's own context. It is for a statement that runs alone; it must never reach a statement of
-// a group, where its end would interrupt the neighbours.
+// Context is the caller's own context. It is for a call that runs alone. It must never reach a statement of a group, because
+// its end would interrupt the neighbours.
 func (c *Call) Context() context.Context { return c.ctx }
 
 // Bytes is the size of the call's text and arguments, as groupcommit.MaxBytes counts them.
 func (c *Call) Bytes() int { return c.bytes }
 
-// ID is the call's id; "" if it has none, as most calls. A call with an id is claimed and recorded by the session that
-// runs it.
+// ID is the call's id; "" if it has none, as most calls. The session that runs a call with an id claims and records it.
 func (c *Call) ID() string { return c.id }
 
-// Fingerprint is what a call with an id is known by: a digest of its text and arguments. It is the promise's create key.
+// Fingerprint identifies a call with an id: a digest of its text and arguments. It is the promise's create key.
 func (c *Call) Fingerprint() durable.Key { return c.print }
 
-// Answer sets the call's outcome, replacing an earlier one. The result is read at once, because on most drivers it
-// is what the connection happens to hold after the statement. The caller sees nothing before the group is over.
+// Answer sets the call's outcome. It replaces an earlier one. Answer reads the result at once, because most drivers read it
+// from the connection, which holds it only until the next statement. The caller sees the outcome when the group is over.
 func (c *Call) Answer(res driver.Result, err error) {
 	c.out = Answer{Err: err}
 	if own, ok := res.(*Result); ok && err == nil {
@@ -60,15 +59,15 @@ func (c *Call) Answer(res driver.Result, err error) {
 	}
 }
 
-// PutOff says that the call has not been executed, or that nothing of it is left. Once the group is over its own caller
-// runs it on another connection, as the plain driver would, and no other call waits for it. Its place in the order of calls
-// is lost.
+// PutOff says that the call has not been executed, or has left nothing behind. Once the group is over, the call's own caller
+// runs it on another connection, as the plain driver would, and no other call waits for it. The call loses its place in the
+// order of calls.
 func (c *Call) PutOff() { c.putOff, c.out = true, Answer{Err: ErrUnanswered} }
 
 // IsPutOff reports that the call was put off and has not been run since.
 func (c *Call) IsPutOff() bool { return c.putOff }
 
-// Reset makes the call unanswered: what an attempt said of it is void.
+// Reset makes the call unanswered: it drops the outcome of an attempt.
 func (c *Call) Reset() { c.putOff, c.out = false, Answer{Err: ErrUnanswered} }
 
 // Err is the outcome's error so far.
@@ -80,29 +79,29 @@ func (c *Call) Outcome() Answer { return c.out }
 // SetOutcome sets the outcome to another call's.
 func (c *Call) SetOutcome(a Answer) { c.out = a }
 
-// Try answers the call with what exec returns. A panic in exec becomes the outcome, a *[PanicError], so that
-// no neighbour pays for it; Try reports whether there was none.
+// Try answers the call with what exec returns. A panic in exec becomes the outcome, a *[PanicError], so that no neighbour
+// pays for it. Try reports whether exec returned.
 func (c *Call) Try(exec func(*Call) (driver.Result, error)) (ok bool) {
 	Catch(func() {
 		c.Answer(exec(c))
 		ok = true
-	}, func(p *PanicError) { // of runtime.Goexit, too: the goroutine ends, and the call must not stay open
+	}, func(p *PanicError) { // after runtime.Goexit, too: the goroutine ends, and the call must not stay open
 		c.out = Answer{Err: p, Panicked: true}
 	})
 	return ok
 }
 
-// Doubt says that it is not known whether an attempt at the call has left anything, and why.
+// Doubt says that an attempt at the call may have left an effect, and why that is not known.
 func (c *Call) Doubt(cause error) { c.doubt = cause }
 
-// Doubted is why it is not known whether an attempt has left anything; nil if it is known that none has.
+// Doubted is why an attempt may have left an effect; nil if it is known that none has.
 func (c *Call) Doubted() error { return c.doubt }
 
-// Claimed says that it is certain whether an earlier attempt at the call has left anything: the ledger has been asked,
-// by a claim that no other transaction can take back.
+// Claimed ends the doubt: the ledger has been asked, by a claim that no other transaction can take back, so that it is
+// certain what an earlier attempt has left.
 func (c *Call) Claimed() { c.doubt = nil }
 
-// Conclude answers the call with an [OutcomeUnknownError] if it has failed and it is still in doubt.
+// Conclude answers the call with an [OutcomeUnknownError] if the call has failed and is still in doubt.
 func (c *Call) Conclude() {
 	if c.doubt != nil && c.out.Err != nil {
 		c.Answer(nil, InDoubt(c.id, c.doubt, c.ctx.Err()))

@@ -1,5 +1,5 @@
-// Package engine is for authors of adapters: what a database must tell groupcommit, and how groups become one commit on it.
-// A program needs none of it.
+// Package engine is for authors of adapters. An adapter tells groupcommit about its database, and how groups become one
+// commit on it. A program needs none of it.
 package engine
 
 import (
@@ -13,18 +13,18 @@ import (
 	"github.com/groupcommit/groupcommit/internal/sqltext"
 )
 
-// An Engine is what a database must tell us: how a group becomes one commit on it, and how it differs from the
-// database next door. Packages sqlite3 and pgx bring one each; without one, the engine for any driver serves.
+// An Engine tells the library about one kind of database: how a group becomes one commit on it, and how it differs from
+// other databases. Packages sqlite3 and pgx bring one each. Without one, the engine for any driver serves.
 type Engine interface {
-	// Open is called once for every new physical connection, before anything runs on it, possibly by several
-	// goroutines at once.
+	// Open is called once for every new physical connection, before any statement runs on it. Several goroutines may call it
+	// at once.
 	//
-	// conn is what the wrapped driver (or a wrapper around it) returned; statements go through it, so that hooks
-	// of the user's see them.
+	// conn is the connection that the wrapped driver, or a wrapper around it, returned. Statements go through it, so that
+	// the user's hooks see them.
 	Open(ctx context.Context, conn driver.Conn, s Settings) (Session, error)
 }
 
-// Settings are what an engine must know of the options.
+// Settings are the options as far as an engine needs them.
 type Settings struct {
 	DSN         string           // without our options; "" where a connector came without one
 	Connector   driver.Connector // the wrapped one, which opens the physical connections
@@ -33,7 +33,7 @@ type Settings struct {
 	MaxTime     time.Duration    // how long a group may take
 	Promises    bool             // calls may have ids; the ledger's table is there before the first of them
 
-	Spelling func(option string) string // how the program has written an option; nil: as it is called in code
+	Spelling func(option string) string // returns the program's spelling of an option; nil: its name in code
 	Schema   func() int64               // counts the changes of the schema; nil: there are none
 }
 
@@ -45,8 +45,8 @@ func (s Settings) SchemaChanges() int64 {
 	return s.Schema()
 }
 
-// Spelled returns an option's name as the program has written it, for an error about it: of "Mode", groupcommit_mode where it
-// stood in the data source name.
+// Spelled returns the program's spelling of an option, for an error about it: for "Mode", groupcommit_mode if it stood in
+// the data source name.
 func (s Settings) Spelled(option string) string {
 	if s.Spelling == nil {
 		return option
@@ -56,38 +56,38 @@ func (s Settings) Spelled(option string) string {
 
 // A Session is an [Engine] on one physical connection. It is never used by two goroutines at once.
 //
-// One that is a driver.Validator, too, says by IsValid whether the connection is still there.
+// A Session that is also a driver.Validator says by IsValid whether the connection is still there.
 type Session interface {
 	// Traits describes the database. It returns the same for every connection of one data source.
 	Traits() Traits
 
-	// Alone runs one call as the plain driver runs it: in a transaction of its own, under the caller's context.
+	// Alone runs one call as the plain driver runs it: in its own transaction, under the caller's context.
 	Alone(c *Call) (driver.Result, error)
 
-	// Group runs at least two calls in one transaction and commits it, answering each with [Call.Answer] or
-	// [Call.Try], or putting it off with [Call.PutOff]. The answers count only if the outcome is Committed. ctx is
-	// nobody's but the group's.
+	// Group runs at least two calls in one transaction and commits it. It answers each call with [Call.Answer] or
+	// [Call.Try], or puts it off with [Call.PutOff]. The answers count only if the outcome is Committed. ctx is the group's,
+	// and not a caller's.
 	Group(ctx context.Context, calls []*Call) Outcome
 
-	// Idle reports that no transaction is open on the connection. False where it cannot be known.
+	// Idle reports that no transaction is open on the connection. False if the session cannot know.
 	Idle() bool
 
-	// Close frees what the session keeps on the connection. The connection itself is not the session's to close.
+	// Close frees what the session keeps on the connection. The session must not close the connection itself.
 	Close()
 }
 
 // Outcome is how a group ended.
 type Outcome struct {
 	Verdict Verdict
-	Culprit int   // for RolledBack: the index of the call that ended the transaction, or -1; for Unknown: at which it was
-	Token   any   // for Unknown: what a [Resolver] can be asked about; nil if there is nothing to ask
+	Culprit int   // for RolledBack: the index of the call that ended the transaction, or -1; for Unknown: the one that ran then
+	Token   any   // for Unknown: identifies the group to a [Resolver]; nil if it cannot be asked
 	Err     error // for Refused and Unknown: why
-	Again   bool  // for Refused: the group may run again, though Err is not transient by itself
+	Again   bool  // for Refused: the group may run again, even if Err is not transient
 	Broken  bool  // the connection must not be used again
-	Apart   bool  // for RolledBack: the culprit has called runtime.Goexit, so that only its own caller may run it
+	Goexit  bool  // for RolledBack: the culprit has called runtime.Goexit, so that only its own caller may run it
 
-	// Commit is how long the part took that a group pays once, however many calls it has: COMMIT, a round trip. It is
-	// what waiting for one more caller can save. 0 says that it is not known: then nobody is waited for.
+	// Commit is the time of what a group pays once, however many calls it has: COMMIT, a round trip. Waiting for one more
+	// caller can save that time. 0 says that it is not known: then the next leader waits for no caller.
 	Commit time.Duration
 }
 
@@ -95,15 +95,15 @@ type Outcome struct {
 type Verdict uint8
 
 const (
-	// Committed: the transaction is durable, and each call's answer stands; a failed call left nothing of itself,
-	// or what the plain driver would have left.
+	// Committed: the transaction is durable, and each call's answer stands. A call that failed left nothing behind, or what
+	// the plain driver would have left.
 	Committed Verdict = iota
-	// RolledBack: nothing of the group is in the database, for certain. The calls run again: the culprit alone,
-	// the others as groups; with no culprit each alone.
+	// RolledBack: the database certainly holds nothing of the group. The calls run again: the culprit alone, the others as
+	// groups. If there is no culprit, each runs alone.
 	RolledBack
-	// Refused: nothing of the group is in the database, for certain, and trying again now is no use (the database
-	// is busy, the connection failed). Err goes to every caller, unless it is transient or driver.ErrBadConn: then
-	// the group runs again, on another connection.
+	// Refused: the database certainly holds nothing of the group, and another attempt at once is no use (the database is
+	// busy, the connection failed). Every caller gets Err, unless it is transient or driver.ErrBadConn: then the group runs
+	// again, on another connection.
 	Refused
 	// Unknown: COMMIT was sent and its answer never came. Calls with an id run again, each alone: its claim tells. The
 	// others get an [OutcomeUnknownError].
@@ -113,99 +113,99 @@ const (
 // Dialect is how a database reads SQL text, as far as a wrapper must know.
 type Dialect = sqltext.Dialect
 
-// The dialects. GenericSQL is for a database that is not known: what two dialects would read differently is not
-// batched.
+// The dialects. GenericSQL is for an unknown database: a text that two dialects would read differently is not batched.
 const (
 	GenericSQL  = sqltext.Generic
 	SQLiteSQL   = sqltext.SQLite
 	PostgresSQL = sqltext.Postgres
 )
 
-// A Resolver is a [Session] that can be asked what became of a group whose answer to COMMIT was lost. It is asked on
+// A Resolver is a [Session] that can find out what became of a group whose answer to COMMIT was lost. The question goes by
 // another connection than the group's.
 type Resolver interface {
-	// Resolve returns Committed or RolledBack for certain, or Unknown. An error says that it is worth asking again.
+	// Resolve returns Committed or RolledBack if it is certain, or else Unknown. An error says that it is worth asking
+	// again.
 	Resolve(ctx context.Context, token any) (Verdict, error)
 }
 
 // A Refresher is a [Session] whose traits a setting can change.
 type Refresher interface {
-	// Refresh returns the database's traits as they are after the program has made a setting, of that name in lower case, on the session's connection.
-	// Nothing but Busy and BusyWait may differ from those that it is given.
+	// Refresh returns the database's traits after the program has made a setting on the session's connection. setting is its
+	// name in lower case. Only Busy and BusyWait may differ from t's.
 	Refresh(t Traits, setting string) Traits
 }
 
-// A Moder is an [Engine] that chooses how groups are committed. One that is none has the mode Transaction.
+// A Moder is an [Engine] that chooses how groups are committed. Any other engine has the mode Transaction.
 type Moder interface {
-	// Mode is how they are now, and why: "" where there is nothing to say. Any goroutine may ask, once a connection has been opened.
+	// Mode is the mode of the groups, and why it is that: "" if there is no reason to tell. Any goroutine may call it, once
+	// a connection has been opened.
 	Mode() (mode GroupMode, why string)
 }
 
-// Traits is how one database differs from another.
+// Traits says how one database differs from another.
 type Traits struct {
-	// Dialect is how statements are read: what may join a group, what changes session state.
+	// Dialect is how statements are read: which of them may join a group, which change session state.
 	Dialect Dialect
 
-	// OneWriter says that the database has one writer at a time, whoever it is. Everything that writes then takes
+	// OneWriter says that the database has one writer at a time, from this process or another. Then all that write take
 	// turns: groups, write transactions, RETURNING queries.
 	OneWriter bool
-	// WriterKey names the database within this process, so that several sql.Open of it share the writer's turns.
-	// "" shares with nobody.
+	// WriterKey names the database within this process. Several sql.Open with one key share the writer's turns. "" shares
+	// with no other.
 	WriterKey string
-	// OneConn says that the database lives in its one physical connection (in memory): there is never a second,
-	// and it is kept until Close.
+	// OneConn says that the database lives in its one physical connection (in memory). There is never a second one, and it
+	// is kept until Close.
 	OneConn bool
-	// Ledger says that sessions claim and record the calls that have an id. Dialect must be one that package durable knows,
-	// too.
+	// Ledger says that sessions claim and record the calls that have an id. Package durable must know the Dialect, too.
 	Ledger bool
 	// Writers is how many groups run at the same time unless the option says otherwise; 0 is 1.
 	Writers int
-	// BeginWrites says that every BeginTx takes the database's write lock at once, also a read-only one.
+	// BeginWrites says that every BeginTx takes the database's write lock at once, a read-only one, too.
 	BeginWrites bool
-	// OpenWrites says that a new connection may write to the file while it is being opened: it is then opened in the writer's
+	// OpenWrites says that the opening of a connection may write to the file. A connection is then opened in the writer's
 	// turn.
 	OpenWrites bool
-	// Busy is the error that a caller gets who waited longer than BusyWait for the writer: the driver's own.
+	// Busy is the error of a caller that has waited for the writer for longer than BusyWait: the driver's own.
 	Busy     error
 	BusyWait time.Duration
 
-	// Check converts one argument without a connection, as database/sql does before it calls the driver. nil says
-	// that only the physical connection can do it: arguments then stay raw until they reach it.
+	// Check converts one argument without a connection, as database/sql does before it calls the driver. nil says that only
+	// the physical connection can convert arguments: they then stay raw until they reach it.
 	Check func(*driver.NamedValue) error
-	// Alone reports that some of the arguments are for the driver (an option, an out parameter), so that the call
-	// cannot join a group. nil: only those with a sql.Out.
-	Alone func([]driver.NamedValue) bool
-	// ByText says that a statement which is prepared on a connection is used for every call with its text there, so that one
-	// that the program has closed must be closed.
+	// ForDriver reports that some of the arguments are for the driver (an option, an out parameter), so that the call cannot
+	// join a group. nil: a sql.Out is, and no other.
+	ForDriver func([]driver.NamedValue) bool
+	// ByText says that a connection uses one prepared statement for all calls with the same text. A statement that the
+	// program has closed must then be closed there, too.
 	ByText bool
-	// Hook names what prepares a connection before each use from the context of whoever uses it, a pool's hook say; "" if
-	// nothing does that is known. There are then no groups without groupcommit.Partition.
+	// Hook names the function that prepares a connection before each use from the context of its caller, such as a pool's
+	// hook; "" if no such function is known. With a hook there are no groups without groupcommit.Partition.
 	Hook string
-	// Pooled says that the physical connections come from another pool, whose users want them: none is kept when it is not
-	// used, and what the pool does before each use is done.
+	// Pooled says that the physical connections come from another pool, whose users want them. Then the library keeps none
+	// that is not in use, and that pool's work before each use is done.
 	Pooled bool
 	// Begin is the statement that begins a transaction which will write; "" is the driver's own Begin.
 	Begin string
-	// Savepoints says that a savepoint is cheap, and that a transaction can be used after a statement in it has failed.
+	// Savepoints says that a savepoint is cheap, and that a transaction is usable after a statement in it has failed.
 	Savepoints bool
-	// Final reports that an error would come again if the same was tried again (a violated constraint, a value that does not
-	// fit), and the database's code for it. nil: none would.
+	// Final reports that an error would come again if the same statement ran again (a violated constraint, a value that does
+	// not fit), and the database's code for it. nil: no error would.
 	Final func(error) (code string, final bool)
-	// Transient reports that an error is certain to have left nothing behind and may not come again: the call is
-	// tried again by the policy of groupcommit.Retry. nil: none is.
+	// Transient reports that an error has certainly left nothing behind and may not come again. The call is then tried again
+	// by the policy of groupcommit.Retry. nil: no error is transient.
 	Transient func(error) bool
-	// Environment reports that an error is none of the statement's: a server or a disk that does not serve, a lock that
-	// somebody else has. At another time the same statement may do. nil: none is.
+	// Environment reports that the statement did not cause an error: a server or a disk does not serve, or another
+	// transaction has a lock. At another time the same statement may succeed. nil: no error is such.
 	Environment func(error) bool
 }
 
-// NeedsConn reports that the arguments must be seen by the connection that the call runs on, and by no other.
+// NeedsConn reports that only the connection that runs the call may see the arguments.
 func (t *Traits) NeedsConn(args []driver.NamedValue) bool {
-	if t.Alone != nil {
-		return t.Alone(args)
+	if t.ForDriver != nil {
+		return t.ForDriver(args)
 	}
 	if t.Check != nil {
-		return false // it refuses them, as the driver does
+		return false // Check refuses them, as the driver does
 	}
 	return slices.ContainsFunc(args, func(a driver.NamedValue) bool {
 		_, out := a.Value.(sql.Out)
@@ -218,12 +218,12 @@ var engines struct {
 	match []func(driver.Conn) Engine
 }
 
-// Register makes an engine known to groupcommit.Register and groupcommit.NewConnector, which choose by the physical connection:
-// match returns an engine for one database, or nil for a connection that is not its own. It is called in an init
-// function of the engine's package.
+// Register makes an engine known to groupcommit.Register and groupcommit.NewConnector, which choose by the physical
+// connection. match returns an engine for one database, or nil if the connection is not of its kind. An init function of the
+// engine's package calls Register.
 //
-// match sees the connection that the wrapped driver returned and, if that is nobody's, what is inside it, as far
-// as Raw, Unwrap or WrappedConn methods show it.
+// match sees the connection that the wrapped driver returned. If no engine takes that, match sees the connection inside it,
+// as far as Raw, Unwrap or WrappedConn methods show it.
 func Register(match func(driver.Conn) Engine) {
 	if match == nil {
 		panic("groupcommit: RegisterEngine: match is nil; a function is needed")
@@ -258,7 +258,7 @@ func Unwrapped[C driver.Conn](conn driver.Conn) (C, bool) {
 	return none, false
 }
 
-// Unwrap takes one wrapper off, by the names that the known wrappers use; nil when there is none.
+// Unwrap takes one wrapper off, by the method names of the known wrappers; nil if there is none.
 func Unwrap(conn driver.Conn) driver.Conn {
 	switch w := conn.(type) {
 	case interface{ Raw() driver.Conn }:

@@ -9,19 +9,26 @@ import (
 	"github.com/groupcommit/groupcommit/durable"
 )
 
-// ErrUnanswered is the outcome of a call whose leader's goroutine ended in the middle of the group. No caller should
-// ever see it.
+// ErrUnanswered is the outcome of a call whose leader's goroutine ended in the middle of the group. No caller should ever
+// see it.
 var ErrUnanswered = errors.New("groupcommit: the call's group ended before the call had an outcome")
 
-// ErrMismatch is the error of a call whose id belongs to another statement, or to the same one with other arguments. The
-// call was not executed.
-var ErrMismatch = errors.New("the id belongs to another statement or command, or to other arguments")
+// ErrMismatch is the error of a call whose id belongs to another statement, or to the same statement with other arguments.
+// The call was not executed.
+var ErrMismatch = errors.New("groupcommit: the id belongs to another statement or command, or to other arguments")
 
-// Mismatch is ErrMismatch, about an id.
-func Mismatch(id string) error { return fmt.Errorf("groupcommit: id %q: %w", id, ErrMismatch) }
+// Mismatch is an error about an id that matches ErrMismatch.
+func Mismatch(id string) error { return mismatch{id} }
 
-// RejectedError is a recorded error, for a call that comes again after the first one had been answered with the driver's
-// own. Of that there is left what the database said.
+type mismatch struct{ id string }
+
+func (e mismatch) Unwrap() error { return ErrMismatch }
+func (e mismatch) Error() string {
+	return fmt.Sprintf("groupcommit: id %q belongs to another statement or command, or to other arguments", e.id)
+}
+
+// RejectedError is a recorded error, for a call that is made again. The first call got the driver's own error; the record
+// has only its text and code.
 type RejectedError struct {
 	ID      string        // the promise's
 	State   durable.State // REJECTED; of a command also REJECTED_CANCELED or REJECTED_TIMEDOUT
@@ -36,24 +43,25 @@ func (e *RejectedError) Error() string {
 	return fmt.Sprintf("groupcommit: promise %q was rejected: %s", e.ID, e.Message)
 }
 
-// Is makes a promise that was taken back match context.Canceled, and one whose time was over context.DeadlineExceeded.
+// Is makes a promise that was taken back match context.Canceled, and a promise whose time was over match
+// context.DeadlineExceeded.
 func (e *RejectedError) Is(target error) bool {
 	return e.State == durable.RejectedCanceled && target == context.Canceled ||
 		e.State == durable.RejectedTimedout && target == context.DeadlineExceeded
 }
 
-// OutcomeUnknownError says that the call may have been executed or not, or may still be. A COMMIT was sent and its answer
-// never came; or the caller's context ended while another call with the same id was under way, which goes on. For a call
-// without an id nobody can be asked; one with an id finds out when it is made again.
+// OutcomeUnknownError says that the call may have been executed or not, or may still be. Either a COMMIT was sent and its
+// answer never came, or the caller's context ended while another call with the same id was under way, which goes on. A call
+// without an id cannot be asked about. A call with an id finds out when it is made again.
 //
-// It matches the error of the caller's context if that is what has ended and the call has an id. It never matches
+// It matches the error of the caller's context if that context has ended and the call has an id. It never matches
 // driver.ErrBadConn, which would make database/sql execute the call again.
 type OutcomeUnknownError struct {
 	ID    string // the call's; "" if it has none
 	Cause error  // what happened to the connection, or the error of the caller's context
 
 	ended    error // the error of the caller's context; nil if that has not ended
-	attached bool  // to another call, which is under way
+	attached bool  // the call waited for another one with its id, which is under way
 }
 
 // Left is the error of a caller whose context ended while another call with the same id was under way.
@@ -61,8 +69,8 @@ func Left(id string, ended error) *OutcomeUnknownError {
 	return &OutcomeUnknownError{ID: id, Cause: ended, ended: ended, attached: true}
 }
 
-// InDoubt is the error of a call that has failed, and of which it is not known whether an earlier attempt has left anything, and
-// why. ended is the error of the caller's context; nil if that has not ended.
+// InDoubt is the error of a call that has failed, while it is not known whether an earlier attempt has left an effect. why
+// is the reason of the doubt. ended is the error of the caller's context; nil if that has not ended.
 func InDoubt(id string, why, ended error) *OutcomeUnknownError {
 	return &OutcomeUnknownError{ID: id, Cause: why, ended: ended}
 }
@@ -79,13 +87,13 @@ func (e *OutcomeUnknownError) Error() string {
 	return fmt.Sprintf("groupcommit: %sthe outcome of the call is unknown: %s: %v", id, why, e.Cause)
 }
 
-// Unwrap returns the error of the caller's context, and nothing else: Cause may be driver.ErrBadConn, or the end of a
-// time that is not the caller's.
+// Unwrap returns the error of the caller's context, and no other: Cause may be driver.ErrBadConn, or the end of a time limit
+// that is not the caller's.
 func (e *OutcomeUnknownError) Unwrap() error { return e.ended }
 
-// PanicError is the outcome of a call during which something of the caller's own panicked: a [driver.Valuer], a
-// type's conversion, a function that SQL calls, a command's handler. A blocking Exec panics with Value, as it does on the
-// plain driver; a [Promise] is rejected with the PanicError.
+// PanicError is the outcome of a call during which the program's own code panicked: a [driver.Valuer], a type's conversion,
+// a function that SQL calls, a command's handler. A blocking Exec panics with Value, as it does on the plain driver. A
+// promise is rejected with the PanicError.
 type PanicError struct {
 	Value any
 	Stack []byte // of the goroutine that panicked
@@ -101,8 +109,8 @@ func (e *PanicError) Unwrap() error {
 	return err
 }
 
-// Catch calls f, which may run what belongs to a program, and calls caught if f does not return: after a panic, which is over
-// then, or in runtime.Goexit, which goes on when caught has returned. The error's Value says which.
+// Catch calls f, which may run a program's code. If f does not return, Catch calls caught: after a panic, which Catch has
+// ended, or in runtime.Goexit, which goes on when caught has returned. The error's Value says which.
 func Catch(f func(), caught func(*PanicError)) {
 	returned := false
 	defer func() {
@@ -119,7 +127,7 @@ func Catch(f func(), caught func(*PanicError)) {
 	returned = true
 }
 
-// Guard calls f, which belongs to a program, and returns its error, or a *[PanicError] if it panics.
+// Guard calls f, which is a program's code, and returns its error, or a *[PanicError] if it panics.
 func Guard(f func() error) (err error) {
 	Catch(func() { err = f() }, func(p *PanicError) { err = p })
 	return err
@@ -127,7 +135,7 @@ func Guard(f func() error) (err error) {
 
 // An OptionError is the error of an option whose value is not allowed.
 type OptionError struct {
-	Name    string // as the program has written it: see [Settings.Spelled]
+	Name    string // as the program has spelled it: see [Settings.Spelled]
 	Value   string
 	Allowed string
 }

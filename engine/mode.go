@@ -2,19 +2,19 @@ package engine
 
 import "fmt"
 
-// GroupMode is how a group is committed, where an engine has the choice.
+// GroupMode says how a group is committed, where an engine has the choice.
 type GroupMode uint8
 
 const (
-	// Automatic, the default: Transaction, but Autocommit where the engine finds that the calls of one transaction would not be
-	// safe from each other. Stats tell which one it is, and why. On PostgreSQL it asks for functions that set something
-	// for their transaction: see package pgx.
+	// Automatic, the default, is Transaction, but Autocommit if the engine finds that calls of one transaction could affect
+	// each other. Stats tell which mode it is, and why. On PostgreSQL the engine looks for functions that set a value for
+	// their transaction: see package pgx.
 	Automatic GroupMode = iota
 	// Transaction: the calls of a group share one transaction.
 	Transaction
-	// Autocommit: each call has a transaction of its own, and they share what makes them durable. It is slower than
-	// one transaction, and in nothing different from the plain driver: for programs that count notifications, or read
-	// the time of their transaction. PostgreSQL only; elsewhere it is an error when the database is first used.
+	// Autocommit: each call has its own transaction, and the transactions share what makes them durable. It is slower than
+	// one transaction, and does not differ from the plain driver: it is for programs that count notifications, or read the
+	// time of their transaction. PostgreSQL only; elsewhere it is an error when the database is first used.
 	Autocommit
 )
 

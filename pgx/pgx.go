@@ -224,7 +224,7 @@ var traits = engine.Traits{
 	Ledger:      true,
 	ByText:      true,
 	Check:       func(*driver.NamedValue) error { return nil }, // as the driver's own: pgx converts when it encodes
-	Alone:       forTheDriver,
+	ForDriver:   forTheDriver,
 	Final:       final,
 	Transient:   transient,
 	Environment: environment,

@@ -212,5 +212,5 @@ func TestAHandlerIsRefusedWhereSessionsAreTheCallers(t *testing.T) {
 	db := sql.OpenDB(c)
 	defer db.Close()
 	_, err = groupcommit.Handle(db, groupcommit.Each(func(context.Context, *sql.Tx, int) (int, error) { return 0, nil }))
-	require.ErrorContains(t, err, "PrepareConn reads the context of whoever uses a connection")
+	require.ErrorContains(t, err, "PrepareConn reads the context of each caller that uses a connection")
 }

@@ -191,7 +191,7 @@ func (g *group) left(exited bool) {
 		return
 	}
 	if g.at < len(g.calls) {
-		g.out.Culprit, g.out.Apart = g.at, true
+		g.out.Culprit, g.out.Goexit = g.at, true
 	}
 	for _, c := range g.calls { // if the goroutine is a caller's, no goroutine reads the outcome
 		c.PutOff()

@@ -211,5 +211,5 @@ func (r *Runner) End(t *Task) group.End {
 	return group.Answered
 }
 
-// Apart implements [group.Runner]. No command is ever put off.
-func (r *Runner) Apart(*Task) {}
+// RunPutOff implements [group.Runner]. No command is ever put off.
+func (r *Runner) RunPutOff(*Task) {}

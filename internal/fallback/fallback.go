@@ -1,8 +1,8 @@
 // Package fallback does on a physical connection what database/sql does for a driver that lacks an optional interface, with
-// the same texts of errors. Our own connection has every interface, so database/sql no longer does it.
+// the same texts of errors. The virtual connection has every interface, so database/sql does not do it.
 package fallback
 
-//lint:file-ignore SA1019 a driver may have nothing but the old interfaces
+//lint:file-ignore SA1019 a driver may have only the old interfaces
 
 import (
 	"context"
@@ -73,6 +73,7 @@ func Query(ctx context.Context, c driver.Conn, query string, args []driver.Named
 	return queryer.Query(query, values)
 }
 
+// Prepare is database/sql's ctxDriverPrepare.
 func Prepare(ctx context.Context, c driver.Conn, query string) (driver.Stmt, error) {
 	if p, ok := c.(driver.ConnPrepareContext); ok {
 		return p.PrepareContext(ctx, query)
@@ -85,6 +86,7 @@ func Prepare(ctx context.Context, c driver.Conn, query string) (driver.Stmt, err
 	return s, err
 }
 
+// ExecStmt executes a prepared statement. It leaves args unchanged.
 func ExecStmt(ctx context.Context, c driver.Conn, s driver.Stmt, args []driver.NamedValue) (driver.Result, error) {
 	args, err := checkFor(c, s, args)
 	if err != nil {
@@ -93,7 +95,7 @@ func ExecStmt(ctx context.Context, c driver.Conn, s driver.Stmt, args []driver.N
 	return execChecked(ctx, s, args)
 }
 
-// ExecOwnStmt is ExecStmt for arguments that nobody looks at again.
+// ExecOwnStmt is ExecStmt for arguments that it may change.
 func ExecOwnStmt(ctx context.Context, c driver.Conn, s driver.Stmt, args []driver.NamedValue) (driver.Result, error) {
 	args, err := checkInPlace(c, s, args)
 	if err != nil {
@@ -116,6 +118,7 @@ func execChecked(ctx context.Context, s driver.Stmt, args []driver.NamedValue) (
 	return s.Exec(values)
 }
 
+// QueryStmt is ExecStmt for a query.
 func QueryStmt(ctx context.Context, c driver.Conn, s driver.Stmt, args []driver.NamedValue) (driver.Rows, error) {
 	args, err := checkFor(c, s, args)
 	if err != nil {
@@ -134,6 +137,7 @@ func QueryStmt(ctx context.Context, c driver.Conn, s driver.Stmt, args []driver.
 	return s.Query(values)
 }
 
+// Begin is database/sql's ctxDriverBegin.
 func Begin(ctx context.Context, c driver.Conn, opts driver.TxOptions) (driver.Tx, error) {
 	if b, ok := c.(driver.ConnBeginTx); ok {
 		return b.BeginTx(ctx, opts)
@@ -163,8 +167,9 @@ func withoutNames(args []driver.NamedValue) ([]driver.Value, error) {
 	return values, nil
 }
 
-// checkFor converts raw arguments as database/sql does for a statement s (or nil) of connection c: by the checker of
-// the statement, or else of the connection; by the statement's column converter; by the default. args stays as it is.
+// checkFor converts raw arguments as database/sql does for a statement s (or nil) of connection c: by the checker of the
+// statement or else of the connection, then by the statement's column converter, then by the default. It leaves args
+// unchanged.
 func checkFor(c driver.Conn, s driver.Stmt, args []driver.NamedValue) ([]driver.NamedValue, error) {
 	return checkInPlace(c, s, append([]driver.NamedValue(nil), args...))
 }
@@ -189,11 +194,11 @@ func checkInPlace(c driver.Conn, s driver.Stmt, args []driver.NamedValue) ([]dri
 	return Check(args, want, append(checks, DefaultCheck))
 }
 
-// ArgCheck converts one argument, or answers driver.ErrSkip for the next check to do it.
+// ArgCheck converts one argument, or returns driver.ErrSkip to leave it to the next check.
 type ArgCheck = func(*driver.NamedValue) error
 
-// Check converts args in place by the first of checks, and by the next one where a check answers
-// driver.ErrSkip; then it counts them, unless want is -1.
+// Check converts args in place, each by the first of checks that does not return driver.ErrSkip. Then it compares their
+// number with want, unless want is -1.
 func Check(args []driver.NamedValue, want int, checks []ArgCheck) ([]driver.NamedValue, error) {
 	n := 0
 	for _, nv := range args {
@@ -225,8 +230,7 @@ func argError(nv *driver.NamedValue, err error) error {
 	return fmt.Errorf("sql: converting argument %s type: %w", name, err)
 }
 
-// DefaultCheck converts one argument as database/sql does for a driver that says nothing of arguments. It is a
-// Traits.Check.
+// DefaultCheck converts one argument as database/sql does for a driver that has no conversion itself. It is a Traits.Check.
 func DefaultCheck(nv *driver.NamedValue) (err error) {
 	nv.Value, err = driver.DefaultParameterConverter.ConvertValue(nv.Value)
 	return err
@@ -259,7 +263,7 @@ func convertColumn(cc driver.ColumnConverter, want int, nv *driver.NamedValue) e
 	return nil
 }
 
-// valueOf calls a Valuer, but not through a nil pointer to a type that has the method itself: that is NULL.
+// valueOf calls a Valuer. A nil pointer to a type that has the method itself is NULL, and is not called.
 func valueOf(vr driver.Valuer) (driver.Value, error) {
 	v := reflect.ValueOf(vr)
 	if v.Kind() == reflect.Pointer && v.IsNil() && v.Type().Elem().Implements(reflect.TypeFor[driver.Valuer]()) {

@@ -15,20 +15,20 @@ import (
 	"github.com/groupcommit/groupcommit/durable"
 )
 
-// A fingerprint says whether a call that comes with an id is the one that the id belongs to. So the same call must have the
-// same one in every process, today and after a restart: there are no addresses in it, and no order that is by chance. And
-// another call must have another: whatever the driver may send of an argument counts. What satisfies neither is refused; a
-// guess would replay the outcome of another call, or execute a call twice.
+// A fingerprint says whether a call with an id is the one that the id belongs to. The same call must have the same
+// fingerprint in every process, today and after a restart. So a fingerprint has no addresses in it, and no order that is by
+// chance. Another call must have another fingerprint. So all that a driver may send of an argument counts. An argument that
+// does not allow both is refused: a guess would replay the outcome of another call, or execute a call twice.
 //
-// Everything is written with its kind and its length, so that no two values run into the same bytes.
+// Each value is written with its kind and its length, so that no two values run into the same bytes.
 
-// Of digests a statement and its arguments as the driver gets them. The type of an argument counts: 1, 1.0, "1"
-// and true are four arguments. A time counts by its instant, a [driver.Valuer] by its type and its Value, which is called
-// once; any other value by its type and all that it holds, also in unexported fields.
+// Of digests a statement and its arguments as the driver gets them. The type of an argument counts: 1, 1.0, "1" and true are
+// four arguments. A time counts by its instant, and a [driver.Valuer] by its type and its Value, which is called once. Any
+// other value counts by its type and all that it holds, its unexported fields included.
 //
-// The id is for the error of an argument that has none.
+// The id is for the error about an argument that has no fingerprint.
 func Of(id, query string, args []driver.NamedValue) (durable.Key, error) {
-	var room [256]byte // most calls need no more, and nothing but their key is left of them
+	var room [256]byte // enough for most calls; only the digest is kept
 	h := appendHead(room[:0], query)
 	for _, a := range args {
 		ok := false
@@ -98,7 +98,7 @@ func appendTime(h []byte, t time.Time) []byte {
 }
 
 // appendPlain encodes a value that every driver knows. Ledgers are full of such fingerprints: another encoding of these
-// needs another version.
+// values needs another version.
 func appendPlain(h []byte, v any) (with []byte, ok bool) {
 	switch v := v.(type) {
 	case nil:
@@ -124,7 +124,7 @@ func appendPlain(h []byte, v any) (with []byte, ok bool) {
 	return h, false
 }
 
-// appendOther encodes a value that only the driver knows.
+// appendOther encodes a value that only some drivers know.
 func appendOther(h []byte, v any) ([]byte, error) {
 	r := reflect.ValueOf(v)
 	valuer, ok := v.(driver.Valuer)
@@ -132,7 +132,7 @@ func appendOther(h []byte, v any) ([]byte, error) {
 		return appendTyped(h, r)
 	}
 	inner, failed := valuer.Value()
-	if failed != nil { // the driver will report it: nothing is recorded
+	if failed != nil { // the driver will report it, and the ledger records no outcome
 		if with, err := appendTyped(h, r); err == nil {
 			return with, nil
 		}

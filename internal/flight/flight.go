@@ -67,10 +67,10 @@ type Flight[O any] struct {
 // ID is the call's id.
 func (f *Flight[O]) ID() string { return f.id }
 
-// Key is what the id belongs to.
+// Key is the key that the id belongs to.
 func (f *Flight[O]) Key() string { return f.key }
 
-// Keep says for whom an outcome is.
+// Keep says which callers an outcome is for.
 type Keep uint8
 
 const (

@@ -2,9 +2,9 @@ package group
 
 import "context"
 
-// How members come in that no caller waits for, and how they are told.
+// How members without a waiting caller come in, and how they are told.
 
-// Go has a group run a member, without waiting for it: a goroutine of its own leads when it is the member's turn. Go waits
+// Go has a group run a member, without waiting for it: another goroutine leads when it is the member's turn. Go waits
 // only for room in the queue, and no longer than the member's context allows. After an error (the context's,
 // [Limits.Closed]) the member never was queued. Otherwise d will be settled, perhaps before Go returns.
 func (q *Queue[T]) Go(s *Slot[T], d Detached) error { return q.submit(s, d, false) }
@@ -60,10 +60,10 @@ func (q *Queue[T]) leadDetached(s *Slot[T]) {
 	}
 }
 
-// runApart runs a detached member that was put off.
-func (q *Queue[T]) runApart(s *Slot[T]) {
+// runPutOff runs a detached member that was put off.
+func (q *Queue[T]) runPutOff(s *Slot[T]) {
 	defer q.settle(s) // also after runtime.Goexit
-	q.runner.Apart(s.of)
+	q.runner.RunPutOff(s.of)
 }
 
 // settle tells a detached member that it is over. From then on its slot belongs to the member again.

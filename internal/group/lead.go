@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// A round is one leader's: the group, and what came of it. It is used again when all members have been told.
+// A round is one leader's: the group, and its report. It is used again when all members have been told.
 type round[T any] struct {
 	slots   []*Slot[T]
 	members []*T // of the slots
@@ -21,7 +21,7 @@ func (q *Queue[T]) round() *round[T] {
 	return new(round[T])
 }
 
-// free takes a round back. What was in it is no longer the queue's.
+// free takes a round back. Its members are no longer the queue's.
 func (q *Queue[T]) free(r *round[T]) {
 	clear(r.slots)
 	clear(r.members)
@@ -30,7 +30,7 @@ func (q *Queue[T]) free(r *round[T]) {
 }
 
 // lead runs one group, with own at its head, and hands the lead on. own has been told or is withdrawn when lead returns. If
-// it was told it is its caller's: nothing of it may be looked at.
+// it was told, it belongs to its caller, and lead must not look at it any more.
 func (q *Queue[T]) lead(own *Slot[T]) (withdrawn bool) {
 	r := q.round()
 	defer q.conclude(own, r)
@@ -52,7 +52,7 @@ func (q *Queue[T]) lead(own *Slot[T]) (withdrawn bool) {
 	return false
 }
 
-// enter waits for the members that are to be in the group, and takes the turn.
+// enter waits for the members that should be in the group, and takes the turn.
 func (q *Queue[T]) enter(own *Slot[T]) error {
 	if err := own.ctx.Err(); err != nil {
 		return err
@@ -117,7 +117,7 @@ func (q *Queue[T]) run(r *round[T]) {
 	r.report = q.runner.Run(r.members)
 }
 
-// account notes what a group was, and tells OnGroup. It runs after the commit and before the answers.
+// account counts a group, and tells OnGroup. It runs after the commit and before the answers.
 func (q *Queue[T]) account(r *round[T], start time.Time) {
 	took := time.Since(start)
 	oldest := start.Sub(r.slots[0].since)
@@ -145,7 +145,7 @@ func (q *Queue[T]) conclude(own *Slot[T], r *round[T]) {
 	q.free(r)
 }
 
-// handOn has the member that has waited longest lead.
+// handOn makes the member that has waited longest lead.
 func (q *Queue[T]) handOn() {
 	q.mu.Lock()
 	next := q.queue.first
@@ -176,7 +176,7 @@ func (q *Queue[T]) tell(s, own *Slot[T]) {
 	case end == Answered:
 		q.settle(s)
 	case end == PutOff:
-		go q.runApart(s)
+		go q.runPutOff(s)
 	case s.unwatch != nil: // kept
 		s.unwatch()
 	}

@@ -43,7 +43,7 @@ func (p *pace) committed(took time.Duration) {
 	if p.commit == 0 {
 		p.commit, p.returns = took, 1
 	}
-	p.commit += (min(took, 2*p.commit) - p.commit) / 8 // one checkpoint says nothing of the others
+	p.commit += (min(took, 2*p.commit) - p.commit) / 8 // so that one checkpoint counts little
 }
 
 func (p *pace) concluded(told, present int) {
@@ -54,7 +54,7 @@ func (p *pace) concluded(told, present int) {
 // window is for how long callers may be waited for.
 func (p *pace) window() time.Duration { return min(p.commit, yieldMost) }
 
-// again says that what has been learned is to be tried again.
+// again says that it is time to try again whether what was learned still holds.
 func (p *pace) again() bool { return p.groups%yieldAgain == 0 }
 
 // expected is how many callers will come back.
@@ -124,7 +124,7 @@ func (p *pace) learn(first, last arrival, all bool) {
 		if p.comeback == 0 {
 			p.comeback = each
 		}
-		p.comeback += (min(each, 2*p.comeback) - p.comeback) / 8 // one stall says nothing of the others
+		p.comeback += (min(each, 2*p.comeback) - p.comeback) / 8 // so that one stall counts little
 	}
 }
 

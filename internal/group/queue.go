@@ -1,5 +1,5 @@
-// Package group turns calls from many goroutines into groups, each run as one. It knows nothing of databases: a [Runner]
-// runs the groups.
+// Package group turns calls from many goroutines into groups, each run as one. It does not know databases: a [Runner] runs
+// the groups.
 package group
 
 import (
@@ -10,9 +10,9 @@ import (
 
 // A Queue collects members from many goroutines and has its runner run them in groups.
 //
-// There is no goroutine of its own and no timer. The first caller that finds no leader becomes the leader: it takes the
-// turn, claims what is queued, has it run, hands the lead to the caller that has waited longest, and tells the members.
-// While one group commits, the next one fills. So a lone caller never waits, and a group of one is run by its own caller.
+// The queue has no goroutine and no timer. The first caller that finds no leader becomes the leader: it takes the turn,
+// claims what is queued, has it run, hands the lead to the caller that has waited longest, and tells the members. While one
+// group commits, the next one fills. So a lone caller never waits, and a group of one is run by its own caller.
 //
 //	member:  fresh → [backlog →] queued → [leading →] claimed → told: answered, put off or kept
 //	                    └──────────┴→ withdrawn: before any group claimed it, so it was certainly not executed
@@ -70,7 +70,7 @@ func New[T any](r Runner[T], l Limits[T]) *Queue[T] {
 }
 
 // Do has a group run a member, and returns when the member has its answer. Meanwhile its caller leads when it is its turn,
-// and runs the member apart if it was put off. An error means that the member was certainly not executed: it is
+// and runs the member by itself if it was put off. An error means that the member was certainly not executed: it is
 // [Limits.Closed], the context's, that of [Runner.Enter] or that of [Runner.Patience].
 func (q *Queue[T]) Do(s *Slot[T]) error {
 	if err := s.ctx.Err(); err != nil {
@@ -91,7 +91,7 @@ func (q *Queue[T]) Do(s *Slot[T]) error {
 		q.lead(s)
 	}
 	if s.putOff {
-		q.runner.Apart(s.of)
+		q.runner.RunPutOff(s.of)
 	}
 	if s.state == withdrawn {
 		return s.err
@@ -144,7 +144,7 @@ func (q *Queue[T]) admit(s *Slot[T], accepted bool) (lead, waits bool, err error
 	return true, false, nil
 }
 
-// crowded reports that the queue has no room. The mutex is the caller's.
+// crowded reports that the queue has no room. The caller holds the mutex.
 func (q *Queue[T]) crowded() bool { return q.queue.n+q.reserved >= q.limits.MaxQueue }
 
 // HasRoom reports that Go would not wait for room.
@@ -179,7 +179,7 @@ func (q *Queue[T]) dequeue(s *Slot[T]) {
 	q.waiting.Store(int32(q.queue.n))
 }
 
-// moveUp gives the room that there is in the queue to the oldest of the backlog.
+// moveUp gives the queue's free room to the oldest members of the backlog.
 func (q *Queue[T]) moveUp() {
 	for q.backlog.first != nil && !q.crowded() {
 		next := q.backlog.first
@@ -192,7 +192,7 @@ func (q *Queue[T]) moveUp() {
 }
 
 // withdraw takes s back because its context ended, if no group has claimed it and its goroutine has not been told to lead.
-// waiter is of one that was in the backlog.
+// waiter says that s waited in the backlog.
 func (q *Queue[T]) withdraw(s *Slot[T]) (ok bool, waiter chan<- struct{}) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -216,7 +216,7 @@ func (q *Queue[T]) withdrawn(s *Slot[T], err error) {
 }
 
 // Reserve takes away room in the queue for n members, or gives it back if n is negative. A runner reserves it for members
-// that it keeps and will run again: where very many fail, new ones wait.
+// that it keeps and will run again: if very many fail, new ones wait.
 func (q *Queue[T]) Reserve(n int) {
 	q.mu.Lock()
 	q.reserved += n
@@ -240,7 +240,8 @@ func (q *Queue[T]) Load() int {
 	return n
 }
 
-// Accept counts what Close must wait for though no group will run it, until [Queue.Release]. False if the queue is closed.
+// Accept counts a call that Close must wait for though no group will run it, until [Queue.Release]. False if the queue is
+// closed.
 func (q *Queue[T]) Accept() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -256,7 +257,7 @@ func (q *Queue[T]) Hold() { q.active.Add(1) }
 // Release ends one Accept, one Hold, or the counting of a member that was kept.
 func (q *Queue[T]) Release() { q.active.Done() }
 
-// Close refuses new members and returns when all that was accepted is over.
+// Close refuses new members and returns when all that were accepted are over.
 func (q *Queue[T]) Close() {
 	q.mu.Lock()
 	q.closed = true

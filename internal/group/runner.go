@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// A Runner is a queue's world: it runs the groups. One leader at a time uses it, except that Apart, and the Run of a member
-// that was alone for longer than Overtime, go on beside the next leader's calls.
+// A Runner runs a queue's groups. One leader at a time uses it. Two calls may go on beside the next leader's calls:
+// RunPutOff, and the Run of a member that was alone for longer than Overtime.
 type Runner[T any] interface {
 	// Enter takes the turn for the next group, for a member that has waited since then. An error is that member's alone.
 	Enter(ctx context.Context, since time.Time) error
@@ -22,18 +22,18 @@ type Runner[T any] interface {
 	Overtime() time.Duration
 
 	// Run runs the members as one group, in their order. One member is run alone, in its own caller's goroutine if it has
-	// one. Run answers each member, but for those whose End says otherwise. It is the first to see them claimed: where it
-	// may panic, or a member may call runtime.Goexit, it gives all of them first the answer that they have then. The slice
-	// is the queue's again when the group is over.
+	// one. Run answers each member whose End is Answered. It is the first to see the members claimed: if it may panic, or a
+	// member may call runtime.Goexit, it first gives all of them the answer that they have in that case. The slice is the
+	// queue's again when the group is over.
 	Run(members []*T) Report
 
-	// End says what becomes of a member. It is asked once for each, when Run is over and the lead is handed on, whatever
-	// became of Run.
+	// End says what becomes of a member. The queue asks once for each, when Run is over, however it ended, and the lead is
+	// handed on.
 	End(m *T) End
 
-	// Apart runs a member that was put off, and answers it. It is called in the goroutine of the member's caller, or in one
-	// of its own if the member is detached.
-	Apart(m *T)
+	// RunPutOff runs a member that was put off, and answers it. It runs in the goroutine of the member's caller, or in a new
+	// one if the member is detached.
+	RunPutOff(m *T)
 }
 
 // An End is what becomes of a member when its group is over.
@@ -42,7 +42,7 @@ type End uint8
 const (
 	// Answered members are told.
 	Answered End = iota
-	// PutOff members are run by [Runner.Apart] first.
+	// PutOff members are run by [Runner.RunPutOff] first.
 	PutOff
 	// Kept members are not told: the runner has more to do with them. The queue does not touch a kept member any more, but
 	// counts it: [Queue.Close] waits until the runner calls [Queue.Release] for it. Only a detached member can be kept.
@@ -51,12 +51,12 @@ const (
 
 // A Report is what the queue learns of a group.
 type Report struct {
-	// Commit is what a group pays once: what is saved by waiting for one more member. 0 is not known, and then the queue
-	// learns nothing from the group. Of a member alone it tells nothing.
+	// Commit is what a group pays once: waiting for one more member saves it. If it is 0, it is not known, and the queue
+	// learns nothing from the group. The Commit of a group of one counts for nothing.
 	Commit time.Duration
 	// Reruns is how many times the group, or a part of it, was rolled back and run again.
 	Reruns int
-	// Then is called in a goroutine of its own when every member has been told, or left to the runner. It is for the members
-	// that are kept. Nil is nothing to do.
+	// Then is called in a new goroutine when every member has been told, or left to the runner. It is for the members that
+	// are kept. It may be nil.
 	Then func()
 }

@@ -2,11 +2,11 @@ package group
 
 import "time"
 
-// Reason is why a group was closed when it was.
+// Reason says why a group was closed when it was.
 type Reason uint8
 
 const (
-	Drained   Reason = iota // everything that was queued went into it
+	Drained   Reason = iota // the group took all that was queued
 	Full                    // it reached MaxLen
 	FullBytes               // the next member would have taken it over MaxBytes
 	Halved                  // it left half of the callers to the next group, to come back while that one runs
@@ -26,7 +26,7 @@ func (r Reason) String() string {
 	return "unknown"
 }
 
-// Info is what [Limits.OnGroup] is told of one group.
+// Info describes one group to [Limits.OnGroup].
 type Info[T any] struct {
 	Members []*T // in the order in which they were queued; not to be kept or changed
 	Reason  Reason
@@ -35,7 +35,7 @@ type Info[T any] struct {
 	Took    time.Duration // from claim to commit
 }
 
-// Stats is what a queue's members have come to. All numbers only grow, but for Queued and MaxGroup.
+// Stats counts a queue's members and groups. All numbers only grow, except Queued and MaxGroup.
 type Stats struct {
 	Members   int64 // that were accepted by Do and Go, answered or not
 	Withdrawn int64 // of these, the ones that ended before any group claimed them

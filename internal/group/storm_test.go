@@ -65,7 +65,7 @@ func (s *storm) Run(items []*item) Report {
 	return report
 }
 
-func (s *storm) Apart(i *item) { i.answer += i.text }
+func (s *storm) RunPutOff(i *item) { i.answer += i.text }
 
 func TestInAStormEveryMemberIsToldOnceWithTheTruth(t *testing.T) {
 	for name, story := range map[string]struct {

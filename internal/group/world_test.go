@@ -97,7 +97,7 @@ func (s *script) run(i *item) {
 
 func (s *script) End(i *item) End { return i.end }
 
-func (s *script) Apart(i *item) {
+func (s *script) RunPutOff(i *item) {
 	s.mu.Lock()
 	s.log = append(s.log, "apart "+i.text)
 	s.mu.Unlock()

@@ -16,7 +16,7 @@ type entry[V any] struct {
 	value V
 }
 
-// New returns a cache of at most max values, max being at least 1. drop is told of each value that falls out; it may
+// New returns a cache of at most max values; max is at least 1. The cache calls drop for each value that it drops; drop may
 // be nil.
 func New[V any](max int, drop func(V)) *Cache[V] {
 	if drop == nil {
@@ -36,7 +36,7 @@ func (c *Cache[V]) Get(key string) (V, bool) {
 	return e.Value.(*entry[V]).value, true
 }
 
-// Take removes the value of key and returns it. It is not dropped: it is the caller's.
+// Take removes the value of key and returns it. The value is the caller's, and is not dropped.
 func (c *Cache[V]) Take(key string) (V, bool) {
 	e, ok := c.byKey[key]
 	if !ok {
@@ -47,7 +47,7 @@ func (c *Cache[V]) Take(key string) (V, bool) {
 	return c.order.Remove(e).(*entry[V]).value, true
 }
 
-// Put makes v the value of key and the latest, in place of an earlier one, which is dropped.
+// Put makes v the value of key and the latest. It drops an earlier value of key.
 func (c *Cache[V]) Put(key string, v V) {
 	if old, ok := c.Take(key); ok {
 		c.drop(old)
@@ -60,7 +60,7 @@ func (c *Cache[V]) Put(key string, v V) {
 	}
 }
 
-// DropIf drops the values of the keys that are out.
+// DropIf drops the values of the keys that out reports.
 func (c *Cache[V]) DropIf(out func(key string) bool) {
 	for key := range c.byKey {
 		if out(key) {
@@ -70,7 +70,7 @@ func (c *Cache[V]) DropIf(out func(key string) bool) {
 	}
 }
 
-// Clear drops everything.
+// Clear drops all values.
 func (c *Cache[V]) Clear() {
 	for e := c.order.Front(); e != nil; e = e.Next() {
 		c.drop(e.Value.(*entry[V]).value)

@@ -13,8 +13,8 @@ type Config struct {
 	Connector driver.Connector // the wrapped one
 	// Open makes the engine's session on a connection that the connector has opened.
 	Open func(ctx context.Context, raw driver.Conn) (engine.Session, error)
-	// TakeTurn takes the writer's turn for the opening of a connection, where that may write. It is not asked under a context of
-	// InTurn.
+	// TakeTurn takes the writer's turn for the opening of a connection, where that may write. It is not asked under a
+	// context of InTurn.
 	TakeTurn func(ctx context.Context) (leave func(), err error)
 	// Refresh learns from a session what a setting of that name has changed of the database's traits.
 	Refresh func(s engine.Session, setting string)

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// A Lease is the use of a physical connection, until it is ended by one of its methods. It is copied freely; the zero value is no
-// lease, and its Conn is nil.
+// A Lease is the use of a physical connection, until it is ended by one of its methods. It is copied freely; the zero value
+// is no lease, and its Conn is nil.
 type Lease struct {
 	Conn   *Conn
 	pooled *sql.Conn
@@ -18,7 +18,7 @@ type Lease struct {
 	ctx    context.Context // of a connection that is kept for its opener: the context of the caller that it was opened for
 }
 
-// SQL is the connection for statements of our own.
+// SQL is the connection for the library's own statements.
 func (l Lease) SQL() *sql.Conn { return l.pooled }
 
 // GiveBack ends the lease. wrote says that the next writer is better off with this connection than with another.

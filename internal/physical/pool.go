@@ -1,5 +1,5 @@
-// Package physical holds the physical connections of one database: what the wrapped driver has opened. It knows of no group, no
-// promise and no pooled connection of the program's.
+// Package physical holds the physical connections of one database, which the wrapped driver has opened. It does not know
+// groups, promises, or the pooled connections of the program.
 package physical
 
 import (
@@ -20,14 +20,14 @@ import (
 // it is, and its statements are prepared. So while others are at work it is kept aside, warm, for the next writer. It goes
 // back as soon as no connection is in use, and a reader takes it before a new one is opened.
 //
-// Rejected: a pool of the groups' own. A program with one connection then has two, and what the one knows (a temporary
+// Rejected: a second pool for the groups. A program with one connection then has two, and what the one knows (a temporary
 // table, an attached database, a setting, the schema that has just been changed) the other does not.
 type Pool struct {
 	*sql.DB
 	shared   *shared
 	warm     warm
 	retained retained
-	busy     atomic.Int64 // those that have a connection, or wait for one
+	busy     atomic.Int64 // borrowers that have a connection, or wait for one
 
 	lent       bool // connections are another pool's; written once, with openWrites
 	openWrites bool // a connection is opened in the writer's turn, which a borrower that will write has; written once
@@ -56,7 +56,7 @@ func New(c Config) *Pool {
 // OpenInTurn says that a new connection may write while it is being opened, and is opened in the writer's turn.
 func (p *Pool) OpenInTurn() { p.openWrites = true }
 
-// OnlyOne has the pool keep to its one connection, in which the database lives.
+// OnlyOne makes the pool keep to its one connection, in which the database lives.
 func (p *Pool) OnlyOne() {
 	p.retained.known.Store(true)
 	p.SetMaxOpenConns(1)
@@ -75,8 +75,8 @@ func (p *Pool) KeepWarm(writers int) {
 	}
 }
 
-// KeepNone has the pool keep nothing, whatever the program's own does: each connection is another pool's, whose hooks are to
-// see on whose behalf it is taken.
+// KeepNone makes the pool keep no connection, whatever the program's own pool keeps. Each connection belongs to another
+// pool, whose hooks must see the caller for which it is taken.
 func (p *Pool) KeepNone() {
 	p.lent = true
 	p.retained.known.Store(true)
@@ -84,11 +84,11 @@ func (p *Pool) KeepNone() {
 	p.KeepWarm(0)
 }
 
-// Borrow waits for a connection, for writing or not, under the context of the caller that needs it: hooks of the program's see
-// that. A stale connection is replaced.
+// Borrow waits for a connection, for writing or not, under the context of the caller that needs it: hooks of the program's
+// see that. A stale connection is replaced.
 func (p *Pool) Borrow(ctx context.Context, writing bool) (l Lease, err error) {
 	p.busy.Add(1)
-	defer func() { // also of a panic, in a hook of the program's
+	defer func() { // also after a panic in a hook of the program's
 		if l.Conn == nil {
 			p.left()
 		}
@@ -133,7 +133,7 @@ func (p *Pool) takeWarm(ctx context.Context) (l Lease, ok bool) {
 	return l, true
 }
 
-// left is called when a borrower no longer needs a connection. The last one leaves nothing warm.
+// left is called when a borrower no longer needs a connection. After the last one, no connection is warm.
 func (p *Pool) left() {
 	if p.busy.Add(-1) == 0 {
 		p.warm.coolAll()
@@ -146,7 +146,7 @@ func (p *Pool) StmtOpened(query string) { p.shared.stmts.open(query) }
 // StmtClosed is called when the program has closed a statement. It reports whether there is still another one of the text.
 func (p *Pool) StmtClosed(query string) (another bool) { return p.shared.stmts.close(query) }
 
-// Renew has all connections that there are taken for stale: none of them is used again.
+// Renew marks all open connections as stale: none of them is used again.
 func (p *Pool) Renew() { p.shared.generation.Add(1) }
 
 // Close closes the idle connections. Those in use are closed when they come back.

@@ -5,9 +5,9 @@ import (
 	"sync/atomic"
 )
 
-// retained are connections whose lease is over, as long as it is not known whether the program's own pool keeps the connections
-// that they were leased for. A program whose pool keeps none, by SetMaxIdleConns(0), wants each use to open a connection of its
-// own: over a pool of another library this is what gives connections back, and what tells that pool's hooks on whose behalf they are
+// retained are connections whose lease is over, while it is not known whether the program's own pool keeps the connections
+// that they were leased for. A program whose pool keeps none, by SetMaxIdleConns(0), wants each use to open a connection: if
+// another library's pool lies below, that gives connections back to it, and shows its hooks the caller for which each is
 // taken. Then no connection is idle here either.
 type retained struct {
 	known atomic.Bool // that the program's pool keeps connections, or that it need not be known; set under mu, or before any use
@@ -19,8 +19,8 @@ type retained struct {
 // Keeps reports that connections may be idle.
 func (p *Pool) Keeps() bool { return p.retained.known.Load() }
 
-// MayKeep lets connections be idle. It is called when the program's own pool has kept one of its connections for the next use,
-// and where that cannot be seen.
+// MayKeep lets connections be idle. It is called when the program's own pool has kept one of its connections for the next
+// use, and where that cannot be seen.
 func (p *Pool) MayKeep() {
 	r := &p.retained
 	if r.known.Load() || !r.known.CompareAndSwap(false, true) {
@@ -36,8 +36,8 @@ func (p *Pool) MayKeep() {
 	}
 }
 
-// Retain ends a lease, and keeps the connection for its owner's next use while it is not known whether the program's pool keeps
-// the owner: if it does not, the connection is closed with the owner, which calls TakeRetained then.
+// Retain ends a lease, and keeps the connection for its owner's next use while it is not known whether the program's pool
+// keeps the owner: if it does not, the connection is closed with the owner, which calls TakeRetained then.
 func (p *Pool) Retain(owner any, l Lease) {
 	r := &p.retained
 	r.mu.Lock()

@@ -32,7 +32,7 @@ func (s *settings) add(new []sqltext.Setting, made func(name string)) (before, a
 	for _, n := range new {
 		i := slices.IndexFunc(s.made, func(m madeSetting) bool { return m.Name == n.Name })
 		if i < 0 && n.InFile {
-			continue // no connection has been told anything else
+			continue // no connection has another value
 		}
 		if i >= 0 {
 			s.made = slices.Delete(s.made, i, i+1)

@@ -19,8 +19,8 @@ type Stmt struct {
 	schema int64 // the version of the schema that it was prepared under
 }
 
-// TakeStmt returns a statement that was prepared before, or else a new one. schema is the version of the database's schema: no
-// statement outlives a change of it.
+// TakeStmt returns a statement that was prepared before, or else a new one. schema is the version of the database's schema:
+// no statement outlives a change of it.
 func (c *Conn) TakeStmt(ctx context.Context, query string, schema int64) (Stmt, error) {
 	if c.schema != schema {
 		c.unused.Clear()

@@ -2,13 +2,13 @@ package record
 
 import "time"
 
-// common are the statements that SQLite and PostgreSQL read alike, but for how a list of ids is written and how rows are locked.
-// They are about pending commands.
+// common are the statements that SQLite and PostgreSQL read alike, but for how a list of ids is written and how rows are
+// locked. They are about pending commands.
 //
 // A parameter $n is the nth to appear in its text, because SQLite numbers parameters by their appearance. A WITH brings them
 // into their order, and has PostgreSQL choose the rows once.
 type common struct {
-	in    string                    // the condition that something is one of the ids, which are $1
+	in    string                    // the condition that an id is one of $1
 	list  func(ids []string) string // $1
 	order string                    // locks the rows that are held, in the order of ids
 	lock  string                    // locks those of the chosen rows that no other transaction has locked

@@ -13,8 +13,8 @@ import (
 // memory: what each group would leave behind has the collector walk a thousand callers' stacks more often.
 type Notes struct{ all []Note }
 
-// Note are promises with the same state, and with keys and values of the same sizes. A group has few such: the results of most
-// calls are numbers of as many digits.
+// Note are promises with the same state, and with keys and values of the same sizes. A group has few such: the results of
+// most calls are numbers of as many digits.
 type Note struct {
 	Rows         int
 	state        durable.State

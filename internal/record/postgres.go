@@ -10,15 +10,15 @@ import (
 	"github.com/groupcommit/groupcommit/durable"
 )
 
-// Postgres is the [Dialect] of PostgreSQL. A claim is a row that says already that everything went as expected. Nobody sees it
-// before COMMIT, and it is completed anew only where the outcome was another, or came late.
+// Postgres is the [Dialect] of PostgreSQL. A claim is a row that already has the expected outcome. No other transaction sees
+// it before COMMIT, and it is completed anew only if the outcome was another, or came late.
 //
 // All ids of a transaction are claimed before anything else is locked, and in their order. So two transactions with the same
 // ids wait for each other, but not in a circle.
 //
 // A statement is a function of the expressions in it, because it comes in two forms: with parameters, for any number of
-// promises, and with literals, for one promise by the simple protocol. All parameters are texts, which every mode of pgx sends as
-// they are. Keys and values are hexadecimal, which needs no escaping and no setting. [Of] makes it.
+// promises, and with literals, for one promise by the simple protocol. All parameters are texts, which every mode of pgx
+// sends as they are. Keys and values are hexadecimal, which needs no escaping and no setting. [Of] makes it.
 type Postgres struct{ common }
 
 var (
@@ -59,9 +59,9 @@ func update(value, more, which string) string {
 	return "UPDATE groupcommit_promises p SET value = decode(" + value + ", 'hex'), completed_at = " + now + more + " " + which
 }
 
-// correct is an update that fails unless it has updated so many rows: a trigger may ignore it, or a neighbour's statement have
-// deleted a row. COMMIT is sent together with it, so it is the server that must count. SQL has no function that raises an
-// error; a text that is not a number does, and the error shows it.
+// correct is an update that fails unless it has updated so many rows: a trigger may ignore it, or a neighbour's statement
+// have deleted a row. COMMIT is sent together with it, so it is the server that must count. SQL has no function that raises
+// an error; a text that is not a number does, and the error shows it.
 func correct(value, which, rows string) string {
 	return "WITH corrected AS (" + update(value, "", which) + " RETURNING p.value = decode(" + value + ", 'hex') AS taken)" +
 		" SELECT CASE WHEN count(*) FILTER (WHERE taken) <> " + rows +

@@ -30,7 +30,7 @@ type Row struct {
 	State   durable.State
 	Value   []byte // the outcome's
 	Param   []byte
-	Owner   string // who has leased it
+	Owner   string // the process that has leased it
 	Created time.Time
 	Timeout time.Time // zero: never
 }

@@ -15,14 +15,14 @@ import (
 type SQLite struct{ common }
 
 const (
-	// SQLiteRead reads the promises of the ids in [IDs.JSON], as [SQLitePromise] decodes them. The CROSS JOIN has SQLite look up
-	// one id after the other. That is twice as fast as IN, which sorts them first.
+	// SQLiteRead reads the promises of the ids in [IDs.JSON], as [SQLitePromise] decodes them. The CROSS JOIN has SQLite
+	// look up one id after the other. That is twice as fast as IN, which sorts them first.
 	SQLiteRead = "SELECT id, state, create_key, value" + fromJSON
 	fromJSON   = " FROM (SELECT value AS wanted FROM json_each(?1)) CROSS JOIN groupcommit_promises ON id = wanted"
 
-	// SQLiteInsert inserts what [Note.Args] says. The ids come as a JSON array, and the keys and the values as one blob each, of
-	// pieces that have the same size: a statement costs more from Go than a row costs in SQLite, and so does a parameter. All
-	// other ways that SQLite has to take an array apart were found to be two to three times as slow.
+	// SQLiteInsert inserts what [Note.Args] says. The ids come as a JSON array, and the keys and the values as one blob
+	// each, of pieces that have the same size: a statement costs more from Go than a row costs in SQLite, and so does a
+	// parameter. All other ways that SQLite has to take an array apart were found to be two to three times as slow.
 	SQLiteInsert = `INSERT INTO groupcommit_promises (id, state, create_key, value, kind, created_at, completed_at)
 		SELECT j.value, ?2, substr(?3, j.key * ?4 + 1, ?4), substr(?5, j.key * ?6 + 1, ?6), ?7, ?8, ?8 FROM json_each(?1) AS j`
 )

@@ -10,8 +10,8 @@ import (
 	"github.com/groupcommit/groupcommit/durable"
 )
 
-// Table is the rows of one kind of command, by database/sql: how the ids of a batch are claimed and their outcomes recorded in
-// the handler's own transaction, and how commands that are still to be run are kept, leased to one process at a time, and
+// Table is the rows of one kind of command, by database/sql: how the ids of a batch are claimed and their outcomes recorded
+// in the handler's own transaction, and how commands that are still to be run are kept, leased to one process at a time, and
 // settled.
 //
 // A command that is not durable has a row only when it is settled: see [Table.Claim] and [Table.Record]. A durable one has a
@@ -38,13 +38,13 @@ func (t *Table) Claim(ctx context.Context, tx durable.Querier, rows []Row) (foun
 	others := slices.DeleteFunc(ids, func(id string) bool { return mine[id] })
 	found, err = t.Read(ctx, tx, others)
 	if err == nil && len(found) < len(others) {
-		// Deleted between two statements: the next attempt claims it. Or something hides it for good.
+		// Deleted between two statements: the next attempt claims it. Or a policy or a trigger hides it for good.
 		err = fmt.Errorf("groupcommit: "+Name+" neither takes nor shows %d of the ids %.100q", len(others)-len(found), others)
 	}
 	return found, err
 }
 
-// Record writes down what commands that were claimed at a time have come to. All of them must be there afterwards, or it is an
+// Record records the outcomes of commands that were claimed at a time. If one of them is not there afterwards, it is an
 // error.
 func (t *Table) Record(ctx context.Context, tx durable.Querier, rows []Row, claimed time.Time) error {
 	for s, rows := range t.Dialect.Record(t, rows, claimed) {

@@ -1,4 +1,4 @@
-// Package repeat does something again and again beside the groups, for as long as a database is open.
+// Package repeat repeats a task beside the groups, for as long as a database is open.
 package repeat
 
 import (
@@ -7,24 +7,25 @@ import (
 	"time"
 )
 
-// A Repeater does something again and again beside the groups, for as long as a database is open.
+// A Repeater repeats a task beside the groups, for as long as a database is open.
 type Repeater struct {
-	do     func(context.Context) (rest time.Duration) // before the next time; 0: every
+	do     func(context.Context) (rest time.Duration) // rest is the time before the next do; 0: every
 	every  time.Duration
 	ctx    context.Context
 	cancel context.CancelFunc
 
-	doing   sync.Mutex // held while doing it
+	doing   sync.Mutex // held during do
 	mu      sync.Mutex // guards the rest
 	timer   *time.Timer
-	again   bool // it was asked for after it had begun
+	again   bool // Soon was called after the current do had begun
 	stopped bool
 }
 
-// Rest is what who finds more to do rests after it took so long: others have the database for most of the time.
+// Rest is the time that a task with more to do rests after a step that took so long. Others then have the database for most
+// of the time.
 func Rest(took time.Duration) time.Duration { return max(5*time.Millisecond, 4*took) }
 
-// Start begins to do it, first after every.
+// Start begins to repeat do, first after every.
 func Start(every time.Duration, do func(context.Context) (rest time.Duration)) *Repeater {
 	r := &Repeater{do: do, every: every}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
@@ -58,7 +59,7 @@ func (r *Repeater) run() {
 	}
 }
 
-// Soon has it done now, or again if it is being done.
+// Soon makes the next do begin at once, or right after the current one.
 func (r *Repeater) Soon() {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -1,6 +1,6 @@
 package sqltext
 
-// binds returns Control or Session if a statement that begins with kw is that by this word alone.
+// binds returns Control or Session if the first word kw alone makes a statement that.
 func (d Dialect) binds(kw keyword) (Class, bool) {
 	switch kw {
 	case kwBegin, kwCommit, kwEnd, kwRollback, kwSavepoint, kwRelease:
@@ -19,8 +19,8 @@ func (d Dialect) binds(kw keyword) (Class, bool) {
 	return Unknown, false
 }
 
-// suspect classifies a text whose tokens are in doubt. From byte from on, any word may be the first of a statement;
-// and functions may be called anywhere.
+// suspect classifies a text whose tokens are in doubt. From byte from on, any word may be the first of a statement, and
+// functions may be called anywhere.
 func suspect(d Dialect, query string, from int, control bool) Class {
 	for i := 0; i < len(query); {
 		start := i

@@ -6,23 +6,23 @@ import (
 )
 
 // A Cache remembers what is known of the SQL texts that a program uses, so that none is read or prepared twice. It is
-// bounded: a program that writes values into its texts gets no use of it, and must not fill the memory.
+// bounded, because a program that writes values into its texts gains nothing from it, and must not fill the memory.
 type Cache struct {
 	mu sync.RWMutex
 	m  map[string]*Text
 
-	version atomic.Int64 // of the schema, as far as it has been changed through the database that has the cache
+	version atomic.Int64 // of the schema; counts the changes that go through the database that has the cache
 }
 
 // A Text is what is known of one SQL text.
 type Text struct {
 	Statement
 	Query    string
-	Settings []Setting // if they are all that it does to the session
+	Settings []Setting // if the text does nothing else to the session
 	Inputs   int       // placeholders, by the driver's count when it prepared the text; Unprepared before
 }
 
-// Unprepared is the Inputs of a text that the driver has not been asked about; -1 is the driver's own word for not knowing.
+// Unprepared is the Inputs of a text that the driver has not been asked about. -1 is the driver's own value for not knowing.
 const Unprepared = -2
 
 const (
@@ -30,7 +30,7 @@ const (
 	maxText  = 8 << 10 // bytes
 )
 
-// Get returns what is known of a text, and reads it if that is nothing.
+// Get returns what is known of a text. It reads a text that it does not know.
 func (c *Cache) Get(d Dialect, query string) *Text {
 	c.mu.RLock()
 	t := c.m[query]
@@ -47,7 +47,7 @@ func (c *Cache) Get(d Dialect, query string) *Text {
 	return c.Put(t)
 }
 
-// Put keeps t, in the place of what was known of its text.
+// Put keeps t. It replaces what was known of the text.
 func (c *Cache) Put(t *Text) *Text {
 	if len(t.Query) > maxText {
 		return t
@@ -61,7 +61,8 @@ func (c *Cache) Put(t *Text) *Text {
 	return t
 }
 
-// Forget is called when the schema may have changed: a text that could be prepared before may be an error afterwards.
+// Forget is called when the schema may have changed: it may be impossible afterwards to prepare a text that could be
+// prepared before.
 func (c *Cache) Forget() {
 	c.version.Add(1)
 	c.mu.Lock()

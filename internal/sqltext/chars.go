@@ -58,7 +58,7 @@ func (l *lexer) skipBlank() {
 			l.skipLineComment()
 		case c == '/' && strings.HasPrefix(l.src[l.pos:], "/*"):
 			l.skipBlockComment()
-		case c == '\v': // white space to some
+		case c == '\v': // white space in some databases
 			l.odd = true
 			l.pos++
 		case c == bom[0] && strings.HasPrefix(l.src[l.pos:], bom):
@@ -70,8 +70,8 @@ func (l *lexer) skipBlank() {
 	}
 }
 
-// skipLineComment skips from -- to where the line ends: at \n in SQLite, at \r or \n in PostgreSQL. In MySQL, -- begins
-// a comment only if white space follows.
+// skipLineComment skips from -- to the end of the line: at \n in SQLite, at \r or \n in PostgreSQL. In MySQL, -- begins a
+// comment only if white space follows.
 func (l *lexer) skipLineComment() {
 	start := l.pos
 	l.pos += 2
@@ -93,8 +93,8 @@ func (l *lexer) skipLineComment() {
 	}
 }
 
-// skipBlockComment skips from /* to */, or to the end of the text. PostgreSQL's comments nest; what is in MySQL's
-// /*! */ and MariaDB's /*M! */ is executed, so to Generic it is read as if the marks were white space.
+// skipBlockComment skips from /* to */, or to the end of the text. PostgreSQL's comments nest. MySQL executes the text in
+// /*! */, and MariaDB that in /*M! */, so Generic reads it as if the marks were white space.
 func (l *lexer) skipBlockComment() {
 	start := l.pos
 	l.pos += 2

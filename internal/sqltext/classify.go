@@ -2,8 +2,8 @@ package sqltext
 
 import "strings"
 
-// Classify reads query by the rules of d. It takes time in proportion to the length of query, allocates nothing for the
-// statements that programs repeat, and does not panic whatever query holds.
+// Classify reads query by the rules of d. It takes time in proportion to the length of query, makes no allocation for the
+// statements that programs repeat, and does not panic for any query.
 func Classify(d Dialect, query string) Statement {
 	s := newScanner(d, query)
 	first := s.tok.start
@@ -44,14 +44,7 @@ func Classify(d Dialect, query string) Statement {
 	case session:
 		class = Session
 	case s.torn && !opaque:
-		// The semicolons may not be where they seemed to be.
-		from := 0
-		if s.tornAt >= first {
-			if from = strings.IndexByte(query, ';') + 1; from == 0 {
-				from = len(query)
-			}
-		}
-		class = suspect(d, query, from, control > 0)
+		class = suspect(d, query, s.doubtful(query, first), control > 0)
 	case control > 0:
 		class = Control
 	case count != 1 || s.odd || tail >= 0 && !isBlank(query[tail:]):
@@ -70,6 +63,18 @@ func Classify(d Dialect, query string) Statement {
 		st.noteControl(d, query)
 	}
 	return st
+}
+
+// doubtful returns the byte from which on the text of torn tokens may be another statement. first is the first token's. The
+// semicolons may not be where they seemed to be.
+func (s *scanner) doubtful(query string, first int) int {
+	if s.tornAt < first {
+		return 0
+	}
+	if n := strings.IndexByte(query, ';'); n >= 0 {
+		return n + 1
+	}
+	return len(query)
 }
 
 func isBlank(s string) bool {
@@ -98,7 +103,7 @@ func (s *scanner) statement() Class {
 	return class
 }
 
-// classify classifies the statement by its first words. Where that is not enough it reads on.
+// classify classifies the statement by its first words, and reads on if they are not enough.
 func (s *scanner) classify() Class {
 	if class, ok := s.dialect.binds(s.tok.kw); ok {
 		return class

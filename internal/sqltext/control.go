@@ -2,8 +2,8 @@ package sqltext
 
 import "strings"
 
-// noteControl says of a text that is one statement of transaction control what it leaves to be done. A comment or a second
-// statement makes no difference to what the words mean, because the lexer reads them.
+// noteControl notes, for a text that is one statement of transaction control, whether it is Tentative or a Savepoint. A
+// comment does not change what the words mean, because the lexer reads them.
 func (st *Statement) noteControl(d Dialect, query string) {
 	s := newScanner(d, query)
 	for s.tok.kind == ';' {

@@ -2,8 +2,8 @@ package sqltext
 
 import "strings"
 
-// create reads CREATE, and for Generic also ALTER, as far as to know whether what it makes is temporary and whether it
-// has a body with semicolons in it.
+// create reads CREATE, and for Generic also ALTER, until it is known whether the new object is temporary and whether it has
+// a body with semicolons in it.
 func (s *scanner) create() Class {
 	class := Unknown
 	for noun := false; ; {
@@ -42,7 +42,7 @@ func (d Dialect) temporary(schema string) bool {
 	return d != Postgres && strings.EqualFold(schema, "temp") || d != SQLite && strings.EqualFold(schema, "pg_temp")
 }
 
-// body skips what is left of a statement that makes a trigger or routine.
+// body skips the rest of a statement that makes a trigger or routine.
 func (s *scanner) body() {
 	switch s.dialect {
 	case SQLite:

@@ -1,11 +1,11 @@
 package sqltext
 
-// effect is what is known of a function by its name, as bits.
+// effect is what the name of a function tells about it, as bits.
 type effect uint8
 
 const (
-	// bound: its answer or effect hangs on the connection or on the extent of the transaction, so that a statement that
-	// calls it may not share a transaction.
+	// bound: its answer or effect depends on the connection or on the extent of the transaction. A statement that calls it
+	// may not share a transaction.
 	bound effect = 1 << iota
 	// writes: a SELECT that calls it is not surely read-only.
 	writes

@@ -1,6 +1,6 @@
 package sqltext
 
-// keyword is a word that the grammar knows; none is every other.
+// keyword is a word that the grammar knows; none stands for every other word.
 type keyword uint8
 
 const (
@@ -94,196 +94,151 @@ const (
 	kwXml
 )
 
-const longestKeyword = len("MATERIALIZED")
+// spelling is each keyword's, in capitals.
+var spelling = [...]string{
+	kwAbort:        "ABORT",
+	kwAlter:        "ALTER",
+	kwAs:           "AS",
+	kwAtomic:       "ATOMIC",
+	kwAttach:       "ATTACH",
+	kwBegin:        "BEGIN",
+	kwCall:         "CALL",
+	kwCase:         "CASE",
+	kwCommit:       "COMMIT",
+	kwCreate:       "CREATE",
+	kwCurrent:      "CURRENT",
+	kwData:         "DATA",
+	kwDeallocate:   "DEALLOCATE",
+	kwDeclare:      "DECLARE",
+	kwDelete:       "DELETE",
+	kwDetach:       "DETACH",
+	kwDiscard:      "DISCARD",
+	kwDo:           "DO",
+	kwDrop:         "DROP",
+	kwEnd:          "END",
+	kwEvent:        "EVENT",
+	kwExec:         "EXEC",
+	kwExecute:      "EXECUTE",
+	kwExplain:      "EXPLAIN",
+	kwFlush:        "FLUSH",
+	kwFor:          "FOR",
+	kwFunction:     "FUNCTION",
+	kwGet:          "GET",
+	kwGlobal:       "GLOBAL",
+	kwHandler:      "HANDLER",
+	kwIn:           "IN",
+	kwIndex:        "INDEX",
+	kwInsert:       "INSERT",
+	kwInto:         "INTO",
+	kwKey:          "KEY",
+	kwListen:       "LISTEN",
+	kwLoad:         "LOAD",
+	kwLocal:        "LOCAL",
+	kwLock:         "LOCK",
+	kwMaterialized: "MATERIALIZED",
+	kwMerge:        "MERGE",
+	kwNo:           "NO",
+	kwNot:          "NOT",
+	kwOf:           "OF",
+	kwOn:           "ON",
+	kwOr:           "OR",
+	kwPackage:      "PACKAGE",
+	kwPgTemp:       "PG_TEMP",
+	kwPlan:         "PLAN",
+	kwPragma:       "PRAGMA",
+	kwPrepare:      "PREPARE",
+	kwProcedure:    "PROCEDURE",
+	kwQuery:        "QUERY",
+	kwRecursive:    "RECURSIVE",
+	kwRelease:      "RELEASE",
+	kwReplace:      "REPLACE",
+	kwReset:        "RESET",
+	kwReturning:    "RETURNING",
+	kwRollback:     "ROLLBACK",
+	kwSave:         "SAVE",
+	kwSavepoint:    "SAVEPOINT",
+	kwSchema:       "SCHEMA",
+	kwSelect:       "SELECT",
+	kwSequence:     "SEQUENCE",
+	kwSession:      "SESSION",
+	kwSet:          "SET",
+	kwShare:        "SHARE",
+	kwStart:        "START",
+	kwStatistics:   "STATISTICS",
+	kwTable:        "TABLE",
+	kwTemp:         "TEMP",
+	kwTemporary:    "TEMPORARY",
+	kwThen:         "THEN",
+	kwTran:         "TRAN",
+	kwTransaction:  "TRANSACTION",
+	kwTrigger:      "TRIGGER",
+	kwTruncate:     "TRUNCATE",
+	kwUnlisten:     "UNLISTEN",
+	kwUnlock:       "UNLOCK",
+	kwUpdate:       "UPDATE",
+	kwUse:          "USE",
+	kwValues:       "VALUES",
+	kwView:         "VIEW",
+	kwWith:         "WITH",
+	kwWork:         "WORK",
+	kwXa:           "XA",
+	kwXml:          "XML",
+}
 
-// lookup finds the keyword that s spells in any letter case.
+const (
+	longestKeyword = len("MATERIALIZED")
+	slotCount      = 512
+)
+
+// slots is a hash table of the keywords, mostly empty. A keyword whose slot is taken is in the next free one.
+var slots = func() (slots [slotCount]keyword) {
+	for kw, s := range spelling {
+		if s == "" { // none
+			continue
+		}
+		h := slotOf(s[0], s[1], s[len(s)-1], len(s))
+		for slots[h] != none {
+			h = (h + 1) % slotCount
+		}
+		slots[h] = keyword(kw)
+	}
+	return slots
+}()
+
+func slotOf(first, second, last byte, n int) uint {
+	return (uint(first)*3 + uint(second)*34 + uint(last)*33 + uint(n)*101) % slotCount
+}
+
+// lookup finds the keyword that s spells in any letter case. Most words of a statement are none, and find a free slot.
 func lookup(s string) keyword {
 	if len(s) < 2 || len(s) > longestKeyword {
 		return none
 	}
-	var buf [longestKeyword]byte
-	for i := range len(s) {
-		c := s[i]
-		if 'a' <= c && c <= 'z' {
-			c -= 'a' - 'A'
+	h := slotOf(upper(s[0]), upper(s[1]), upper(s[len(s)-1]), len(s))
+	for ; slots[h] != none; h = (h + 1) % slotCount {
+		if spells(s, spelling[slots[h]]) {
+			return slots[h]
 		}
-		buf[i] = c
-	}
-	switch string(buf[:len(s)]) {
-	case "ABORT":
-		return kwAbort
-	case "ALTER":
-		return kwAlter
-	case "AS":
-		return kwAs
-	case "ATOMIC":
-		return kwAtomic
-	case "ATTACH":
-		return kwAttach
-	case "BEGIN":
-		return kwBegin
-	case "CALL":
-		return kwCall
-	case "CASE":
-		return kwCase
-	case "COMMIT":
-		return kwCommit
-	case "CREATE":
-		return kwCreate
-	case "CURRENT":
-		return kwCurrent
-	case "DATA":
-		return kwData
-	case "DEALLOCATE":
-		return kwDeallocate
-	case "DECLARE":
-		return kwDeclare
-	case "DELETE":
-		return kwDelete
-	case "DETACH":
-		return kwDetach
-	case "DISCARD":
-		return kwDiscard
-	case "DO":
-		return kwDo
-	case "DROP":
-		return kwDrop
-	case "END":
-		return kwEnd
-	case "EVENT":
-		return kwEvent
-	case "EXEC":
-		return kwExec
-	case "EXECUTE":
-		return kwExecute
-	case "EXPLAIN":
-		return kwExplain
-	case "FLUSH":
-		return kwFlush
-	case "FOR":
-		return kwFor
-	case "FUNCTION":
-		return kwFunction
-	case "GET":
-		return kwGet
-	case "GLOBAL":
-		return kwGlobal
-	case "HANDLER":
-		return kwHandler
-	case "IN":
-		return kwIn
-	case "INDEX":
-		return kwIndex
-	case "INSERT":
-		return kwInsert
-	case "INTO":
-		return kwInto
-	case "KEY":
-		return kwKey
-	case "LISTEN":
-		return kwListen
-	case "LOAD":
-		return kwLoad
-	case "LOCAL":
-		return kwLocal
-	case "LOCK":
-		return kwLock
-	case "MATERIALIZED":
-		return kwMaterialized
-	case "MERGE":
-		return kwMerge
-	case "NO":
-		return kwNo
-	case "NOT":
-		return kwNot
-	case "OF":
-		return kwOf
-	case "ON":
-		return kwOn
-	case "OR":
-		return kwOr
-	case "PACKAGE":
-		return kwPackage
-	case "PG_TEMP":
-		return kwPgTemp
-	case "PLAN":
-		return kwPlan
-	case "PRAGMA":
-		return kwPragma
-	case "PREPARE":
-		return kwPrepare
-	case "PROCEDURE":
-		return kwProcedure
-	case "QUERY":
-		return kwQuery
-	case "RECURSIVE":
-		return kwRecursive
-	case "RELEASE":
-		return kwRelease
-	case "REPLACE":
-		return kwReplace
-	case "RESET":
-		return kwReset
-	case "RETURNING":
-		return kwReturning
-	case "ROLLBACK":
-		return kwRollback
-	case "SAVE":
-		return kwSave
-	case "SAVEPOINT":
-		return kwSavepoint
-	case "SCHEMA":
-		return kwSchema
-	case "SELECT":
-		return kwSelect
-	case "SEQUENCE":
-		return kwSequence
-	case "SESSION":
-		return kwSession
-	case "SET":
-		return kwSet
-	case "SHARE":
-		return kwShare
-	case "START":
-		return kwStart
-	case "STATISTICS":
-		return kwStatistics
-	case "TABLE":
-		return kwTable
-	case "TEMP":
-		return kwTemp
-	case "TEMPORARY":
-		return kwTemporary
-	case "THEN":
-		return kwThen
-	case "TRAN":
-		return kwTran
-	case "TRANSACTION":
-		return kwTransaction
-	case "TRIGGER":
-		return kwTrigger
-	case "TRUNCATE":
-		return kwTruncate
-	case "UNLISTEN":
-		return kwUnlisten
-	case "UNLOCK":
-		return kwUnlock
-	case "UPDATE":
-		return kwUpdate
-	case "USE":
-		return kwUse
-	case "VALUES":
-		return kwValues
-	case "VIEW":
-		return kwView
-	case "WITH":
-		return kwWith
-	case "WORK":
-		return kwWork
-	case "XA":
-		return kwXa
-	case "XML":
-		return kwXml
 	}
 	return none
+}
+
+func upper(c byte) byte {
+	if 'a' <= c && c <= 'z' {
+		c -= 'a' - 'A'
+	}
+	return c
+}
+
+// spells reports that s is the word, in any letter case.
+func spells(s, word string) bool {
+	if len(s) != len(word) {
+		return false
+	}
+	for i := range len(s) {
+		if upper(s[i]) != word[i] {
+			return false
+		}
+	}
+	return true
 }

@@ -5,7 +5,7 @@ import (
 	"unicode/utf8"
 )
 
-// kind is the kind of a token. Below word it is the byte of a punctuation mark that stands for itself, or 0 at the end.
+// kind is the kind of a token. A value below word is the byte of a punctuation mark that stands for itself, or 0 at the end.
 type kind uint8
 
 const (
@@ -25,11 +25,11 @@ type token struct {
 	start, stop int
 }
 
-// lexer cuts a text into tokens by the rules of a dialect. It looks at every byte a bounded number of times and
-// allocates nothing.
+// lexer cuts a text into tokens by the rules of a dialect. It looks at every byte a bounded number of times and makes no
+// allocation.
 //
-// It never fails. Instead it remembers two degrees of doubt: odd, the text holds something that no ordinary statement
-// does (so do not batch it); torn, also the tokens may lie elsewhere than where the lexer found them.
+// It never fails. Instead it notes two degrees of doubt. odd: the text holds a token that no ordinary statement has, so do
+// not batch it. torn: the tokens themselves may lie elsewhere than where the lexer found them.
 type lexer struct {
 	src     string
 	dialect Dialect
@@ -86,26 +86,9 @@ func (l *lexer) next() token {
 		t.kind = quoted
 		l.skipQuoted('"')
 	case '`':
-		switch l.dialect {
-		case Generic:
-			l.tear(start)
-			fallthrough
-		case SQLite:
-			t.kind = quoted
-			l.skipQuoted('`')
-		}
+		t.kind = l.backtick()
 	case '[':
-		switch l.dialect {
-		case Generic:
-			l.tear(start)
-		case SQLite:
-			t.kind = quoted
-			if n := strings.IndexByte(l.src[l.pos:], ']'); n >= 0 {
-				l.pos += n + 1
-			} else {
-				l.odd, l.pos = true, len(l.src)
-			}
-		}
+		t.kind = l.bracket()
 	case '$':
 		t.kind = l.dollar()
 	case '?':
@@ -165,7 +148,7 @@ func (l *lexer) word() token {
 		return t
 	}
 	if l.dialect == Postgres && len(text) == 1 && text[0]|0x20 == 'u' && strings.HasPrefix(l.src[l.pos:], `&"`) {
-		// U&"..." spells an identifier with escapes: whatever it names, we do not know it.
+		// U&"..." spells an identifier with escapes, and the lexer does not decode it.
 		body := l.pos + 2
 		l.pos = body
 		l.skipQuoted('"')

@@ -2,8 +2,8 @@ package sqltext
 
 import "strings"
 
-// explain reads SQLite's EXPLAIN [QUERY PLAN], which does not run what it explains; except that some PRAGMAs already run
-// when they are compiled.
+// explain reads SQLite's EXPLAIN [QUERY PLAN], which does not run its statement. But some PRAGMAs already run when they are
+// compiled.
 func (s *scanner) explain() Class {
 	s.advance()
 	if s.tok.kw == kwQuery && s.peek.kw == kwPlan {
@@ -45,29 +45,9 @@ func (s *scanner) pragma() Class {
 		return Unknown
 	}
 
-	closing := false
-	switch s.tok.kind {
-	case '=':
-		s.advance()
-	case '(':
-		s.advance()
-		closing = true
-	default:
-		return Session
-	}
-	if s.tok.kind == '-' || s.tok.kind == '+' {
-		s.advance()
-	}
-	value := s.name()
-	s.advance()
-	if closing {
-		if s.tok.kind != ')' {
-			return Session
-		}
-		s.advance()
-	}
+	value, ok := s.value()
 	switch {
-	case !s.done():
+	case !ok:
 		return Session
 	case kind == reader:
 		return Read
@@ -92,17 +72,42 @@ func (s *scanner) pragma() Class {
 	return Session
 }
 
-// A Setting is a PRAGMA that sets something for the session which other sessions can be given, too.
+// value reads the value of a PRAGMA. ok says that the statement ends behind it.
+func (s *scanner) value() (value string, ok bool) {
+	closing := false
+	switch s.tok.kind {
+	case '=':
+	case '(':
+		closing = true
+	default:
+		return "", false
+	}
+	s.advance()
+	if s.tok.kind == '-' || s.tok.kind == '+' {
+		s.advance()
+	}
+	value = s.name()
+	s.advance()
+	if closing {
+		if s.tok.kind != ')' {
+			return "", false
+		}
+		s.advance()
+	}
+	return value, s.done()
+}
+
+// A Setting is a PRAGMA that sets a value for its session, and that can be set for other sessions, too.
 type Setting struct {
 	Name string // in lower case, behind its schema if that is given
 	Text string // the whole statement
-	// InFile says that the file tells every session, except those that have been told something else. Its statement need
-	// not be one of class Session.
+	// InFile says that the value is in the file, which sets it for every session that has not set another. Its statement
+	// need not be of class Session.
 	InFile bool
 }
 
-// Settings returns the settings that a text makes, in their order. only says that nothing else in it is of the session, and
-// no transaction is begun or ended.
+// Settings returns the settings that a text makes, in their order. only says that the text does nothing else to the session,
+// and begins or ends no transaction.
 func Settings(d Dialect, query string) (made []Setting, only bool) {
 	if d != SQLite {
 		return nil, false
@@ -126,16 +131,16 @@ func Settings(d Dialect, query string) (made []Setting, only bool) {
 	return made, only && !s.torn && len(made) > 0
 }
 
-// pragmaKind tells what a PRAGMA does without a value, and with one.
+// pragmaKind is the effect of a PRAGMA without a value, and with one.
 type pragmaKind uint8
 
 const (
-	strange    pragmaKind = iota // not known; with a value, the session's
+	strange    pragmaKind = iota // not known; a value counts as the session's
 	reader                       // only reads, whatever its argument
 	setting                      // reads; with a value, sets it for the session
-	passing                      // reads; with a value, sets it for the session's next transaction, or is not for others to have
+	passing                      // reads; with a value, sets it for the session's next transaction, or for no other session
 	persistent                   // reads; with a value, sets it in the file
-	action                       // does something to the file
+	action                       // changes the file
 )
 
 var pragmas = map[string]pragmaKind{

@@ -2,7 +2,7 @@ package sqltext
 
 import "strings"
 
-// skipQuoted skips what is left of a quotation in which only the quote itself is special, doubled.
+// skipQuoted skips the rest of a quotation in which only the quote itself is special: it is doubled.
 func (l *lexer) skipQuoted(quote byte) {
 	// But PostgreSQL reads a backslash in '...' by standard_conforming_strings, MySQL by NO_BACKSLASH_ESCAPES.
 	wary := l.dialect == Generic || l.dialect == Postgres && quote == '\''
@@ -30,7 +30,36 @@ func (l *lexer) skipQuoted(quote byte) {
 	}
 }
 
-// skipEscaped skips what is left of PostgreSQL's E'it\'s'.
+// backtick reads what a ` begins, which has been read: an identifier in SQLite and MySQL.
+func (l *lexer) backtick() kind {
+	switch l.dialect {
+	case Postgres:
+		return '`'
+	case Generic:
+		l.tear(l.pos - 1)
+	}
+	l.skipQuoted('`')
+	return quoted
+}
+
+// bracket reads what a [ begins, which has been read: an identifier in SQLite and SQL Server.
+func (l *lexer) bracket() kind {
+	switch l.dialect {
+	case Postgres:
+		return '['
+	case Generic:
+		l.tear(l.pos - 1)
+		return '['
+	}
+	if n := strings.IndexByte(l.src[l.pos:], ']'); n >= 0 {
+		l.pos += n + 1
+	} else {
+		l.odd, l.pos = true, len(l.src)
+	}
+	return quoted
+}
+
+// skipEscaped skips the rest of PostgreSQL's E'it\'s'.
 func (l *lexer) skipEscaped() {
 	for l.pos < len(l.src) {
 		switch c := l.src[l.pos]; {
@@ -48,7 +77,7 @@ func (l *lexer) skipEscaped() {
 	l.odd = true
 }
 
-// dollar reads what a $ begins, which has been read.
+// dollar reads what a $ begins. The $ has been read.
 func (l *lexer) dollar() kind {
 	start := l.pos - 1
 	if l.dialect == SQLite {

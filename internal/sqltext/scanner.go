@@ -1,7 +1,7 @@
 package sqltext
 
-// scanner walks over the tokens of a text with one token of foresight, and on the way notes, wherever they stand, the
-// things that decide what may be done with the statement in which they stand.
+// scanner walks over the tokens of a text with one token of foresight. On the way it notes all that decides how the
+// statement around it may be run, wherever that stands in the statement.
 type scanner struct {
 	lexer
 	prev, tok, peek token
@@ -14,14 +14,14 @@ type scanner struct {
 	depth      int     // of parentheses
 	unbalanced bool    // parentheses do not match
 	effects    effect  // of the functions that it calls
-	noBatch    bool    // something else that may not be batched
-	noRead     bool    // something that may not be Read
-	sticky     bool    // something that makes it Session
-	control    bool    // something that makes it Control
+	noBatch    bool    // another token that keeps it from being Batch
+	noRead     bool    // a token that keeps it from being Read
+	sticky     bool    // a token that makes it Session
+	control    bool    // a token that makes it Control
 	uservar    bool    // MySQL's @var
 	mute       bool    // the body of a routine: it is not executed now
 	target     bool    // tok belongs to the name of a table, after INTO or in WITH
-	naming     bool    // the next token does
+	naming     bool    // the next token belongs to the name of a table
 	inFile     bool    // the setting is in the file
 	setting    string  // the name of the setting that it makes for the session; "" if it makes none
 }
@@ -47,10 +47,10 @@ func (s *scanner) advance() {
 	s.note()
 }
 
-// done says that tok is behind the last token of the statement.
+// done says that tok is after the last token of the statement.
 func (s *scanner) done() bool { return s.tok.kind == end || s.tok.kind == ';' }
 
-// rest skips what is left of the statement.
+// rest skips the rest of the statement.
 func (s *scanner) rest() {
 	for !s.done() {
 		s.advance()
@@ -60,8 +60,8 @@ func (s *scanner) rest() {
 	}
 }
 
-// name returns what tok is called, quoted or not. A name with doubled quotes is returned as it stands: nothing that we
-// look for holds a quote.
+// name returns the name that tok spells, quoted or not. A name with doubled quotes stays as it is, because no name that the
+// grammar knows holds a quote.
 func (s *scanner) name() string {
 	text := s.src[s.tok.start:s.tok.stop]
 	switch s.tok.kind {
@@ -122,7 +122,7 @@ func (s *scanner) noteAt() {
 			s.sticky = true
 		}
 	case Postgres:
-		// a @> b, a <@b, a @@b, @ -5 are operators; so are @a and =@a, but whoever writes these means a variable.
+		// a @> b, a <@b, a @@b, @ -5 are operators; so are @a and =@a, but a program that has these means a variable.
 		if s.tok.stop == s.peek.start && (s.peek.kind == word || s.peek.kind == quoted) && !s.inOperator() {
 			s.noBatch = true
 		}
@@ -175,7 +175,7 @@ func (s *scanner) noteKeyword() {
 	}
 }
 
-// noteStray finds the beginning of another statement within one. SQL Server asks for no semicolon between statements.
+// noteStray finds the beginning of another statement within one, because SQL Server needs no semicolon between statements.
 func (s *scanner) noteStray() {
 	if s.dialect != Generic || s.depth > 0 || s.tok.start == s.main || s.verb == kwWith || s.mute {
 		return

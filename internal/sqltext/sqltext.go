@@ -1,19 +1,20 @@
-// Package sqltext decides, from the text of a query alone, how it may be run: in a transaction that it shares with
-// strangers, on any connection, or only on a connection that stays its own.
+// Package sqltext decides from the text of a query alone how it may be run: in a transaction that it shares with other
+// callers' statements, on any connection, or only on a connection that stays its own.
 //
-// It is a lexer and a little grammar, not a parser: it knows where statements begin and end and what their first
-// words mean. Its answers are one-sided. A text is [Batch] or [Read] only if every token of it was understood; when the
-// tokens themselves are in doubt (a backslash in a string, say, which ends the string in one database and not in
-// another), the text is searched for whatever could be a BEGIN or a SET under any reading.
+// It is a lexer and a little grammar, not a parser: it knows where statements begin and end and what their first words mean.
+// Its answers are one-sided. A text is [Batch] or [Read] only if every token of it was understood. If the tokens themselves
+// are in doubt (a backslash in a string, say, ends the string in one database and not in another), the text is searched for
+// all that could be a BEGIN or a SET under any reading.
 //
-// What a text cannot show, it does not see: triggers and functions that change the session or end the transaction.
+// A text does not show triggers and functions that change the session or end the transaction, so the package does not see
+// these.
 package sqltext
 
-// Dialect says by whose rules a text is read.
+// Dialect says which database's rules a text is read by.
 type Dialect uint8
 
 const (
-	// Generic is any database. Where databases disagree on what a text means, it is not batchable.
+	// Generic is any database. A text that databases read differently is not batchable.
 	Generic Dialect = iota
 	SQLite
 	Postgres
@@ -31,14 +32,14 @@ func (d Dialect) String() string {
 	return "invalid dialect"
 }
 
-// Class says what may be done with a text.
+// Class says how a text may be run.
 type Class uint8
 
 const (
-	// Unknown is whatever is not recognised, and what is recognised as standing alone: DDL, CALL, VACUUM, several
+	// Unknown is a text that is not recognised, or that is recognised as standing alone: DDL, CALL, VACUUM, several
 	// statements in one text. It needs a connection, but leaves nothing on it.
 	Unknown Class = iota
-	// Batch is exactly one INSERT, UPDATE, DELETE, REPLACE, MERGE, or WITH that ends in one of these, and calls nothing
+	// Batch is exactly one INSERT, UPDATE, DELETE, REPLACE, MERGE, or WITH that ends in one of these. It calls no function
 	// whose answer or effect depends on the connection or on the extent of the transaction.
 	Batch
 	// Read is exactly one statement that only reads and takes no write lock.
@@ -67,22 +68,22 @@ func (c Class) String() string {
 	return "invalid class"
 }
 
-// Statement is what Classify found out about a text.
+// Statement is the result of Classify for a text.
 type Statement struct {
 	Class Class
 	// Write is false only for a Read that calls no function known to write.
 	Write bool
 	// Returning says that the word RETURNING stands in the text, outside quotes and comments.
 	Returning bool
-	// Schema says that the text may change what a prepared statement means. It is true for all that is not Batch, not
-	// Read and not purely transaction control.
+	// Schema says that the text may change the meaning of a prepared statement. It is false only for a Batch, a Read, and
+	// pure transaction control.
 	Schema bool
-	// Sets says that [Settings] may find some in the text.
+	// Sets says that [Settings] may find settings in the text.
 	Sets bool
 	// Empty says that there is no statement in the text.
 	Empty bool
 	// Tentative says that the text is one plain statement of transaction control that takes no lock and writes nothing by
-	// itself. What is not recognised does.
+	// itself. A statement that is not recognised is not Tentative.
 	Tentative bool
 	// Savepoint says that the text is one plain statement that makes a savepoint, releases it or goes back to it.
 	Savepoint bool

@@ -1,6 +1,6 @@
 package sqltext
 
-// with reads the list of common table expressions and finds the main verb behind it.
+// with reads the list of common table expressions and finds the main verb after it.
 //
 //	WITH [RECURSIVE] name [(columns)] AS [[NOT] MATERIALIZED] (...), ... verb
 func (s *scanner) with() Class {
@@ -39,7 +39,7 @@ func (s *scanner) with() Class {
 	return s.plain(s.verb)
 }
 
-// parens skips from an opening parenthesis to behind the closing one, and leaves tok there.
+// parens skips from an opening parenthesis to its closing one, and leaves tok after that.
 func (s *scanner) parens() {
 	for outer := s.depth - 1; !s.done(); {
 		s.advance()

@@ -2,39 +2,39 @@ package turn
 
 import "sync"
 
-// readers tell transactions that only read from those that will write, where a database has one writer. A transaction that
-// reads and then writes must not be overtaken in between, because its snapshot would be stale; so it should have the writer's
-// turn from its first statement on. One that never writes should not queue for a turn at all.
+// Readers tell transactions that only read from those that will write, where a database has one writer. If a transaction
+// reads and then writes, no other may overtake it in between, because its snapshot would be stale. So it should have the
+// writer's turn from its first statement on. A transaction that never writes should not queue for a turn at all.
 //
-// A transaction is told by the text of its first statement: the transactions of one place in a program begin with the
-// same. Its text is taken for a reader's after some in a row have ended without a write; one that writes takes that back.
-// Until then it has a tentative turn. A text that is met for the first time is judged by how those before it began.
+// The text of a transaction's first statement decides, because the transactions of one place in a program begin with the
+// same text. A text counts as a reader's after some transactions in a row have ended without a write; one that writes takes
+// that back. Until then a transaction has a tentative turn. A new text is judged by how the transactions before it began.
 //
-// Rejected: a turn for every transaction that is not declared read-only. Transactions that read queue behind each other,
-// and most frameworks never declare one.
+// Rejected: a turn for every transaction that is not declared read-only. Transactions that read would queue behind each
+// other, and most frameworks never declare one.
 type Readers struct {
 	mu    sync.RWMutex
-	begun map[string]*reading // by the text
+	begun map[string]*reading // by the text of the first statement
 	fresh int                 // texts in a row that were met for the first time and began readers
 }
 
 // reading is what is known of one text.
 type reading struct {
 	read    int           // transactions in a row that began with it and did not write
-	enough  chan struct{} // closed when it is taken for a reader's; written anew when that is taken back
+	enough  chan struct{} // closed when the text counts as a reader's; a new one when that is taken back
 	another bool          // a transaction that began with it has ended
 }
 
 const (
 	readsEnough = 2    // transactions in a row that make a text a reader's
-	freshEnough = 16   // texts in a row that were readers' make a new one so
-	writesCount = -16  // what one that writes counts
+	freshEnough = 16   // new texts in a row that began readers: then the next new one counts as a reader's
+	writesCount = -16  // the count after a transaction that writes
 	maxReaders  = 1024 // texts
 	maxText     = 8 << 10
 )
 
-// likely reports that a transaction which begins with a query that reads will not write; if not, enough is closed when that
-// becomes likely.
+// Likely reports that a transaction which begins with a query that reads will not write. If it reports false, enough is
+// closed when that becomes likely.
 func (r *Readers) Likely(query string) (yes bool, enough <-chan struct{}) {
 	r.mu.RLock()
 	x := r.begun[query]
@@ -55,7 +55,7 @@ func (x *reading) likely(fresh int) bool {
 	return x.read >= readsEnough || !x.another && fresh >= freshEnough
 }
 
-// ended notes what a transaction has come to that began with a query.
+// Ended notes whether a transaction that began with a query has written.
 func (r *Readers) Ended(query string, wrote bool) {
 	if len(query) > maxText {
 		return
@@ -89,7 +89,7 @@ func (r *Readers) Ended(query string, wrote bool) {
 	x.another = true
 }
 
-// of returns what is known of a text. The mutex is the caller's.
+// of returns what is known of a text. The caller holds the mutex.
 func (r *Readers) of(query string) *reading {
 	x := r.begun[query]
 	if x == nil {

@@ -13,7 +13,8 @@ type shared struct {
 	users int
 }
 
-// Join returns the writer that all users of key share. Each user calls Quit once. The empty key shares with nobody.
+// Join returns the writer that all users of key share. Each user calls Quit once. A user of the empty key shares with no
+// other.
 func Join(key string) *Writer {
 	if key == "" {
 		return new(Writer)
@@ -37,7 +38,7 @@ func Quit(key string) {
 	registry.mu.Lock()
 	defer registry.mu.Unlock()
 	if w := registry.byKey[key]; w != nil {
-		// A transaction may outlive its database: the next user of the key must find the turn that it holds.
+		// A transaction may outlive its database: the next user of the key must find the turn that the transaction holds.
 		if w.users--; w.users == 0 && w.Free() {
 			delete(registry.byKey, key)
 		}

@@ -1,4 +1,4 @@
-// Package turn lets those who write to a database with one writer take turns, first come first served.
+// Package turn lets the writers of a database that has one writer at a time take turns, first come first served.
 package turn
 
 import (
@@ -7,28 +7,28 @@ import (
 	"time"
 )
 
-// A Writer is the right to write to a database that has one writer at a time. Whoever writes takes a turn on it, first
-// come first served: a group, a write transaction, a RETURNING query, a schema change. So the database never sees
-// two writers of this process at once, and never has to answer that it is locked.
+// A Writer is the right to write to a database that has one writer at a time. A group, a write transaction, a RETURNING
+// query or a schema change takes a turn on it, first come first served. So the database never sees two writers of this
+// process at once, and never has to answer that it is locked.
 //
-// A turn may be tentative: a transaction that has only read so far might write later, and to fail it then for a
-// snapshot that went stale is the very thing that turns prevent; but it might also never write, and nobody should
-// wait for long behind a mere reader. So a tentative turn can be overtaken once it is overtakeAfter old. Its
-// transaction is then what it would have been on the plain driver.
+// A turn may be tentative. A transaction that has only read so far might write later, and turns must keep its snapshot from
+// going stale, which would fail that write. But it might also never write, and no writer should wait for long behind a mere
+// reader. So a tentative turn can be overtaken once it is overtakeAfter old. Its transaction then behaves as on the plain
+// driver.
 //
-// Rejected: a sync.Mutex, since a wait for it cannot end by a context; a channel of one token, which is not first come
-// first served and has nobody's name on the turn.
+// Rejected: a sync.Mutex, because a context cannot end a wait for it; and a channel of one token, which is not first come
+// first served and does not know who holds it.
 type Writer struct {
 	mu     sync.Mutex
 	holder *Turn
-	first  *Turn // the waiting ones, oldest first
+	first  *Turn // the waiting turns, oldest first
 	last   *Turn
 }
 
 // overtakeAfter is how long a transaction that has not written keeps other writers away.
 const overtakeAfter = time.Second
 
-// A turn is one holder's, used again and again. The writer's mutex guards all fields but ready.
+// A Turn belongs to one holder, which uses it again and again. The writer's mutex guards all fields but ready.
 type Turn struct {
 	tentative bool
 	taken     time.Time
@@ -37,11 +37,12 @@ type Turn struct {
 	ready     chan struct{} // cap 1: a token when the turn is handed over
 }
 
+// New returns a turn that is neither held nor waiting.
 func New() *Turn { return &Turn{ready: make(chan struct{}, 1)} }
 
-// take waits for the turn until ctx is done, which gives its error, or until wait is over, which gives busy. Who only
-// wants a tentative turn gives a channel: it goes on without one when that is closed, or after overtakeAfter, like one that
-// was overtaken, because it may never write. A nil writer has room for everybody.
+// Take waits for the turn until ctx is done, which gives its error, or until wait is over, which gives busy. A caller that
+// wants only a tentative turn gives a channel. When that is closed, or after overtakeAfter, it goes on without a turn, like
+// a transaction that was overtaken, because it may never write. A nil Writer gives the turn to every caller at once.
 func (w *Writer) Take(ctx context.Context, t *Turn, enough <-chan struct{}, wait time.Duration, busy error) error {
 	if w == nil {
 		return nil
@@ -94,7 +95,7 @@ func (w *Writer) await(ctx context.Context, t *Turn, enough <-chan struct{}, wai
 		if w.abandon(t) {
 			return err
 		}
-		<-t.ready // handed over meanwhile; it goes to the next
+		<-t.ready // the turn was handed over meanwhile; it goes to the next
 		w.Leave(t)
 		return err
 	}
@@ -112,7 +113,7 @@ func (w *Writer) overtake(t *Turn) bool {
 	return true
 }
 
-// takeFree takes the turn if nobody has it.
+// TakeFree takes the turn if it is free.
 func (w *Writer) TakeFree(t *Turn) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -123,7 +124,7 @@ func (w *Writer) TakeFree(t *Turn) bool {
 	return true
 }
 
-// abandon takes t out of the waiting ones. False if it has the turn already.
+// abandon takes t out of the waiting turns. False if t holds the turn already.
 func (w *Writer) abandon(t *Turn) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -134,7 +135,7 @@ func (w *Writer) abandon(t *Turn) bool {
 	return true
 }
 
-// firm makes a tentative turn one that nobody overtakes. False if t has lost its turn, or never had it.
+// Firm makes a tentative turn one that cannot be overtaken. False if t has lost its turn, or never had it.
 func (w *Writer) Firm(t *Turn) bool {
 	if w == nil {
 		return true
@@ -148,7 +149,7 @@ func (w *Writer) Firm(t *Turn) bool {
 	return true
 }
 
-// leave ends the turn and hands it to the one who has waited longest. It does nothing for a t that was overtaken.
+// Leave ends the turn and hands it to the turn that has waited longest. It does nothing for a t that was overtaken.
 func (w *Writer) Leave(t *Turn) {
 	if w == nil {
 		return
@@ -166,7 +167,7 @@ func (w *Writer) Leave(t *Turn) {
 	}
 }
 
-// Free reports that nobody has the turn.
+// Free reports that no turn is held.
 func (w *Writer) Free() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -1,5 +1,5 @@
-// Package virtual is the connection that database/sql pools, and the roads that a statement on it can take. It knows engines, physical
-// connections and turns; of groups, promises and commands it knows nothing.
+// Package virtual is the connection that database/sql pools, and the roads that a statement on it can take. It knows
+// engines, physical connections and turns. It does not know groups, promises or commands.
 package virtual
 
 import (
@@ -15,7 +15,7 @@ import (
 	"github.com/groupcommit/groupcommit/internal/turn"
 )
 
-// A Base is what the connections of one database stand on.
+// A Base is the part of a database that its connections use.
 type Base struct {
 	Pool    *physical.Pool // written once, when the database is made
 	Texts   sqltext.Cache

@@ -7,7 +7,7 @@ type checkout struct {
 	uses   int               // statements so far
 	back   bool              // database/sql has the Conn back
 	set    []sqltext.Setting // what the only statement so far has set
-	onlyBy bool              // the Conn is bound by nothing else
+	onlyBy bool              // nothing but set binds the Conn
 }
 
 // manyUses is for how many statements in a row a Conn has to be used for the program's pool to be taken for one that keeps

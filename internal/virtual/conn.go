@@ -12,19 +12,19 @@ import (
 
 // A Host is the database, as its connections see it.
 type Host interface {
-	// Ready returns what the database is like. The first call opens it.
+	// Ready returns the database's traits. The first call opens it.
 	Ready(ctx context.Context) (*engine.Traits, error)
 	// Exec runs a call that may join a group. Its arguments are checked, where that takes no connection.
 	Exec(ctx context.Context, c *Conn, e Exec) (driver.Result, error)
-	// ExecID runs a call that has an id. The host asks MayHaveID whether the call may have one, checks the arguments, and counts the
-	// call with Count or runs it with RunHere.
+	// ExecID runs a call that has an id. The host asks MayHaveID whether the call may have one, checks the arguments, and
+	// counts the call with Count or runs it with RunHere.
 	ExecID(ctx context.Context, c *Conn, id string, e Exec) (driver.Result, error)
 	// Committed is called after a COMMIT of BeginTx's transactions.
 	Committed()
 }
 
-// A Conn is what database/sql pools: a cheap connection that holds a physical one only while it needs it. A statement
-// takes one of three roads.
+// A Conn is the connection that database/sql pools: a cheap one that holds a physical one only while it needs it. A
+// statement takes one of three roads.
 //
 //   - group: a batchable Exec on a Conn that holds no physical connection goes to the host, which has a group run it.
 //   - lease: all other statements borrow a physical connection until database/sql has the Conn back, which it says by
@@ -34,7 +34,7 @@ type Host interface {
 //     is what the plain driver does. An open transaction begun by text ties it until it ends. A setting that was all
 //     that the Conn was taken for came from db.Exec: it is made on every physical connection instead.
 //
-// database/sql calls a Conn, its statements and its transaction under one lock; nothing here has another.
+// database/sql calls a Conn, its statements and its transaction under one lock, so that they need no other.
 type Conn struct {
 	host     Host
 	base     *Base
@@ -85,7 +85,8 @@ func (c *Conn) ExecContext(ctx context.Context, query string, args []driver.Name
 	return res, c.met(err)
 }
 
-// hosted has the host run a call, if it has an id or may join a group. ok is false if it is to run on c's physical connection.
+// hosted makes the host run a call that has an id or may join a group. If ok is false, the call must run on c's physical
+// connection.
 func (c *Conn) hosted(ctx context.Context, traits *engine.Traits, e Exec) (res driver.Result, ok bool, err error) {
 	if id, ok := IDOf(ctx); ok {
 		res, err = c.host.ExecID(ctx, c, id, e)
@@ -126,8 +127,8 @@ func (c *Conn) QueryContext(ctx context.Context, query string, args []driver.Nam
 	return c.queried(t, rows, err)
 }
 
-// abandon returns what is to be deferred by a query: if it panics, in a Valuer say, database/sql never has the Conn back,
-// and a lease that the query has begun would never end.
+// abandon returns a function for a query to defer. If the query panics, in a Valuer say, database/sql never has the Conn
+// back, and a lease that the query has begun would never end.
 func (c *Conn) abandon(begun bool) func() {
 	return func() {
 		if v := recover(); v != nil {
@@ -193,7 +194,7 @@ func (c *Conn) queried(t *sqltext.Text, rows driver.Rows, err error) (driver.Row
 	return &turnRows{Rows: rows, text: t, of: c}, nil
 }
 
-// rowsFailed takes note of an error behind a row.
+// rowsFailed notes an error behind a row.
 func (c *Conn) rowsFailed() { c.handler.noteFailure() }
 
 // rowsClosed ends the use of rows that have kept the turn.
@@ -215,7 +216,7 @@ func (c *Conn) Ping(ctx context.Context) error {
 	return err
 }
 
-// met takes note of an error of the driver's.
+// met notes an error of the driver's.
 func (c *Conn) met(err error) error {
 	if err != nil {
 		c.checkout.set = nil
@@ -225,7 +226,7 @@ func (c *Conn) met(err error) error {
 	return err
 }
 
-// IsValid is where database/sql says that a checkout is over.
+// database/sql calls IsValid when a checkout is over.
 func (c *Conn) IsValid() bool {
 	c.checkout.back = true
 	if c.held.Conn == nil {

@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// What a caller's context says of its statement.
+// The marks that a caller's context carries for its statement.
 
 type noBatchKey struct{}
 
@@ -19,8 +19,8 @@ func NoBatch(ctx context.Context) bool {
 	return ctx != context.Background() && ctx.Value(noBatchKey{}) != nil
 }
 
-// idContext is the context of WithID. Its own type costs one allocation a call, not two, and mostly it is the one that
-// reaches Exec: then there is nothing to look for.
+// idContext is the context of WithID. Its own type costs one allocation a call, not two. Mostly it is the very context that
+// reaches Exec: then its id is found at once.
 type idContext struct {
 	context.Context
 	id string
@@ -52,7 +52,7 @@ func IDOf(ctx context.Context) (id string, ok bool) {
 	return c.id, true
 }
 
-// WithoutID is for a statement of ours on behalf of a caller.
+// WithoutID is for a statement of the library's on behalf of a caller.
 func WithoutID(ctx context.Context) context.Context {
 	if _, ok := IDOf(ctx); ok {
 		return context.WithValue(ctx, idKey{}, nil)

@@ -12,11 +12,11 @@ import (
 	"github.com/groupcommit/groupcommit/internal/turn"
 )
 
-// A HandlerTx is a handler's transaction on one of our connections. It begins as a transaction that will write, and the handler
-// cannot end it: only Commit and Close do.
+// A HandlerTx is a handler's transaction on one of our connections. It begins as a transaction that will write, and the
+// handler cannot end it: only Commit and Close do.
 //
-// It works on the connection by Raw of database/sql, which holds the connection's lock. Its methods are for one goroutine at a
-// time, while the handler's own statements may still be under way.
+// It works on the connection by Raw of database/sql, which holds the connection's lock. Its methods are for one goroutine at
+// a time, while the handler's own statements may still be under way.
 type HandlerTx struct {
 	pooled *sql.Conn
 	tx     *sql.Tx
@@ -57,7 +57,7 @@ func BeginHandler(ctx context.Context, db *sql.DB, t *turn.Turn) (*HandlerTx, er
 	return h, nil
 }
 
-// on does something with the Conn, when no other call does.
+// on calls f with the Conn while no other call uses it.
 func (h *HandlerTx) on(f func(*Conn) error) error {
 	return h.pooled.Raw(func(dc any) error { return f(dc.(*Conn)) })
 }
@@ -65,7 +65,8 @@ func (h *HandlerTx) on(f func(*Conn) error) error {
 // SQL is the transaction for the handler.
 func (h *HandlerTx) SQL() *sql.Tx { return h.tx }
 
-// Own runs a statement that is ours beside the handler's. It returns ErrUndone if the transaction was ended by a failed statement.
+// Own runs a statement of the library's beside the handler's. It returns ErrUndone if a failed statement has ended the
+// transaction.
 func (h *HandlerTx) Own(text string) error {
 	return h.on(func(c *Conn) error {
 		if h.undone(c.held.Conn.Session) {
@@ -76,8 +77,8 @@ func (h *HandlerTx) Own(text string) error {
 	})
 }
 
-// State says whether the transaction is open for database/sql, and whether the database knows of none. lost is why neither can be
-// told: the connection is gone.
+// State says whether the transaction is open for database/sql, and whether the database knows of none. lost is why neither
+// can be told: the connection is gone.
 func (h *HandlerTx) State() (open, idle bool, lost error) {
 	lost = h.on(func(c *Conn) error {
 		open, idle = c.tx.begun, c.held.Conn == nil || c.held.Conn.Session.Idle()
@@ -136,7 +137,7 @@ func (h *HandlerTx) unbind() {
 	h.pooled.Close()
 }
 
-// What the Conn asks and tells; the connection's lock is the caller's.
+// What the Conn asks and tells. The caller holds the connection's lock.
 
 // refuse is the error of a statement of the handler's that must not run.
 func (h *HandlerTx) refuse(t *sqltext.Text, s engine.Session) error {

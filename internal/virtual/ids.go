@@ -35,8 +35,8 @@ func (c *Conn) MayHaveID(ctx context.Context, id string, e Exec) error {
 
 // RunHere runs a call that has an id on c's own physical connection, and answers it. An error says that it was not run.
 //
-// If it is not known what became of the call, the physical connection is closed: there may be room for one connection, and another
-// is to find out.
+// If the outcome of the call is not known, RunHere closes the physical connection. There may be room for one connection, and
+// another must find the outcome out.
 func (c *Conn) RunHere(ctx context.Context, t *sqltext.Text, call *engine.Call) error {
 	if err := c.use(ctx, c.base.Traits.Load(), t); err != nil {
 		return err

@@ -9,9 +9,9 @@ import (
 	"github.com/groupcommit/groupcommit/internal/physical"
 )
 
-// How a Conn gets a physical connection, and what becomes of it when database/sql has the Conn back.
+// How a Conn gets a physical connection, and how it gives it back when database/sql has the Conn back.
 
-// held is the physical connection that a Conn has, and what is open on it. Without one, Conn is nil.
+// held is a Conn's physical connection, and the state of its use. Without one, Conn is nil.
 type held struct {
 	physical.Lease
 	control bool    // it is kept until no transaction is open
@@ -44,7 +44,7 @@ func (c *Conn) borrow(ctx context.Context) (err error) {
 		c.held.Lease = l
 		return nil
 	}
-	defer func() { // also of a panic, in a hook of the program's
+	defer func() { // also after a panic in a hook of the program's
 		if c.held.Conn == nil {
 			c.after(nil)
 		}
@@ -75,7 +75,7 @@ func (c *Conn) EndCall(l physical.Lease, err error, wrote bool) {
 	}
 }
 
-// release gives the physical connection back, unless something ties it to c.
+// release gives the physical connection back, unless it is tied to c.
 func (c *Conn) release() {
 	if c.held.Conn == nil {
 		c.checkout.uses = 0
@@ -100,7 +100,8 @@ func (c *Conn) release() {
 	}
 }
 
-// retains reports that it is not known whether the program's pool keeps c: its lease is then over, and kept for its next use.
+// retains reports that it is not known whether the program's pool keeps c. Its lease is then over, and kept for its next
+// use.
 func (c *Conn) retains() bool { return c.programs && !c.base.Pool.Keeps() }
 
 // makeKnown has a setting hold for every physical connection, if it was all that c was taken for: then it was made by

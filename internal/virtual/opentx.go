@@ -2,7 +2,7 @@ package virtual
 
 import "github.com/groupcommit/groupcommit/internal/turn"
 
-// openTx is what is known of the transaction that is open on a Conn.
+// openTx is the state of the transaction that is open on a Conn.
 type openTx struct {
 	begun   bool // by BeginTx
 	altered bool // it has altered the schema, perhaps
@@ -21,7 +21,7 @@ func (t *openTx) writes(r *turn.Readers) {
 	}
 }
 
-// forget is called when the transaction is open no more. begun and altered stay: the Conn itself takes them back.
+// forget is called when the transaction is no longer open. begun and altered stay: the Conn itself takes them back.
 func (t *openTx) forget(r *turn.Readers) {
 	if t.first != "" {
 		r.Ended(t.first, false)

@@ -17,7 +17,7 @@ type turnRows struct {
 	closed bool
 }
 
-// A rowsHolder is told what happens to the rows of its query.
+// A rowsHolder learns of the end of its query's rows, and of their errors.
 type rowsHolder interface {
 	rowsFailed()
 	rowsClosed(*sqltext.Text)

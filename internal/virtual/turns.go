@@ -9,8 +9,8 @@ import (
 
 // How a Conn takes the writer's turn, and when it gives it back.
 
-// mayWrite takes the writer's turn for a statement, if it writes or if that is to be expected of its transaction. One that
-// begins a transaction by text does not need it yet.
+// mayWrite takes the writer's turn for a statement that writes, or whose transaction probably will. A statement that begins
+// a transaction by text does not need the turn yet.
 func (c *Conn) mayWrite(ctx context.Context, traits *engine.Traits, t *sqltext.Text) (err error) {
 	switch {
 	case c.base.Writer == nil:
@@ -26,7 +26,7 @@ func (c *Conn) mayWrite(ctx context.Context, traits *engine.Traits, t *sqltext.T
 		return nil
 	}
 	defer func() {
-		if err == nil { // a statement that has waited in vain has executed nothing
+		if err == nil { // after a wait in vain the statement has not been executed
 			c.tx.executed = inTx
 		}
 	}()
@@ -50,9 +50,9 @@ func (c *Conn) transacting() bool {
 	return c.tx.begun || c.held.control && !c.held.Conn.Session.Idle()
 }
 
-// takeTurn takes the writer's turn, or makes sure of the one that c has. A transaction that has executed something without
-// a turn, or has lost it, does not wait for one: it may hold a lock or a snapshot that the writer needs to be rid of, so the
-// database is to say what the plain driver would have heard.
+// takeTurn takes the writer's turn, or makes sure of the one that c has. A transaction that has executed a statement without
+// a turn, or has lost its turn, does not wait for one: it may hold a lock or a snapshot that the writer needs to be rid of.
+// So the database must give the answer that it gives on the plain driver.
 func (c *Conn) takeTurn(ctx context.Context) error {
 	w := c.base.Writer
 	if w == nil || c.turn.firm(w) {

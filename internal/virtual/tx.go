@@ -57,7 +57,7 @@ func (c *Conn) begin(ctx context.Context, traits *engine.Traits, opts driver.TxO
 // begun is a transaction that was begun by a statement.
 type begun struct{ raw driver.Conn }
 
-// Commit leaves no transaction open: its caller has done with it, whatever happens.
+// Commit leaves no transaction open, even after an error: its caller has done with it.
 func (b begun) Commit() error {
 	err := b.end("COMMIT")
 	if err != nil {
@@ -96,8 +96,8 @@ func (t *transaction) Commit() error {
 	return err
 }
 
-// Rollback is also what database/sql calls when the transaction's context ends. Many a driver can then no longer send
-// anything, so the connection has to prove that it is clean.
+// database/sql calls Rollback also when the transaction's context ends. Many drivers can then send nothing more, so the
+// connection has to prove that it is clean.
 func (t *transaction) Rollback() error {
 	err := t.tx.Rollback()
 	t.ended(err)

@@ -9,10 +9,10 @@ import (
 	"github.com/groupcommit/groupcommit/internal/record"
 )
 
-// Replay is the outcome of a call whose id is in the ledger: what is recorded there, or [ErrMismatch].
+// Replay is the outcome of a call whose id is in the ledger: the recorded outcome, or [ErrMismatch].
 func (c *Call) Replay(p durable.Promise) (driver.Result, error) { return Replay(c.id, c.print, p) }
 
-// Replay is [Call.Replay] for the id and the key of what is no Exec.
+// Replay is [Call.Replay] for an id and a key that are not an Exec's.
 func Replay(id string, key durable.Key, p durable.Promise) (driver.Result, error) {
 	if p.CreateKey != key {
 		return nil, Mismatch(id)
@@ -39,11 +39,11 @@ func Replay(id string, key durable.Key, p durable.Promise) (driver.Result, error
 
 var (
 	errNoRows = errors.New("groupcommit: the number of rows affected was not recorded")
-	// errNoInsertID is database/sql's word for a driver that has none.
+	// errNoInsertID is database/sql's error for a driver that has no last insert id.
 	_, errNoInsertID = driver.RowsAffected(0).LastInsertId()
 )
 
-// Record appends the value to be recorded for a call that was answered with a result.
+// Record appends the value that the ledger records for a call that was answered with a result.
 func (c *Call) Record(b []byte) []byte {
 	r := &c.out.Result
 	return record.Outcome{Rows: r.rows, HasRows: r.rowsErr == nil, LastID: r.id, HasLastID: r.idErr == nil}.Append(b)

@@ -12,11 +12,12 @@ import (
 	"time"
 )
 
-// A walk encodes a value and what is in it, each with its kind. Types are written where they are not given by what is
-// around: at an interface, and at a field, because two types of functions may have the same name.
+// A walk encodes a value by reflection, with all that it holds, each part with its kind. It also writes the type of a part
+// where the type around does not decide it: at an interface; and at a field, because two types of functions may have the
+// same name.
 type walk struct {
 	h    []byte
-	path map[place]bool // what the walk is inside of
+	path map[place]bool // the references that the walk is inside of
 }
 
 type place struct {
@@ -30,8 +31,8 @@ var (
 	timeType   = reflect.TypeFor[time.Time]()
 )
 
-// exact are structs of the standard library that drivers know. What they are made of may change with its version, and the
-// same value may be made of different things.
+// exact are structs of the standard library that drivers know. A version of Go may change their fields, and the same value
+// may have different fields.
 var exact = map[reflect.Type]func(h []byte, v any) []byte{
 	timeType:                        func(h []byte, v any) []byte { return appendTime(h, v.(time.Time)) },
 	reflect.TypeFor[netip.Addr]():   func(h []byte, v any) []byte { return appendText(h, 's', v.(netip.Addr).String()) },
@@ -39,14 +40,14 @@ var exact = map[reflect.Type]func(h []byte, v any) []byte{
 	reflect.TypeFor[big.Int]():      func(h []byte, v any) []byte { n := v.(big.Int); return appendText(h, 's', n.String()) },
 }
 
-// appendPrefix also tells those apart that are not valid, which have one text.
+// appendPrefix also tells invalid prefixes apart, which share one text.
 func appendPrefix(h []byte, p netip.Prefix) []byte {
 	return appendNumber(appendText(h, 's', p.Addr().String()), 'i', uint64(p.Bits()))
 }
 
-// value encodes what is inside of another value. It counts by its content and not by its Value: the driver may send
-// either, as a part of JSON for one, and a Value may leave something out. Only what has no content to be compared counts by
-// its Value.
+// value encodes a value inside of another one. It counts by its content and not by its Value: the driver may send either
+// (JSON, for one, sends the content), and a Value may leave a part out. Only a value whose content cannot be compared counts
+// by its Value.
 func (w *walk) value(v reflect.Value) error {
 	mark := len(w.h)
 	err := w.content(v)
@@ -90,7 +91,7 @@ func (w *walk) content(v reflect.Value) error {
 	return nil
 }
 
-// reference encodes what may be nil.
+// reference encodes a value that may be nil.
 func (w *walk) reference(v reflect.Value) error {
 	if v.IsNil() {
 		w.h = append(w.h, 'n')
@@ -118,7 +119,7 @@ func (w *walk) reference(v reflect.Value) error {
 	return fmt.Errorf("a %s has nothing that can be compared", v.Type()) // a function, a channel, an unsafe pointer
 }
 
-// inside encodes what a value refers to, unless that refers to it in turn.
+// inside encodes the target of a reference, unless the target refers to itself.
 func (w *walk) inside(v reflect.Value, n int, encode func() error) error {
 	here := place{v.Pointer(), n, v.Type()}
 	if w.path[here] {

@@ -10,7 +10,7 @@ import (
 	"github.com/groupcommit/groupcommit/durable"
 )
 
-// handling is the values of a handler's options. Those that a database has, too, are the database's unless they are given.
+// handling holds the values of a handler's options. An option that a database has, too, is the database's by default.
 type handling struct {
 	limits
 	kind    string // "": by the command's type
@@ -34,11 +34,11 @@ func (h handling) with(opts []HandlerOption) (handling, error) {
 	return h, nil
 }
 
-// complete fills in what was not given for commands of a type, and refuses what does not go together.
+// complete fills in the options that were not given, for commands of a type, and refuses options that exclude each other.
 func (h *handling) complete(typ reflect.Type) error {
 	if h.kind == "" {
 		if h.kind = typ.String(); durable.CheckID(h.kind) != nil {
-			return fmt.Errorf("groupcommit: Handle of %.60v…: the type's name is no kind: it is %d bytes long, and a kind is 1 to 255 bytes of UTF-8 without NUL; give it one with Kind", typ, len(h.kind))
+			return fmt.Errorf("groupcommit: Handle of %.60v…: the type's name cannot be a kind: it is %d bytes long, and a kind has 1 to 255 bytes of UTF-8 without NUL; give it one with Kind", typ, len(h.kind))
 		}
 	}
 	switch {
@@ -51,12 +51,12 @@ func (h *handling) complete(typ reflect.Type) error {
 	return nil
 }
 
-// A Codec turns the values and the results of commands into bytes and back. What it encodes must decode for as long as a
-// database keeps promises, also by a later version of the program. The same value must always give the same bytes: a command
-// that comes again with an id is known by them. The bytes are copied. The methods are called by many goroutines at once.
+// A Codec turns the values and the results of commands into bytes and back. A later version of the program must still decode
+// what it encodes, for as long as a database keeps promises. The same value must always give the same bytes, because these
+// identify a command that comes again with its id. The bytes are copied. Many goroutines call its methods at once.
 type Codec interface {
 	Encode(v any) ([]byte, error)
-	// Decode puts what data holds into v, a pointer to a new value.
+	// Decode decodes data into v, a pointer to a new value.
 	Decode(data []byte, v any) error
 }
 
@@ -66,9 +66,9 @@ func (jsonCodec) Encode(v any) ([]byte, error)    { return json.Marshal(v) }
 func (jsonCodec) Decode(data []byte, v any) error { return json.Unmarshal(data, v) }
 
 // Durable is an option of [Handle]: a command outlives the program. [Commands.Go] returns when the command is recorded as
-// PENDING, in a transaction that it shares with other writes of that time. The command is then carried out by a process that
-// handles its kind on this database: by this one or another, before or after a crash. See [Commands.Recover]. Each command
-// needs an id, and the database [Promises].
+// PENDING, in a transaction that it shares with other writes of that moment. Any process that handles commands of the kind
+// on this database then carries it out, after a crash, too: see [Commands.Recover]. Each command needs an id, and the
+// database needs [Promises].
 func Durable() HandlerOption {
 	return handlerOption(func(h *handling) error {
 		h.durable = true
@@ -76,10 +76,10 @@ func Durable() HandlerOption {
 	})
 }
 
-// Kind is an option of [Handle]: the name that commands of the type have in the database. The default is the type's name, such
-// as main.InsertUser. A program that renames the type does not find the commands that are recorded under the old name. Another
-// program on the same database, with a type of the same name, would carry them out as its own, or get their results. So
-// programs that share a database should name their kinds. A kind has 1 to 255 bytes of UTF-8 without NUL.
+// Kind is an option of [Handle]: the name that commands of the type have in the database. The default is the type's own
+// name, such as main.InsertUser. If a program renames the type, it loses the commands that are recorded under the old name.
+// If another program on the same database has a type of the same name, it carries the commands out as its own, or gets their
+// results. So programs that share a database should name their kinds. 1 to 255 bytes of UTF-8 without NUL.
 func Kind(name string) HandlerOption {
 	return handlerOption(func(h *handling) error {
 		if durable.CheckID(name) != nil {
@@ -90,9 +90,9 @@ func Kind(name string) HandlerOption {
 	})
 }
 
-// Lease is an option of [Handle] with [Durable]: for how long a process has a recorded command to itself. A process that
-// lives renews its leases. When a process has died, its leases end, and other processes take over its commands. At least
-// 100 ms; the default is 10 seconds. Times are by the clocks of the processes, which must differ by far less.
+// Lease is an option of [Handle] with [Durable]: for how long a process has a recorded command to itself. A process renews
+// its leases for as long as it lives. When a process dies, another takes its commands over after the leases have ended. At
+// least 100 ms; the default is 10 seconds. Times are by the clocks of the processes, which must differ by far less.
 func Lease(d time.Duration) HandlerOption {
 	return handlerOption(func(h *handling) error {
 		if d < leastLease {
@@ -105,9 +105,9 @@ func Lease(d time.Duration) HandlerOption {
 
 const leastLease = 100 * time.Millisecond
 
-// Timeout is an option of [Handle] with [Durable]: the time within which a handler must begin with a command, counted from when
-// the command is recorded. Afterwards the command is REJECTED_TIMEDOUT; one that is being handled then is carried out. 0, the
-// default, is no bound. The promise of a command that waits for another attempt learns of it when its turn comes.
+// Timeout is an option of [Handle] with [Durable]: a command that no handler has begun with, for that long after it was
+// recorded, is REJECTED_TIMEDOUT. A command that is being handled at that time is carried out. 0, the default, is never. If
+// a command waits for another attempt, its promise learns of the timeout at its turn.
 func Timeout(d time.Duration) HandlerOption {
 	return handlerOption(func(h *handling) error {
 		if d < 0 {
