@@ -84,7 +84,7 @@ func (c *Command[C, R]) Resolve(result R) {
 // If err is nil, the command is rejected with an error that says so.
 func (c *Command[C, R]) Reject(err error) {
 	if err == nil {
-		err = fmt.Errorf("groupcommit: command %q of kind %q was rejected with a nil error", c.ID(), c.promise.task.Kind())
+		err = fmt.Errorf("groupcommit: command %q of kind %q was rejected with a nil error", c.ID(), c.promise.task.Kind().Name())
 	}
 	c.promise.task.Reject(err)
 }

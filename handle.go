@@ -56,7 +56,10 @@ func Handle[C, R any](db *sql.DB, h Handler[C, R], opts ...HandlerOption) (*Comm
 		return nil, err
 	}
 	var none R
-	config.Zero, config.Handle, config.Revive = none, handle(h), revive[C, R]
+	config.Zero, config.Handle = none, handle(h)
+	if config.Durable != nil {
+		config.Durable.Revive = revive[C, R]
+	}
 	r := command.New(commandHost{d}, config)
 	if err := d.register(r); err != nil {
 		return nil, err
@@ -83,14 +86,15 @@ func (d *database) handlerConfig(typ reflect.Type, opts []HandlerOption) (c comm
 	}
 	c = command.Config{
 		Type: typ, Kind: h.kind, Codec: h.codec,
-		MaxLen: h.maxLen, MaxQueue: h.maxQueue, MaxDelay: h.maxDelay, MaxTime: h.maxTime, Retry: h.retryPolicy(),
-		Promises: h.promises, Dialect: d.dialect, Flights: d.inFlight,
-		Durable: h.durable, Lease: h.lease, Timeout: h.timeout,
-		Closed: ErrClosed, Ended: virtual.ErrEnded, Undone: virtual.ErrUndone,
-		Pending: func(id string, cause error) error { return &PendingError{ID: id, Cause: cause} },
+		Errors: command.Errors{
+			Closed: ErrClosed, Ended: virtual.ErrEnded, Undone: virtual.ErrUndone,
+			Pending: func(id string, cause error) error { return &PendingError{ID: id, Cause: cause} },
+		},
+		MaxTime: h.maxTime, Retry: h.retryPolicy(), MaxLen: h.maxLen, MaxQueue: h.maxQueue, MaxDelay: h.maxDelay,
+		Dialect: d.dialect, Flights: d.inFlight,
 	}
 	if h.durable {
-		c.Store = d.dialect.NewStore(d.virtual)
+		c.Durable = &command.Durable{Store: d.dialect.NewStore(d.virtual), Lease: h.lease, Timeout: h.timeout}
 	}
 	return c, nil
 }
@@ -102,12 +106,13 @@ func (d *database) register(r *command.Runner) error {
 	if d.closed {
 		return ErrClosed
 	}
+	k := r.Kind()
 	for _, other := range d.runners {
-		switch {
-		case other.Type() == r.Type():
-			return fmt.Errorf("groupcommit: Handle: the database has a handler for commands of type %v; there can be one", r.Type())
-		case other.Kind() == r.Kind():
-			return fmt.Errorf("groupcommit: Handle of %v: the database has a handler for commands of kind %q, of type %v; there can be one, and Kind gives another name", r.Type(), r.Kind(), other.Type())
+		switch o := other.Kind(); {
+		case o.Type() == k.Type():
+			return fmt.Errorf("groupcommit: Handle: the database has a handler for commands of type %v; there can be one", k.Type())
+		case o.Name() == k.Name():
+			return fmt.Errorf("groupcommit: Handle of %v: the database has a handler for commands of kind %q, of type %v; there can be one, and Kind gives another name", k.Type(), k.Name(), o.Type())
 		}
 	}
 	d.runners = append(d.runners, r)
@@ -132,7 +137,7 @@ func (d *database) register(r *command.Runner) error {
 //
 // If the command cannot be made, the promise has the error.
 func (cs *Commands[C, R]) Go(ctx context.Context, id string, value C) *PromiseOf[R] {
-	c := newCommand[C, R](cs.runner, id)
+	c := newCommand[C, R](cs.runner.Kind(), id)
 	c.Value = value
 	cs.runner.Go(ctx, &c.promise.task)
 	return &c.promise
@@ -150,7 +155,7 @@ func (cs *Commands[C, R]) Do(ctx context.Context, id string, value C) (R, error)
 // begins when the transaction is committed, or a second later. To add an id again does nothing; with another value it is
 // [ErrMismatch].
 func (cs *Commands[C, R]) Add(ctx context.Context, tx *sql.Tx, id string, value C) error {
-	c := newCommand[C, R](cs.runner, id)
+	c := newCommand[C, R](cs.runner.Kind(), id)
 	c.Value = value
 	return cs.runner.Add(ctx, tx, &c.promise.task)
 }
@@ -180,9 +185,9 @@ func (cs *Commands[C, R]) Stats() Stats {
 	return statsOf(cs.runner.Stats())
 }
 
-func newCommand[C, R any](r *command.Runner, id string) *Command[C, R] {
+func newCommand[C, R any](k *command.Kind, id string) *Command[C, R] {
 	c := &Command[C, R]{}
-	c.promise.task.Init(r, (*typed[C, R])(c), id)
+	c.promise.task.Init(k, (*typed[C, R])(c), id)
 	return c
 }
 
@@ -197,11 +202,11 @@ func handle[C, R any](h Handler[C, R]) func(context.Context, *sql.Tx, []*command
 	}
 }
 
-func revive[C, R any](r *command.Runner, id string, value []byte) (*command.Task, error) {
-	c := newCommand[C, R](r, id)
-	if err := r.Decode(value, &c.Value); err != nil {
+func revive[C, R any](k *command.Kind, id string, value []byte) (*command.Task, error) {
+	c := newCommand[C, R](k, id)
+	if err := k.Decode(value, &c.Value); err != nil {
 		return nil, fmt.Errorf("groupcommit: command %q of kind %q: its recorded value cannot be decoded as %v; it stays pending: %w",
-			id, r.Kind(), reflect.TypeFor[C](), err)
+			id, k.Name(), reflect.TypeFor[C](), err)
 	}
 	return &c.promise.task, nil
 }
@@ -209,13 +214,13 @@ func revive[C, R any](r *command.Runner, id string, value []byte) (*command.Task
 // typed is a [Command] as its task sees it. A program cannot call these methods.
 type typed[C, R any] Command[C, R]
 
-func (c *typed[C, R]) runner() *command.Runner { return c.promise.task.Runner() }
+func (c *typed[C, R]) kind() *command.Kind { return c.promise.task.Kind() }
 
 func (c *typed[C, R]) Param() ([]byte, error) {
-	data, err := c.runner().Encode(c.Value)
+	data, err := c.kind().Encode(c.Value)
 	if err != nil {
 		return nil, fmt.Errorf("groupcommit: command %q of kind %q: its value of type %T cannot be encoded: %w",
-			c.promise.ID(), c.runner().Kind(), c.Value, err)
+			c.promise.ID(), c.kind().Name(), c.Value, err)
 	}
 	return data, nil
 }
@@ -229,9 +234,9 @@ func (c *typed[C, R]) Result() any { return c.result }
 
 func (c *typed[C, R]) Decoded(data []byte) (any, error) {
 	var r R
-	if err := c.runner().Decode(data, &r); err != nil {
+	if err := c.kind().Decode(data, &r); err != nil {
 		return nil, fmt.Errorf("groupcommit: command %q of kind %q: its recorded result cannot be decoded as %v: %w",
-			c.promise.ID(), c.runner().Kind(), reflect.TypeFor[R](), err)
+			c.promise.ID(), c.kind().Name(), reflect.TypeFor[R](), err)
 	}
 	return r, nil
 }

@@ -3,11 +3,12 @@ package command
 import (
 	"cmp"
 	"context"
+	"database/sql"
 	"database/sql/driver"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -17,13 +18,21 @@ import (
 	"github.com/groupcommit/groupcommit/internal/turn"
 )
 
+// A handler is a program's function for batches, as attempts call it.
+type handler struct {
+	kind    *Kind
+	call    func(ctx context.Context, tx *sql.Tx, batch []*Task) error
+	maxTime time.Duration
+	one     sync.Mutex // held by the attempt that is under way where there is no writer: a handler has one batch at a time
+}
+
 // An attempt is one transaction of a handler:
 //
 //	BEGIN; claim the ids; the handler; record the outcomes; COMMIT
 //
 // Commands whose ids are settled are answered with what is recorded, and the handler does not get them.
 type attempt struct {
-	runner  *Runner
+	*handler
 	batch   []*Task
 	handled []*Task // those that the handler gets
 	tx      Tx
@@ -49,15 +58,18 @@ type result struct {
 	commit  time.Duration
 }
 
-// attempt handles a batch once. t is a turn that the caller has already, or nil.
-func (r *Runner) attempt(batch []*Task, t *turn.Turn) result {
-	a := &attempt{runner: r, batch: batch, now: time.Now()}
-	a.ctx = r.handling(context.Background())
-	if !r.traits.OneWriter { // there a context that can end costs each statement a goroutine
-		ctx, cancel := context.WithTimeout(a.ctx, r.config.MaxTime)
+// attempt handles a batch once, while no other attempt is under way. Where there is one writer, its turns see to that. t is a
+// turn that the caller has already, or nil.
+func (h *handler) attempt(batch []*Task, t *turn.Turn) result {
+	ctx := context.WithValue(context.Background(), handlingKey{}, h.kind.host)
+	if !h.kind.traits.OneWriter { // with one, a context that can end costs each statement a goroutine
+		h.one.Lock()
+		defer h.one.Unlock()
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, h.maxTime)
 		defer cancel()
-		a.ctx = ctx
 	}
+	a := &attempt{handler: h, batch: batch, ctx: ctx, now: time.Now()}
 	if a.err = a.begin(t); a.err != nil {
 		return a.result
 	}
@@ -76,7 +88,7 @@ const staleRetries = 2
 
 func (a *attempt) begin(t *turn.Turn) (err error) {
 	for range staleRetries + 1 {
-		if a.tx, err = a.runner.host.Begin(a.ctx, t); !errors.Is(err, driver.ErrBadConn) {
+		if a.tx, err = a.kind.host.Begin(a.ctx, t); !errors.Is(err, driver.ErrBadConn) {
 			return err
 		}
 	}
@@ -86,10 +98,10 @@ func (a *attempt) begin(t *turn.Turn) (err error) {
 // claim makes the commands' ids the transaction's own, and answers those that are settled.
 func (a *attempt) claim() error {
 	var rows []record.Row
-	if a.runner.config.Promises {
+	if a.kind.table.Dialect != nil {
 		for _, t := range a.batch {
 			if t.id != "" {
-				rows = append(rows, record.Row{ID: t.id, Key: t.key})
+				rows = append(rows, t.row())
 			}
 		}
 	}
@@ -97,10 +109,10 @@ func (a *attempt) claim() error {
 	case len(rows) == 0:
 		a.handled = a.batch
 		return nil
-	case a.runner.keeper != nil:
+	case a.kind.owner != "":
 		return a.hold(rows)
 	}
-	found, err := a.runner.table.Claim(a.ctx, a.tx.SQL(), rows)
+	found, err := a.kind.table.Claim(a.ctx, a.tx.SQL(), rows)
 	if err != nil {
 		return err
 	}
@@ -121,7 +133,7 @@ func (a *attempt) hold(rows []record.Row) error {
 	for i, r := range rows {
 		ids[i] = r.ID
 	}
-	held, err := a.runner.table.Hold(a.ctx, a.tx.SQL(), ids, a.runner.keeper.owner, a.now)
+	held, err := a.kind.table.Hold(a.ctx, a.tx.SQL(), ids, a.kind.owner, a.now)
 	if err != nil {
 		return err
 	}
@@ -149,7 +161,6 @@ func (a *attempt) handle() error {
 	} else if err == nil {
 		err = a.stop // the handler has not returned what Try has told it
 	}
-	c := &a.runner.config
 	open, idle, lost := a.tx.State()
 	switch {
 	case a.culprit != nil: // whatever the handler says
@@ -157,12 +168,12 @@ func (a *attempt) handle() error {
 	case lost != nil:
 		return cmp.Or(err, lost)
 	case a.ctx.Err() != nil:
-		return fmt.Errorf("groupcommit: the handler of %q took longer than MaxTime, which is %v: %w", c.Kind, c.MaxTime, cmp.Or(err, a.ctx.Err()))
-	case !open, errors.Is(err, c.Ended):
+		return fmt.Errorf("groupcommit: the handler of %q took longer than MaxTime, which is %v: %w", a.kind.name, a.maxTime, cmp.Or(err, a.ctx.Err()))
+	case !open, errors.Is(err, a.kind.errors.Ended):
 		a.final = true
-		return c.Ended
+		return a.kind.errors.Ended
 	case idle && err == nil:
-		return c.Undone
+		return a.kind.errors.Undone
 	}
 	return err
 }
@@ -175,21 +186,16 @@ func (a *attempt) guarded() error {
 	ended := make(chan error, 1)
 	go func() {
 		err := errors.New("groupcommit: the handler has called runtime.Goexit")
-		defer func() {
-			if v := recover(); v != nil {
-				err = &engine.PanicError{Value: v, Stack: debug.Stack()}
-			}
-			ended <- err
-		}()
-		err = a.runner.config.Handle(a.ctx, a.tx.SQL(), a.handled)
+		defer func() { ended <- err }()
+		err = engine.Guard(func() error { return a.call(a.ctx, a.tx.SQL(), a.handled) })
 	}()
 	return <-ended
 }
 
 // record writes down what the commands with ids have come to.
 func (a *attempt) record() error {
-	r := a.runner
-	if !r.config.Promises {
+	k := a.kind
+	if k.table.Dialect == nil {
 		return nil
 	}
 	var rows []record.Row
@@ -197,22 +203,23 @@ func (a *attempt) record() error {
 		if t.id == "" || slices.Contains(a.aside, t) {
 			continue
 		}
-		row := record.Row{ID: t.id, Key: t.key, State: durable.Resolved}
+		row := t.row()
+		row.State = durable.Resolved
 		if err := t.rejection; err != nil {
-			row.State, row.Value = durable.Rejected, r.rejection(err)
-		} else if row.Value, err = r.Encode(t.typed.Result()); err != nil {
+			row.State, row.Value = durable.Rejected, k.rejection(err)
+		} else if row.Value, err = k.Encode(t.typed.Result()); err != nil {
 			a.culprit = t
-			return fmt.Errorf("groupcommit: command %q of kind %q: its result of type %T cannot be encoded: %w", t.id, r.config.Kind, t.typed.Result(), err)
+			return fmt.Errorf("groupcommit: command %q of kind %q: its result of type %T cannot be encoded: %w", t.id, k.name, t.typed.Result(), err)
 		}
 		rows = append(rows, row)
 	}
 	if len(rows) == 0 {
 		return nil
 	}
-	if r.keeper == nil {
-		return r.table.Record(a.ctx, a.tx.SQL(), rows, a.now)
+	if k.owner == "" {
+		return k.table.Record(a.ctx, a.tx.SQL(), rows, a.now)
 	}
-	n, err := r.table.Settle(a.ctx, a.tx.SQL(), rows)
+	n, err := k.table.Settle(a.ctx, a.tx.SQL(), rows)
 	if err == nil && n != int64(len(rows)) {
 		err = record.Incomplete(len(rows), n)
 	}
@@ -223,8 +230,8 @@ func (a *attempt) record() error {
 func (a *attempt) finish() (err error) {
 	start := time.Now()
 	if a.unknown, err = a.tx.Commit(); err != nil {
-		if final := a.runner.traits.Final; !a.unknown && final != nil {
-			_, a.split = final(err)
+		if !a.unknown {
+			_, a.split = a.kind.final(err)
 		}
 		return err
 	}

@@ -1,12 +1,11 @@
 package command
 
 import (
-	"database/sql/driver"
-	"errors"
 	"slices"
 	"time"
 
 	"github.com/groupcommit/groupcommit/engine"
+	"github.com/groupcommit/groupcommit/internal/repeat"
 	"github.com/groupcommit/groupcommit/internal/turn"
 )
 
@@ -36,9 +35,9 @@ func (r *Runner) run(batch []*Task, failed int, t *turn.Turn) (commit time.Durat
 		if redo > 0 {
 			reset(batch)
 		}
-		a := r.attemptAlone(batch, t)
+		a := r.attempt(batch, t)
 		if t != nil {
-			r.host.Leave(t) // if the attempt came to nothing
+			r.kind.host.Leave(t) // if the attempt came to nothing
 			t = nil
 		}
 		switch {
@@ -50,12 +49,12 @@ func (r *Runner) run(batch []*Task, failed int, t *turn.Turn) (commit time.Durat
 			left.aside = append(left.aside, a.culprit)
 			batch = slices.DeleteFunc(slices.Clone(batch), func(t *Task) bool { return t == a.culprit })
 		case a.culprit != nil:
-			a.culprit.refused, a.culprit.rejection = true, a.err
+			a.culprit.refuse(a.err)
 		case a.split && len(batch) > 1:
 			left.aside = append(left.aside, batch...)
 			batch = nil
 		case a.split:
-			batch[0].refused, batch[0].rejection = true, a.err
+			batch[0].refuse(a.err)
 		case a.final:
 			r.giveUp(batch, a)
 			batch = nil
@@ -67,15 +66,6 @@ func (r *Runner) run(batch []*Task, failed int, t *turn.Turn) (commit time.Durat
 	return commit, left
 }
 
-// attemptAlone is one attempt, while no other is under way. Where there is one writer, its turns see to that.
-func (r *Runner) attemptAlone(batch []*Task, t *turn.Turn) result {
-	if !r.traits.OneWriter {
-		r.one.Lock()
-		defer r.one.Unlock()
-	}
-	return r.attempt(batch, t)
-}
-
 // reset makes a batch what it was before its last attempt.
 func reset(batch []*Task) {
 	for _, t := range batch {
@@ -83,8 +73,8 @@ func reset(batch []*Task) {
 	}
 }
 
-// doubtful answers those commands of a batch whose COMMIT had no answer that have no id to ask about, and returns the others:
-// their next attempt finds out what became of this one.
+// doubtful is for a batch whose COMMIT may have had no answer. It answers the commands without an id, and returns the others,
+// whose next attempt finds out what became of this one.
 func doubtful(batch []*Task, last result) []*Task {
 	if !last.unknown {
 		return batch
@@ -119,7 +109,7 @@ func (r *Runner) again(batch []*Task, last result, left *rest) {
 // next is the policy, whose panic is its end.
 func (r *Runner) next(failed int) (wait time.Duration, again bool) {
 	err := engine.Guard(func() error {
-		wait, again = r.config.Retry(failed)
+		wait, again = r.retry(failed)
 		return nil
 	})
 	return wait, again && err == nil
@@ -156,14 +146,9 @@ func (r *Runner) goOn(left rest) {
 
 // afterPause tries the failed commands of a batch again. If the runner is closed before, they have had their last attempt.
 func (r *Runner) afterPause(left rest) {
-	pause := time.NewTimer(left.pause)
-	select {
-	case <-pause.C:
-	case <-r.closing.Done():
-		pause.Stop()
-	}
+	goesOn := repeat.Pause(r.closing, left.pause)
 	r.queue.Reserve(-len(left.again))
-	if r.closing.Err() != nil {
+	if !goesOn {
 		r.giveUp(left.again, left.last)
 		r.settle(left.again)
 		return
@@ -192,8 +177,8 @@ func (r *Runner) settle(batch []*Task) {
 	}
 }
 
-// giveUp answers a batch with its last error. What is recorded as pending is rejected there, too, unless the error was none of
-// the commands': then it stays pending, and will be tried again, by this process or another.
+// giveUp answers a batch with its last error. Durable commands are rejected in the table, too, unless no command has caused the
+// error: then they stay pending, and will be tried again, by this process or another.
 func (r *Runner) giveUp(batch []*Task, last result) {
 	for _, t := range batch {
 		t.kept = false
@@ -204,14 +189,9 @@ func (r *Runner) giveUp(batch []*Task, last result) {
 			t.answer(nil, last.err)
 			t.conclude()
 		}
-	case !last.final && (!last.began || last.unknown || r.closing.Err() != nil || last.severed || r.blameless(last.err)):
+	case !last.final && (!last.began || last.unknown || r.closing.Err() != nil || last.severed || r.kind.blameless(last.err)):
 		r.keeper.leavePending(batch, last.err)
 	default:
 		r.keeper.reject(batch, last.err)
 	}
-}
-
-// blameless reports an error that is none of the commands' that met it: they are to be tried again, as long as it takes.
-func (r *Runner) blameless(err error) bool {
-	return r.host.Transient(err) || errors.Is(err, driver.ErrBadConn) || r.traits.Environment != nil && r.traits.Environment(err)
 }

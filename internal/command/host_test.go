@@ -94,9 +94,9 @@ func (n *number) Reset()                           {}
 func (n *number) Result() any                      { return n.n }
 func (n *number) Decoded(data []byte) (any, error) { return string(data), nil }
 
-func newNumber(r *Runner, id string, n, fails int) *number {
+func newNumber(k *Kind, id string, n, fails int) *number {
 	c := &number{n: n, fails: fails}
-	c.task.Init(r, c, id)
+	c.task.Init(k, c, id)
 	return c
 }
 
@@ -121,12 +121,10 @@ func config() Config {
 		Handle: func(_ context.Context, _ *sql.Tx, batch []*Task) error {
 			return failing(batch)
 		},
-		Revive: func(r *Runner, id string, value []byte) (*Task, error) {
-			n := newNumber(r, id, 0, 0)
-			return &n.task, json.Unmarshal(value, &n.n)
+		Errors: Errors{
+			Closed:  errClosed,
+			Pending: func(id string, cause error) error { return fmt.Errorf("%s is pending: %w", id, cause) },
 		},
-		Closed:  errClosed,
-		Pending: func(id string, cause error) error { return fmt.Errorf("%s is pending: %w", id, cause) },
 	}
 }
 
@@ -152,7 +150,11 @@ func recording(t *testing.T) (c Config, open func() *fakeHost) {
 		return &fakeHost{db: db}
 	}
 	c = config()
-	c.Promises, c.Dialect, c.Durable, c.Lease = true, durable.SQLite, true, time.Second
+	c.Dialect = durable.SQLite
+	c.Durable = &Durable{Lease: time.Second, Revive: func(k *Kind, id string, value []byte) (*Task, error) {
+		n := newNumber(k, id, 0, 0)
+		return &n.task, json.Unmarshal(value, &n.n)
+	}}
 	c.Flights = flight.New[engine.Answer](0)
 	return c, open
 }

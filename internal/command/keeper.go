@@ -2,13 +2,12 @@ package command
 
 import (
 	"context"
-	"crypto/rand"
 	"fmt"
 	"maps"
 	"slices"
-	"sync"
 	"time"
 
+	"github.com/groupcommit/groupcommit/internal/group"
 	"github.com/groupcommit/groupcommit/internal/record"
 	"github.com/groupcommit/groupcommit/internal/repeat"
 )
@@ -23,16 +22,18 @@ import (
 // A lease is for peace, not for safety: it keeps two processes from doing the same at the same time. What keeps them from
 // doing it twice is the handler's transaction. It locks the command's row, sees that it is still pending, and completes it.
 type keeper struct {
-	runner *Runner
-	owner  string // of the leases: this process
-	rounds *repeat.Repeater
-	tended time.Time // when tend was last called; the rounds' own
+	Durable
+	kind    *Kind
+	queue   *group.Queue[Task]
+	maxLen  int             // of the free commands that it takes at a time
+	maxLoad int             // of the queue: it takes no more than fit in
+	closing context.Context // ends when the runner is being closed
+	rounds  *repeat.Repeater
+	tended  time.Time // when tend was last called; the rounds' own
 
-	mu      sync.Mutex       // guards the rest
-	held    map[string]bool  // commands that are with the queue, or wait for another attempt
-	awaited map[string]*Task // commands that another process has, or may have
-	broken  map[string]error // commands whose value does not decode, and why
-	closed  bool
+	held    byID[bool]  // commands that are with the queue, or wait for another attempt
+	awaited byID[*Task] // commands that another process has, or may have
+	broken  byID[error] // commands whose value does not decode, and why
 }
 
 const (
@@ -41,15 +42,17 @@ const (
 	askEvery = 50 * time.Millisecond
 )
 
-func newKeeper(r *Runner) *keeper {
-	return &keeper{runner: r, owner: rand.Text(),
-		held: make(map[string]bool), awaited: make(map[string]*Task), broken: make(map[string]error)}
+func newKeeper(k *Kind, q *group.Queue[Task], closing context.Context, c Config) *keeper {
+	keeper := &keeper{Durable: *c.Durable, kind: k, queue: q, closing: closing,
+		maxLen: c.MaxLen, maxLoad: min(2*c.MaxLen, c.MaxQueue+1)}
+	k.settled = func(id string) { keeper.held.take(id) }
+	return keeper
 }
 
 // start begins the rounds. A nil keeper has none.
 func (k *keeper) start() {
 	if k != nil {
-		k.rounds = repeat.Start(min(roundEvery, k.runner.config.Lease/4), k.round)
+		k.rounds = repeat.Start(min(roundEvery, k.Lease/4), k.round)
 		k.rounds.Soon()
 	}
 }
@@ -61,80 +64,68 @@ func (k *keeper) soon() {
 	}
 }
 
-// stop ends the rounds, and settles the tasks whose commands another process has.
+// stop ends the rounds, and settles the tasks whose commands another process has. The runner is closing.
 func (k *keeper) stop() {
 	if k == nil {
 		return
 	}
 	k.rounds.Stop()
-	k.mu.Lock()
-	k.closed = true
-	awaited := k.awaited
-	k.awaited = nil
-	k.mu.Unlock()
-	for _, t := range awaited {
-		t.fail(k.runner.config.Closed)
+	for id := range k.awaited.all() {
+		k.leave(id)
 	}
 }
 
 // release lets other processes have at once what this one leaves.
 func (k *keeper) release() {
 	if k != nil {
-		k.runner.table.Release(context.Background(), k.runner.host.DB(), k.owner) // if not, the leases end by themselves
+		k.kind.table.Release(context.Background(), k.kind.db(), k.kind.owner) // if not, the leases end by themselves
 	}
 }
 
-// hand gives a command that is leased to this process to the queue. If there is no room, it is left to a later round: it is
-// recorded, and the caller that has recorded it need not wait.
+// hand gives the queue a command that is leased to this process. If there is no room, the command is left to a later round: it
+// is recorded, and the caller that has recorded it need not wait.
 func (k *keeper) hand(t *Task, accepted bool) {
-	r := k.runner
-	if !r.queue.HasRoom() {
+	t.detach()
+	if !k.queue.HasRoom() {
 		k.await(t)
-		k.shelve(r.closing, []string{t.id}, time.Now())
+		k.shelve(k.closing, []string{t.id}, time.Now())
 		return
 	}
-	k.mu.Lock()
-	k.held[t.id] = true
-	k.mu.Unlock()
-	t.slot.Init(t, context.Background(), 0) // only Cancel takes it back
-	r.submit(t, accepted)
+	k.held.put(t.id, true)
+	t.submit(k.queue, accepted)
 }
 
-// shelve gives up the leases of commands, and leaves them to the process that comes first after a time. If that fails, the leases
-// end by themselves.
+// shelve gives up the leases of commands: the first process that looks for some after a time gets them. If that fails, the
+// leases end by themselves.
 func (k *keeper) shelve(ctx context.Context, ids []string, until time.Time) {
-	k.runner.table.Shelve(ctx, k.runner.host.DB(), ids, until)
+	k.kind.table.Shelve(ctx, k.kind.db(), ids, until)
 }
 
-// drop is called when a command is no longer in hand. A nil keeper has none.
-func (k *keeper) drop(id string) {
-	if k == nil {
-		return
-	}
-	k.mu.Lock()
-	delete(k.held, id)
-	k.mu.Unlock()
-}
-
-// await has a task settled when it is known what became of its command, which another process has.
+// await has a task settled when it is known what became of its command, which another process has. closing ends before stop
+// looks for tasks: stop finds this one, or await sees that closing has ended.
 func (k *keeper) await(t *Task) {
-	k.mu.Lock()
-	delete(k.held, t.id)
-	closed := k.closed
-	if !closed {
-		k.awaited[t.id] = t
-	}
-	k.mu.Unlock()
-	if closed {
-		t.fail(k.runner.config.Closed)
+	k.held.take(t.id) // first: afterwards a round may hand it in again
+	k.awaited.put(t.id, t)
+	if k.closing.Err() != nil {
+		k.leave(t.id)
 		return
 	}
 	k.rounds.Soon()
 }
 
-// round does what is to be done now and then. An error is not reported: the next round does it.
+// leave settles the task that waits for a command, if there is one, because the runner is closing.
+func (k *keeper) leave(id string) {
+	if t := k.awaited.take(id); t != nil {
+		t.fail(k.kind.errors.Closed)
+	}
+}
+
+// awaits reports that tasks wait for other processes.
+func (k *keeper) awaits() bool { return len(k.awaited.all()) > 0 }
+
+// round does what is to be done now and then. It reports no errors: what has failed is the next round's.
 func (k *keeper) round(ctx context.Context) (next time.Duration) {
-	table, db, start := &k.runner.table, k.runner.host.DB(), time.Now()
+	table, db, start := &k.kind.table, k.kind.db(), time.Now()
 	due, err := table.Look(ctx, db, start) // to write nothing costs a turn on the writer
 	if err != nil || !due.Pending && !k.awaits() {
 		return 0
@@ -142,10 +133,10 @@ func (k *keeper) round(ctx context.Context) (next time.Duration) {
 	if due.Late {
 		table.Expire(ctx, db, start)
 	}
-	if start.Sub(k.tended) >= k.runner.config.Lease/4 {
+	if start.Sub(k.tended) >= k.Lease/4 {
 		k.tend(ctx, start)
 	}
-	more := due.Free && k.take(ctx, start)
+	more := due.Free && k.takeFree(ctx, start)
 	k.ask(ctx)
 	switch {
 	case more:
@@ -158,55 +149,33 @@ func (k *keeper) round(ctx context.Context) (next time.Duration) {
 
 // tend renews the leases of what is in hand, and forgets why commands could not be decoded that are no longer pending.
 func (k *keeper) tend(ctx context.Context, now time.Time) {
-	r := k.runner
-	if ids := k.inHand(); len(ids) > 0 && r.table.Renew(ctx, r.host.DB(), ids, k.owner, now.Add(r.config.Lease)) != nil {
+	table, db := &k.kind.table, k.kind.db()
+	if ids := slices.Collect(maps.Keys(k.held.all())); len(ids) > 0 && table.Renew(ctx, db, ids, k.kind.owner, now.Add(k.Lease)) != nil {
 		return
 	}
 	k.tended = now
-	k.mu.Lock()
-	broken := slices.Collect(maps.Keys(k.broken))
-	k.mu.Unlock()
+	broken := slices.Collect(maps.Keys(k.broken.all()))
 	if len(broken) == 0 {
 		return
 	}
-	found, err := r.table.Read(ctx, r.host.DB(), broken)
+	found, err := table.Read(ctx, db, broken)
 	if err != nil {
 		return
 	}
 	for _, id := range broken {
 		if row, ok := found[id]; !ok || row.State.Done() {
-			k.mend(id)
+			k.broken.take(id)
 		}
 	}
 }
 
-// mend forgets why a command could not be decoded.
-func (k *keeper) mend(id string) {
-	k.mu.Lock()
-	delete(k.broken, id)
-	k.mu.Unlock()
-}
-
-func (k *keeper) inHand() []string {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return slices.Collect(maps.Keys(k.held))
-}
-
-func (k *keeper) awaits() bool {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return len(k.awaited) > 0
-}
-
-// take leases what is free, as far as the queue has use for it, and hands it in.
-func (k *keeper) take(ctx context.Context, now time.Time) (more bool) {
-	r := k.runner
-	n := min(r.config.MaxLen, min(2*r.config.MaxLen, r.config.MaxQueue+1)-r.queue.Load())
+// takeFree leases what is free, as far as the queue has use for it, and hands it in.
+func (k *keeper) takeFree(ctx context.Context, now time.Time) (more bool) {
+	n := min(k.maxLen, k.maxLoad-k.queue.Load())
 	if n <= 0 {
 		return true
 	}
-	rows, err := r.table.Take(ctx, r.host.DB(), k.owner, now, now.Add(r.config.Lease), n)
+	rows, err := k.kind.table.Take(ctx, k.kind.db(), k.kind.owner, now, now.Add(k.Lease), n)
 	if err != nil {
 		return false
 	}
@@ -222,32 +191,25 @@ func (k *keeper) take(ctx context.Context, now time.Time) (more bool) {
 	return len(rows) == n
 }
 
-// adopt hands in a command that was recorded elsewhere. One whose value does not decode keeps its lease, so that it is not tried
-// again before that has ended; meanwhile it is handed in if a caller here asks for it, and so has the value. It returns false
-// if a call with the command's id is in flight, which will find the command, or is of another kind.
+// adopt hands in a command that was recorded elsewhere. A command whose value does not decode keeps its lease, so that it is not
+// tried again before that has ended. Meanwhile a caller that has the value, and asks for the command here, gets it handed in.
+// adopt returns false if a call with the command's id is in flight: that one will find the command, or is of another kind.
 func (k *keeper) adopt(row record.Row) bool {
-	r := k.runner
-	k.mu.Lock()
-	t, ok := k.awaited[row.ID]
-	delete(k.awaited, row.ID)
-	delete(k.broken, row.ID)
-	k.mu.Unlock()
-	if ok {
+	t := k.awaited.take(row.ID)
+	k.broken.take(row.ID)
+	if t != nil {
 		k.hand(t, false)
 		return true
 	}
-	t, err := r.config.Revive(r, row.ID, row.Param)
+	t, err := k.Revive(k.kind, row.ID, row.Param)
 	if err != nil {
-		k.mu.Lock()
-		k.broken[row.ID] = err
-		k.mu.Unlock()
+		k.broken.put(row.ID, err)
 		return true
 	}
-	f, mine, err := r.config.Flights.Begin(row.ID, string(row.Key))
+	f, mine, err := k.kind.flights.Begin(row.ID, string(row.Key))
 	if err != nil || !mine {
 		return false
 	}
-	t.slot.Init(t, context.Background(), 0)
 	t.key, t.recorded, t.flight = row.Key, true, f
 	k.hand(t, false)
 	return true
@@ -255,27 +217,21 @@ func (k *keeper) adopt(row record.Row) bool {
 
 // ask settles the tasks whose commands another process has settled, and hands in those that are this process's after all.
 func (k *keeper) ask(ctx context.Context) {
-	k.mu.Lock()
-	ids := slices.Collect(maps.Keys(k.awaited))
-	k.mu.Unlock()
+	ids := slices.Collect(maps.Keys(k.awaited.all()))
 	if len(ids) == 0 {
 		return
 	}
-	found, err := k.runner.table.Read(ctx, k.runner.host.DB(), ids)
+	found, err := k.kind.table.Read(ctx, k.kind.db(), ids)
 	if err != nil {
 		return
 	}
 	for _, id := range ids {
 		row, ok := found[id]
-		ours := row.Owner == k.owner // it was taken when no caller asked for it yet, or its row was locked for a moment
+		ours := row.Owner == k.kind.owner // it was taken when no caller asked for it yet, or its row was locked for a moment
 		if ok && !row.State.Done() && !ours {
 			continue
 		}
-		k.mu.Lock()
-		t := k.awaited[id]
-		delete(k.awaited, id)
-		k.mu.Unlock()
-		switch {
+		switch t := k.awaited.take(id); {
 		case t == nil:
 		case ok && !row.State.Done():
 			k.hand(t, false)

@@ -2,104 +2,41 @@ package command
 
 import (
 	"context"
-	"database/sql"
-	"fmt"
 	"time"
 
-	"github.com/groupcommit/groupcommit/engine"
+	"github.com/groupcommit/groupcommit/durable"
 	"github.com/groupcommit/groupcommit/internal/record"
 )
 
 // How durable commands come into the table, and from there to the queue.
 
-// begin records a new command, and hands it in.
-func (k *keeper) begin(ctx context.Context, t *Task) {
-	r := k.runner
-	param, err := r.describeDurable(t)
-	switch {
-	case err != nil:
-		t.fail(err)
-		return
-	case !r.queue.Accept():
-		t.fail(r.config.Closed)
-		return
-	}
-	defer r.queue.Release()
-	if err := k.record(ctx, t, param); err != nil {
-		t.fail(err)
-		return
-	}
-	t.slot.Init(t, context.Background(), 0) // only Cancel takes it back
-	r.join(t)
-}
-
-func (r *Runner) describeDurable(t *Task) (param []byte, err error) {
-	if t.id == "" {
-		return nil, fmt.Errorf("groupcommit: a command of kind %q has no id; one that is Durable needs an id of 1 to 255 bytes", r.config.Kind)
-	}
-	return r.describe(t)
-}
-
 // record inserts the command, unless there is one with its id.
 func (k *keeper) record(ctx context.Context, t *Task, param []byte) error {
-	r := k.runner
-	if r.handles(ctx) {
+	if handledBy(ctx) == k.kind.host {
 		return errWaitsForItself
 	}
-	now := time.Now()
-	text, args := r.table.Pending(k.row(t, param, now), k.owner, now.Add(r.config.Lease))
-	n, err := rowsOf(r.host.DB().ExecContext(r.host.WithoutID(ctx), text, args...))
+	n, err := k.insert(k.kind.host.WithoutID(ctx), k.kind.db(), t, param, k.kind.owner)
 	t.recorded, t.inserted = err == nil, n == 1
 	return err
 }
 
-func rowsOf(res sql.Result, err error) (int64, error) {
+// insert is record's statement. The command is leased to an owner; to none if that is "". It returns how many rows there are more.
+func (k *keeper) insert(ctx context.Context, q durable.Querier, t *Task, param []byte, owner string) (n int64, err error) {
+	now, row := time.Now(), t.row()
+	row.Param, row.Created = param, now
+	if k.Timeout > 0 {
+		row.Timeout = now.Add(k.Timeout)
+	}
+	var until time.Time
+	if owner != "" {
+		until = now.Add(k.Lease)
+	}
+	text, args := k.kind.table.Pending(row, owner, until)
+	res, err := q.ExecContext(ctx, text, args...)
 	if err != nil {
 		return 0, err
 	}
 	return res.RowsAffected()
-}
-
-func (k *keeper) row(t *Task, param []byte, now time.Time) record.Row {
-	row := record.Row{ID: t.id, Key: t.key, Param: param, Created: now}
-	if d := k.runner.config.Timeout; d > 0 {
-		row.Timeout = now.Add(d)
-	}
-	return row
-}
-
-// Add records a command in a transaction of the caller's. No task waits for its outcome.
-func (r *Runner) Add(ctx context.Context, tx *sql.Tx, t *Task) error {
-	switch {
-	case r.keeper == nil:
-		return fmt.Errorf("groupcommit: Add: commands of kind %q are not Durable, which is an option of Handle", r.config.Kind)
-	case tx == nil:
-		return fmt.Errorf("groupcommit: Add: the *sql.Tx is nil")
-	}
-	param, err := r.describeDurable(t)
-	if err != nil {
-		return err
-	}
-	ctx = r.host.WithoutID(ctx)
-	text, args := r.table.Pending(r.keeper.row(t, param, time.Now()), "", time.Time{})
-	n, err := rowsOf(tx.ExecContext(ctx, text, args...))
-	if err != nil {
-		return err
-	}
-	if n == 0 {
-		found, err := r.table.Read(ctx, tx, []string{t.id})
-		if err != nil {
-			return err
-		}
-		switch row, ok := found[t.id]; {
-		case !ok:
-			return record.Hidden(t.id)
-		case row.Key != t.key:
-			return engine.Mismatch(t.id)
-		}
-	}
-	r.host.Added()
-	return nil
 }
 
 // mostRecords is how often a command is recorded whose row is deleted each time before it can be read.
@@ -107,13 +44,12 @@ const mostRecords = 5
 
 // launch hands in a command that is recorded, and that no other task in this process has.
 func (k *keeper) launch(t *Task, accepted bool) {
-	r := k.runner
 	for range mostRecords {
 		if t.inserted {
 			k.hand(t, accepted)
 			return
 		}
-		found, err := r.table.Read(r.closing, r.host.DB(), []string{t.id})
+		found, err := k.kind.table.Read(k.closing, k.kind.db(), []string{t.id})
 		if err != nil {
 			t.fail(t.pending(err))
 			return
@@ -122,7 +58,7 @@ func (k *keeper) launch(t *Task, accepted bool) {
 		case !ok: // it was settled, and has been deleted since
 			param, err := t.typed.Param()
 			if err == nil {
-				err = k.record(r.closing, t, param)
+				err = k.record(k.closing, t, param)
 			}
 			if err != nil {
 				t.fail(err)
@@ -132,7 +68,7 @@ func (k *keeper) launch(t *Task, accepted bool) {
 			t.replay(row)
 			t.Settle()
 			return
-		case row.Owner == k.owner:
+		case row.Owner == k.kind.owner:
 			k.hand(t, accepted)
 			return
 		default:

@@ -4,10 +4,8 @@ package command
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
-	"reflect"
-	"runtime/debug"
-	"sync"
 	"time"
 
 	"github.com/groupcommit/groupcommit/engine"
@@ -28,30 +26,29 @@ import (
 // What is later is the [rest] of the batch. It happens in a goroutine of its own, without the writer's turn between the
 // attempts, and after the queue has answered the others: no command waits for a neighbour's second chance.
 type Runner struct {
-	host   Host
-	config Config
-	traits *engine.Traits
-	table  record.Table
+	handler
 	queue  *group.Queue[Task]
 	turn   *turn.Turn // the leader's
 	keeper *keeper    // nil unless the commands are durable
+	retry  func(failed int) (wait time.Duration, again bool)
 
-	one     sync.Mutex // held by the attempt that is under way where there is no writer: a handler has one batch at a time
-	closing context.Context
-	hurry   context.CancelFunc // ends the pauses
+	closing context.Context // ends when the runner is being closed, and with it each pause
+	hurry   context.CancelFunc
 }
 
 // New returns a runner. It takes commands at once; [Runner.Start] has it look for recorded ones.
 func New(h Host, c Config) *Runner {
-	r := &Runner{host: h, config: c, traits: h.Traits(), turn: turn.New()}
-	r.table = record.Table{Dialect: record.Of(c.Dialect), Kind: c.Kind}
-	r.table.Expected, _ = r.Encode(c.Zero) // if it cannot be, no result is what is expected
+	k := &Kind{host: h, traits: h.Traits(), typ: c.Type, name: c.Kind, codec: c.Codec, flights: c.Flights, errors: c.Errors}
+	k.table = record.Table{Dialect: record.Of(c.Dialect), Kind: c.Kind}
+	k.table.Expected, _ = k.Encode(c.Zero) // if it cannot be, no result is what is expected
+	r := &Runner{handler: handler{kind: k, call: c.Handle, maxTime: c.MaxTime}, turn: turn.New(), retry: c.Retry}
 	r.closing, r.hurry = context.WithCancel(context.Background())
 	r.queue = group.New(r, group.Limits[Task]{
-		MaxLen: c.MaxLen, MaxBytes: 1, MaxQueue: c.MaxQueue, MaxDelay: c.MaxDelay, Closed: c.Closed, // tasks count no bytes
+		MaxLen: c.MaxLen, MaxBytes: 1, MaxQueue: c.MaxQueue, MaxDelay: c.MaxDelay, Closed: c.Errors.Closed, // tasks count no bytes
 	})
-	if c.Durable {
-		r.keeper = newKeeper(r)
+	if c.Durable != nil {
+		k.owner = rand.Text()
+		r.keeper = newKeeper(k, r.queue, r.closing, c)
 	}
 	return r
 }
@@ -70,11 +67,8 @@ func (r *Runner) Close() {
 	r.keeper.release()
 }
 
-// Type is the commands' type.
-func (r *Runner) Type() reflect.Type { return r.config.Type }
-
-// Kind is the name of that type in the database.
-func (r *Runner) Kind() string { return r.config.Kind }
+// Kind is what the commands have in common.
+func (r *Runner) Kind() *Kind { return r.kind }
 
 // Stats returns the numbers of the queue. The groups are batches.
 func (r *Runner) Stats() group.Stats { return r.queue.Stats() }
@@ -86,34 +80,31 @@ func (r *Runner) Go(ctx context.Context, t *Task) {
 		ctx = context.WithoutCancel(ctx) // the handler's context ends with it, and the command may be for later
 	}
 	t.slot.Init(t, ctx, 0)
-	switch {
-	case r.keeper != nil:
-		r.keeper.begin(ctx, t)
-	case t.id == "":
-		r.submit(t, false)
+	if r.keeper == nil && t.id == "" {
+		t.submit(r.queue, false)
+		return
+	}
+	switch param, err := t.describe(); {
+	case err != nil:
+		t.fail(err)
+	case r.keeper == nil:
+		r.join(t)
+	case !r.queue.Accept():
+		t.fail(r.kind.errors.Closed)
 	default:
-		if _, err := r.describe(t); err != nil {
+		defer r.queue.Release()
+		if err := r.keeper.record(ctx, t, param); err != nil {
 			t.fail(err)
 			return
 		}
+		t.detach()
 		r.join(t)
-	}
-}
-
-// submit queues a task. accepted says that the queue counts it already.
-func (r *Runner) submit(t *Task, accepted bool) {
-	add := r.queue.Go
-	if accepted {
-		add = r.queue.GoAccepted
-	}
-	if err := add(&t.slot, t); err != nil {
-		t.fail(err)
 	}
 }
 
 // join has a task with an id handled, or waits for the task that is in flight with that id.
 func (r *Runner) join(t *Task) {
-	f, mine, err := r.config.Flights.Begin(t.id, string(t.key))
+	f, mine, err := r.kind.flights.Begin(t.id, string(t.key))
 	switch {
 	case err != nil && t.inserted: // the id is this task's, as the one in flight with another value will find
 		r.keeper.await(t)
@@ -122,7 +113,7 @@ func (r *Runner) join(t *Task) {
 	case mine:
 		r.fly(t, f, false)
 	case !r.queue.Accept():
-		t.fail(r.config.Closed)
+		t.fail(r.kind.errors.Closed)
 	default:
 		go r.follow(t, f)
 	}
@@ -134,16 +125,16 @@ func (r *Runner) fly(t *Task, f *flight.Flight[engine.Answer], accepted bool) {
 	if r.keeper != nil {
 		r.keeper.launch(t, accepted)
 	} else {
-		r.submit(t, accepted)
+		t.submit(r.queue, accepted)
 	}
 }
 
-// follow waits for the task that is in flight with t's id, for as long as that one may take, and for the next, until there is an
+// follow waits for the task that is in flight with t's id, and for the next one, for as long as they take, until there is an
 // outcome for t or it is t's turn. The queue has accepted t.
 func (r *Runner) follow(t *Task, f *flight.Flight[engine.Answer]) {
 	defer r.queue.Release()
 	ctx := t.slot.Context()
-	mine, out, err := r.config.Flights.Follow(ctx, f, flight.Wait{})
+	mine, out, err := r.kind.flights.Follow(ctx, f, flight.Wait{})
 	switch {
 	case errors.Is(err, flight.ErrLeft):
 		t.fail(engine.Left(t.id, ctx.Err()))
@@ -161,22 +152,22 @@ func (r *Runner) follow(t *Task, f *flight.Flight[engine.Answer]) {
 
 // Enter implements [group.Runner]. A recorded command waits for its turn for as long as it takes.
 func (r *Runner) Enter(ctx context.Context, since time.Time) error {
-	err := r.host.Enter(ctx, r.turn, since)
+	err := r.kind.host.Enter(ctx, r.turn, since)
 	for err != nil && r.keeper != nil && r.closing.Err() == nil {
-		err = r.host.Enter(ctx, r.turn, time.Now())
+		err = r.kind.host.Enter(ctx, r.turn, time.Now())
 	}
 	return err
 }
 
 // Leave implements [group.Runner].
-func (r *Runner) Leave() { r.host.Leave(r.turn) }
+func (r *Runner) Leave() { r.kind.host.Leave(r.turn) }
 
 // Patience implements [group.Runner]. A recorded command waits behind a batch for as long as it takes.
 func (r *Runner) Patience() (time.Duration, error) {
 	if r.keeper != nil {
 		return 0, nil
 	}
-	return r.host.Patience()
+	return r.kind.host.Patience()
 }
 
 // Overtime implements [group.Runner]: batches come one after the other.
@@ -184,23 +175,22 @@ func (r *Runner) Overtime() time.Duration { return 0 }
 
 // Run implements [group.Runner]. If a driver panics, it is not known what became of the transaction.
 func (r *Runner) Run(batch []*Task) (report group.Report) {
-	for _, t := range batch {
-		t.reset()
+	reset(batch)
+	run := func() {
+		commit, left := r.run(batch, 0, r.turn)
+		report = group.Report{Commit: commit, Then: r.keep(left)}
 	}
-	returned := len(batch) == 1 // the panic of a command alone is its own goroutine's
-	defer func() {
-		if !returned {
-			err := &engine.PanicError{Value: recover(), Stack: debug.Stack()}
-			for _, t := range batch {
-				t.kept = false
-				t.answer(nil, &engine.OutcomeUnknownError{Cause: err})
-			}
-			report = group.Report{}
+	if len(batch) == 1 { // the panic of a command alone is its own goroutine's
+		run()
+		return report
+	}
+	engine.Catch(run, func(err *engine.PanicError) {
+		for _, t := range batch {
+			t.kept = false
+			t.answer(nil, &engine.OutcomeUnknownError{Cause: err})
 		}
-	}()
-	commit, left := r.run(batch, 0, r.turn)
-	returned = true
-	return group.Report{Commit: commit, Then: r.keep(left)}
+	})
+	return report
 }
 
 // End implements [group.Runner].

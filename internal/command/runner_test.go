@@ -3,6 +3,7 @@ package command
 import (
 	"context"
 	"database/sql"
+	"runtime"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -27,12 +28,12 @@ func TestCommandsThatWaitForAnotherAttemptTakeRoomInTheQueue(t *testing.T) {
 		defer r.Close()
 		var failed []*number
 		for n := range 2 {
-			failed = append(failed, newNumber(r, "", n, 1))
+			failed = append(failed, newNumber(r.Kind(), "", n, 1))
 			r.Go(t.Context(), &failed[n].task)
 			synctest.Wait()
 		}
 		start := time.Now()
-		late := newNumber(r, "", 7, 0)
+		late := newNumber(r.Kind(), "", 7, 0)
 		var in atomic.Bool
 		go func() {
 			r.Go(t.Context(), &late.task)
@@ -70,10 +71,10 @@ func TestABatchIsTriedAgainAsItWasWhileOthersGoOn(t *testing.T) {
 			return failing(batch)
 		}
 		r := New(&fakeHost{}, c)
-		first := newNumber(r, "", 0, 0)
+		first := newNumber(r.Kind(), "", 0, 0)
 		r.Go(t.Context(), &first.task)
 		synctest.Wait()
-		batch := []*number{newNumber(r, "", 1, 0), newNumber(r, "", 2, 2), newNumber(r, "", 3, 0)}
+		batch := []*number{newNumber(r.Kind(), "", 1, 0), newNumber(r.Kind(), "", 2, 2), newNumber(r.Kind(), "", 3, 0)}
 		for _, n := range batch {
 			r.Go(t.Context(), &n.task)
 		}
@@ -81,7 +82,7 @@ func TestABatchIsTriedAgainAsItWasWhileOthersGoOn(t *testing.T) {
 		synctest.Wait()
 		require.Equal(t, durable.Resolved, first.task.State())
 		require.Equal(t, durable.Pending, batch[0].task.State())
-		next := newNumber(r, "", 4, 0)
+		next := newNumber(r.Kind(), "", 4, 0)
 		r.Go(t.Context(), &next.task)
 		synctest.Wait()
 		require.Equal(t, durable.Resolved, next.task.State())
@@ -99,7 +100,7 @@ func TestABatchIsTriedAgainAsItWasWhileOthersGoOn(t *testing.T) {
 func TestClosingGivesThoseThatWaitForAnotherAttemptTheirLastError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := New(&fakeHost{}, config())
-		n := newNumber(r, "", 1, 1)
+		n := newNumber(r.Kind(), "", 1, 1)
 		r.Go(t.Context(), &n.task)
 		synctest.Wait()
 		start := time.Now()
@@ -107,7 +108,7 @@ func TestClosingGivesThoseThatWaitForAnotherAttemptTheirLastError(t *testing.T) 
 		_, err := n.task.Await(t.Context())
 		require.Equal(t, errNo, err)
 		require.Zero(t, time.Since(start))
-		late := newNumber(r, "", 2, 0)
+		late := newNumber(r.Kind(), "", 2, 0)
 		r.Go(t.Context(), &late.task)
 		_, err = late.task.Await(t.Context())
 		require.Equal(t, errClosed, err)
@@ -124,11 +125,11 @@ func TestABatchWhoseDriverPanicsIsOfUnknownOutcome(t *testing.T) {
 		}
 		r := New(h, c)
 		defer r.Close()
-		first := newNumber(r, "", 0, 0)
+		first := newNumber(r.Kind(), "", 0, 0)
 		r.Go(t.Context(), &first.task)
 		synctest.Wait()
 		h.begin = func() error { panic("at the disk") }
-		batch := []*number{newNumber(r, "", 1, 0), newNumber(r, "", 2, 0)}
+		batch := []*number{newNumber(r.Kind(), "", 1, 0), newNumber(r.Kind(), "", 2, 0)}
 		for _, n := range batch {
 			r.Go(t.Context(), &n.task)
 		}
@@ -157,12 +158,12 @@ func TestACommandTakesOverTheIDOfOneThatWasTakenBack(t *testing.T) {
 			return nil
 		}
 		r := New(&fakeHost{}, c)
-		plug := newNumber(r, "", 0, 0)
+		plug := newNumber(r.Kind(), "", 0, 0)
 		r.Go(t.Context(), &plug.task)
 		synctest.Wait()
 		ctx, cancel := context.WithCancel(t.Context())
-		first, second := newNumber(r, "id", 1, 0), newNumber(r, "id", 1, 0)
-		other := newNumber(r, "id", 2, 0)
+		first, second := newNumber(r.Kind(), "id", 1, 0), newNumber(r.Kind(), "id", 1, 0)
+		other := newNumber(r.Kind(), "id", 2, 0)
 		r.Go(ctx, &first.task)
 		r.Go(t.Context(), &second.task)
 		r.Go(t.Context(), &other.task)
@@ -204,10 +205,10 @@ func TestACommandThatFailsInTryIsTakenOutOfItsBatch(t *testing.T) {
 			return nil
 		}
 		r := New(&fakeHost{}, c)
-		plug := newNumber(r, "", 0, 0)
+		plug := newNumber(r.Kind(), "", 0, 0)
 		r.Go(t.Context(), &plug.task)
 		synctest.Wait()
-		batch := []*number{newNumber(r, "", 1, 0), newNumber(r, "", 2, 2), newNumber(r, "", 3, 0)}
+		batch := []*number{newNumber(r.Kind(), "", 1, 0), newNumber(r.Kind(), "", 2, 2), newNumber(r.Kind(), "", 3, 0)}
 		for _, n := range batch {
 			r.Go(t.Context(), &n.task)
 		}
@@ -243,10 +244,10 @@ func TestACommandThatWasTakenOutDoesNotWaitForTheRestOfItsBatch(t *testing.T) {
 			return nil
 		}
 		r := New(&fakeHost{}, c)
-		plug := newNumber(r, "", 0, 0)
+		plug := newNumber(r.Kind(), "", 0, 0)
 		r.Go(t.Context(), &plug.task)
 		synctest.Wait()
-		out, rest := newNumber(r, "", 1, 1), newNumber(r, "", 2, 1)
+		out, rest := newNumber(r.Kind(), "", 1, 1), newNumber(r.Kind(), "", 2, 1)
 		r.Go(t.Context(), &out.task)
 		r.Go(t.Context(), &rest.task)
 		close(gate)
@@ -256,5 +257,51 @@ func TestACommandThatWasTakenOutDoesNotWaitForTheRestOfItsBatch(t *testing.T) {
 		_, err := rest.task.Await(t.Context())
 		require.NoError(t, err)
 		r.Close()
+	})
+}
+
+// Where the database could have two transactions at once, a batch that is tried again could meet the next one.
+func TestAHandlerHasOneBatchAtATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := config()
+		var r *Runner
+		var free []bool
+		c.Handle = func(_ context.Context, _ *sql.Tx, batch []*Task) error {
+			free = append(free, r.one.TryLock())
+			return failing(batch)
+		}
+		r = New(&fakeHost{}, c)
+		defer r.Close()
+		n := newNumber(r.Kind(), "", 1, 1)
+		r.Go(t.Context(), &n.task)
+		_, err := n.task.Await(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, []bool{false, false}, free)
+	})
+}
+
+// The handler's goroutine ends, and the runner's does not.
+func TestAHandlerThatPanicsOrCallsGoexitHasFailed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := config()
+		c.Retry = func(int) (time.Duration, bool) { panic("at the policy") }
+		handle := runtime.Goexit
+		c.Handle = func(context.Context, *sql.Tx, []*Task) error {
+			handle()
+			return nil
+		}
+		r := New(&fakeHost{}, c)
+		defer r.Close()
+		n := newNumber(r.Kind(), "", 1, 0)
+		r.Go(t.Context(), &n.task)
+		_, err := n.task.Await(t.Context())
+		require.EqualError(t, err, "groupcommit: the handler has called runtime.Goexit")
+		handle = func() { panic("in the handler") }
+		n = newNumber(r.Kind(), "", 2, 0)
+		r.Go(t.Context(), &n.task)
+		_, err = n.task.Await(t.Context())
+		var panicked *engine.PanicError
+		require.ErrorAs(t, err, &panicked)
+		require.Equal(t, "in the handler", panicked.Value)
 	})
 }

@@ -1,11 +1,8 @@
 package command
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
 	"database/sql/driver"
-	"encoding/binary"
 	"errors"
 
 	"github.com/groupcommit/groupcommit/durable"
@@ -23,58 +20,34 @@ import (
 // that finishes what its batch has left, or the keeper. Its handler uses it meanwhile, for the leader. Callers may ask for the
 // outcome at any time.
 type Task struct {
+	command
+	said
 	slot   group.Slot[Task]
 	future group.Future
-	runner *Runner
-	typed  Typed
-	id     string
-	key    durable.Key                   // what a task with an id is known by: a digest of its kind and value
 	flight *flight.Flight[engine.Answer] // nil unless it is this task that is executed for the id
-
-	// What its handler says, in its present attempt.
-	attempt   *attempt // nil before the first
-	rejection error    // nil: the result of typed is the outcome
-	tried     bool     // by Try, in vain
-	refused   bool     // it is to be rejected with that, without being handled again
-
-	recorded bool  // as pending, whatever becomes of it here
-	inserted bool  // by this very task
-	kept     bool  // its batch is over, and it has no outcome yet: see rest
-	doubt    error // why it is not known whether an earlier attempt has left anything; nil if none has
+	doubt  error                         // why it is not known whether an earlier attempt has left anything; nil if none has
 
 	// The outcome, which does not change once the future is settled.
 	value    any
 	err      error
 	replayed bool // it comes from the database, or from another task
 	state    durable.State
+
+	recorded bool // as pending, whatever becomes of it here
+	inserted bool // recorded by this very task
+	kept     bool // its batch is over, and it has no outcome yet: see rest
 }
 
-// Typed is a command's own side: what only code that knows its types can do.
-type Typed interface {
-	// Param is the value, encoded.
-	Param() ([]byte, error)
-	// Reset forgets the result of an earlier attempt.
-	Reset()
-	// Result is the result.
-	Result() any
-	// Decoded is a result that was recorded.
-	Decoded(data []byte) (any, error)
+// said is what its handler says of a command, in its present attempt.
+type said struct {
+	attempt   *attempt // nil before the first
+	rejection error    // nil: the result of typed is the outcome
+	tried     bool     // by Try, in vain
+	refused   bool     // it is to be rejected with that, without being handled again
 }
 
 // Init prepares a new task. It is called once, before all else.
-func (t *Task) Init(r *Runner, typed Typed, id string) { t.runner, t.typed, t.id = r, typed, id }
-
-// Runner is the one of Init.
-func (t *Task) Runner() *Runner { return t.runner }
-
-// Typed is the one of Init.
-func (t *Task) Typed() Typed { return t.typed }
-
-// ID is the command's id; "" if it has none.
-func (t *Task) ID() string { return t.id }
-
-// Kind is the name of the command's type in the database.
-func (t *Task) Kind() string { return t.runner.config.Kind }
+func (t *Task) Init(k *Kind, typed Typed, id string) { t.kind, t.typed, t.id = k, typed, id }
 
 // Resolve has the result of the command be its outcome. It is for the handler.
 func (t *Task) Resolve() { t.rejection = nil }
@@ -82,10 +55,10 @@ func (t *Task) Resolve() { t.rejection = nil }
 // Reject has err be the command's outcome. It is for the handler.
 func (t *Task) Reject(err error) { t.rejection = err }
 
-// Await returns the outcome. ctx bounds the waiting. It is an error if the context is a handler's which the task may be waiting
-// for.
+// Await returns the outcome. ctx bounds the waiting. It is an error to wait with the context of a handler that the task may be
+// waiting for.
 func (t *Task) Await(ctx context.Context) (any, error) {
-	if t.runner.handles(ctx) && !t.future.Settled() {
+	if handledBy(ctx) == t.kind.host && !t.future.Settled() {
 		return nil, errWaitsForItself
 	}
 	if err := t.future.Wait(ctx); err != nil {
@@ -108,6 +81,20 @@ func (t *Task) State() durable.State {
 // Replayed reports that the task is settled, by an outcome that comes from the database or from another task.
 func (t *Task) Replayed() bool { return t.future.Settled() && t.replayed }
 
+// detach has the task outlive its caller: then only Cancel takes the command back.
+func (t *Task) detach() { t.slot.Init(t, context.Background(), 0) }
+
+// submit queues the task. accepted says that the queue counts it already.
+func (t *Task) submit(q *group.Queue[Task], accepted bool) {
+	add := q.Go
+	if accepted {
+		add = q.GoAccepted
+	}
+	if err := add(&t.slot, t); err != nil {
+		t.fail(err)
+	}
+}
+
 // reset makes the task unanswered: what an attempt has said of it is void.
 func (t *Task) reset() {
 	t.answer(nil, engine.ErrUnanswered)
@@ -117,6 +104,9 @@ func (t *Task) reset() {
 	}
 	t.typed.Reset()
 }
+
+// refuse has the task be rejected with an error, by itself.
+func (t *Task) refuse(err error) { t.refused, t.rejection = true, err }
 
 // answer sets the outcome, in the place of an earlier one.
 func (t *Task) answer(value any, err error) { t.value, t.err, t.replayed = value, err, false }
@@ -147,7 +137,7 @@ func (t *Task) replay(r record.Row) {
 
 // fail settles a task that the queue does not have.
 func (t *Task) fail(err error) {
-	if errors.Is(err, t.runner.config.Closed) {
+	if errors.Is(err, t.kind.errors.Closed) {
 		err = t.pending(err)
 	}
 	t.answer(nil, err)
@@ -159,7 +149,7 @@ func (t *Task) pending(err error) error {
 	if !t.recorded {
 		return err
 	}
-	return t.runner.config.Pending(t.id, err)
+	return t.kind.errors.Pending(t.id, err)
 }
 
 // Settle makes the outcome known. It is called once: by the queue, or by whichever goroutine has the task.
@@ -167,10 +157,12 @@ func (t *Task) Settle() {
 	if err := t.slot.Err(); err != nil {
 		t.answer(nil, t.pending(err))
 	}
-	t.runner.keeper.drop(t.id)
+	if settled := t.kind.settled; settled != nil {
+		settled(t.id)
+	}
 	if f := t.flight; f != nil { // first, so that a caller that has seen the outcome does not find the task in flight
 		t.flight = nil
-		t.runner.config.Flights.Complete(f, t.shared(), t.keep())
+		t.kind.flights.Complete(f, t.shared(), t.keep())
 	}
 	t.state = t.verdict()
 	t.future.Settle()
@@ -212,44 +204,4 @@ func (t *Task) verdict() durable.State {
 		return durable.RejectedTimedout
 	}
 	return durable.Rejected
-}
-
-// describe gives a task with an id its key, and returns its value, encoded.
-func (r *Runner) describe(t *Task) (param []byte, err error) {
-	if err := r.host.Keeps(t.id); err != nil {
-		return nil, err
-	}
-	if param, err = t.typed.Param(); err != nil {
-		return nil, err
-	}
-	known := make([]byte, 0, 128)
-	known = append(known, 1, 'c') // the version of this encoding, and that it is of a command
-	known = binary.AppendUvarint(known, uint64(len(r.config.Kind)))
-	known = append(append(known, r.config.Kind...), param...)
-	sum := sha256.Sum256(known)
-	t.key = durable.Key(sum[:])
-	return param, nil
-}
-
-// Encode is the codec's Encode. Its panic is an error.
-func (r *Runner) Encode(v any) (data []byte, err error) {
-	err = engine.Guard(func() (err error) {
-		data, err = r.config.Codec.Encode(v)
-		return err
-	})
-	return bytes.Clone(data), err // a codec may use its buffer again
-}
-
-// Decode is the codec's Decode. Its panic is an error.
-func (r *Runner) Decode(data []byte, v any) error {
-	return engine.Guard(func() error { return r.config.Codec.Decode(data, v) })
-}
-
-// rejection is what is recorded of a command that was rejected.
-func (r *Runner) rejection(err error) []byte {
-	code := ""
-	if r.traits.Final != nil {
-		code, _ = r.traits.Final(err)
-	}
-	return record.Outcome{Code: code, Message: err.Error()}.Append(nil)
 }

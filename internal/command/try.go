@@ -44,27 +44,24 @@ func (a *attempt) try(t *Task, all bool, f func() error) error {
 
 // tryOnce returns why the handler must stop, or nil.
 func (a *attempt) tryOnce(t *Task, all bool, f func() error) error {
-	traits := a.runner.traits
-	if traits.Savepoints {
+	savepoints := a.kind.traits.Savepoints
+	if savepoints {
 		if err := a.tx.Own("SAVEPOINT groupcommit"); err != nil {
 			return err
 		}
 	}
 	err := engine.Guard(f)
 	switch {
-	case err == nil && traits.Savepoints:
+	case err == nil && savepoints:
 		return a.tx.Own("RELEASE groupcommit")
 	case err == nil:
 		return nil
-	case a.ctx.Err() != nil, a.runner.host.Transient(err):
+	case a.ctx.Err() != nil, a.kind.host.Transient(err):
 		return err
 	}
-	final := false
-	if traits.Final != nil {
-		_, final = traits.Final(err)
-	}
+	_, final := a.kind.final(err)
 	open, idle, lost := a.tx.State()
-	undone := traits.Savepoints && open && !idle && lost == nil // or else the transaction is of no more use
+	undone := savepoints && open && !idle && lost == nil // or else the transaction is of no more use
 	if undone {
 		if err := a.tx.Own("ROLLBACK TO groupcommit; RELEASE groupcommit"); err != nil {
 			return err

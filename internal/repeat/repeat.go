@@ -1,4 +1,4 @@
-// Package repeat repeats a task beside the groups, for as long as a database is open.
+// Package repeat does work again after a time.
 package repeat
 
 import (
@@ -11,14 +11,13 @@ import (
 type Repeater struct {
 	do     func(context.Context) (rest time.Duration) // rest is the time before the next do; 0: every
 	every  time.Duration
-	ctx    context.Context
+	ctx    context.Context // ends with Stop
 	cancel context.CancelFunc
 
-	doing   sync.Mutex // held during do
-	mu      sync.Mutex // guards the rest
-	timer   *time.Timer
-	again   bool // Soon was called after the current do had begun
-	stopped bool
+	doing sync.Mutex // held during do
+	mu    sync.Mutex // guards the rest
+	timer *time.Timer
+	again bool // Soon was called after the current do had begun
 }
 
 // Rest is the time that a task with more to do rests after a step that took so long. Others then have the database for most
@@ -51,7 +50,7 @@ func (r *Repeater) run() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
-	case r.stopped:
+	case r.ctx.Err() != nil:
 	case r.again:
 		r.timer.Reset(0)
 	default:
@@ -63,7 +62,7 @@ func (r *Repeater) run() {
 func (r *Repeater) Soon() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.stopped {
+	if r.ctx.Err() == nil {
 		r.again = true
 		r.timer.Reset(0)
 	}
@@ -76,7 +75,6 @@ func (r *Repeater) Stop() {
 	}
 	r.cancel()
 	r.mu.Lock()
-	r.stopped = true
 	r.timer.Stop()
 	r.mu.Unlock()
 	r.doing.Lock()
