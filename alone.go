@@ -130,6 +130,7 @@ func (g *groups) runRetrying(e *exec) {
 
 // runOnce runs a call on a connection of the pool, or on the one that is kept for the next use of the call's own connection.
 func (g *groups) runOnce(e *exec) {
+	e.Reset() // what a hook leaves that ends its goroutine
 	p, err := g.borrowFor(e)
 	if err != nil {
 		e.Answer(nil, err)

@@ -41,7 +41,7 @@ func newBatcher(g *groups) *batcher {
 	limits := group.Limits[exec]{MaxLen: l.maxLen, MaxBytes: l.maxBytes, MaxQueue: l.maxQueue, MaxDelay: l.maxDelay, Closed: ErrClosed}
 	if l.onGroup != nil {
 		limits.OnGroup = func(i group.Info[exec]) {
-			l.onGroup(GroupInfo{Calls: appendCalls(nil, i.Members), Reason: i.Reason, Reruns: i.Reruns, Waited: i.Waited, Took: i.Took})
+			l.onGroup(GroupInfo{Calls: appendCalls(nil, i.Members), Reason: Reason(i.Reason), Reruns: i.Reruns, Waited: i.Waited, Took: i.Took})
 		}
 	}
 	b.queue = group.New(b, limits)
@@ -74,7 +74,6 @@ func (b *batcher) Overtime() time.Duration {
 // Run runs one group, or one call as the plain driver does.
 func (b *batcher) Run(execs []*exec) (r group.Report) {
 	if len(execs) == 1 {
-		execs[0].Reset() // the call stays unanswered if its goroutine ends in the middle
 		b.runInLead(execs[0])
 		return r
 	}

@@ -22,6 +22,7 @@ import (
 // script is an engine whose groups end as it says. What a call does is said by its text.
 type script struct {
 	abreast bool // calls have no order
+	noWait  bool // the program waits for no lock of another's
 
 	mu       sync.Mutex
 	ran      []string
@@ -43,6 +44,9 @@ func (s scriptSession) Traits() engine.Traits {
 	t := engine.Traits{Dialect: engine.GenericSQL, Check: engine.DefaultCheck, OneWriter: !s.abreast, BusyWait: time.Hour, Busy: errBusy}
 	if s.abreast {
 		t.Writers = 2
+	}
+	if s.noWait {
+		t.BusyWait = 0
 	}
 	return t
 }

@@ -20,7 +20,8 @@ import (
 	"github.com/groupcommit/groupcommit/internal/turn"
 )
 
-// A database stands behind one sql.Open of ours. It has the physical connections, the writer, and the groups' batchers.
+// A database stands behind one sql.Open of ours. It has the groups and what they stand on, the calls in flight, the ledger and the
+// runners of commands. It knows how it is opened and closed.
 type database struct {
 	groups
 

@@ -58,13 +58,17 @@ func (g *groups) closeGroups() {
 	g.partitions.close()
 }
 
+// groupPatience is how long a call waits for others where the program waits for no lock. A group is no such lock, but it may be
+// waiting for the call: a function that SQL calls may write to its own database.
+const groupPatience = 10 * time.Second
+
 // patience is how long a call may wait for others at the most, and its error then; 0 is no limit.
 func (g *groups) patience() (time.Duration, error) {
 	t := g.Traits.Load()
 	if t.Busy == nil {
 		return 0, nil
 	}
-	return t.BusyWait, t.Busy
+	return cmp.Or(t.BusyWait, groupPatience), t.Busy
 }
 
 func (g *groups) transient(err error) bool {

@@ -30,13 +30,15 @@ type GroupInfo struct {
 }
 
 // Reason says why a group was closed when it was.
-type Reason = group.Reason
+type Reason uint8
 
 const (
-	Drained   = group.Drained   // the group took all that was queued
-	Full      = group.Full      // it reached MaxLen
-	FullBytes = group.FullBytes // the next call would have taken it over MaxBytes
+	Drained   = Reason(group.Drained)   // the group took all that was queued
+	Full      = Reason(group.Full)      // it reached MaxLen
+	FullBytes = Reason(group.FullBytes) // the next call would have taken it over MaxBytes
 	// Halved: it left half of the callers to the next group, so that two groups alternate: while one half is committed, the
 	// callers of the other come back.
-	Halved = group.Halved
+	Halved = Reason(group.Halved)
 )
+
+func (r Reason) String() string { return group.Reason(r).String() }

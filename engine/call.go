@@ -64,7 +64,7 @@ func (c *Call) Answer(res driver.Result, err error) {
 // order of calls.
 func (c *Call) PutOff() { c.putOff, c.out = true, Answer{Err: ErrUnanswered} }
 
-// IsPutOff reports that the call was put off and has not been run since.
+// IsPutOff reports that the call was put off.
 func (c *Call) IsPutOff() bool { return c.putOff }
 
 // Reset makes the call unanswered: it drops the outcome of an attempt.
@@ -122,6 +122,3 @@ func size(query string, args []driver.NamedValue) int {
 	}
 	return n
 }
-
-// SetContext replaces the caller's context.
-func (c *Call) SetContext(ctx context.Context) { c.ctx = ctx }

@@ -6,14 +6,14 @@ import "time"
 // takes, and one of its members may wait for a member that waits for the group: a function that SQL calls and that writes
 // to the same database. False is that there is no bound.
 func (q *Queue[T]) guard() bool {
-	patience, err := q.runner.Patience()
+	patience, _ := q.runner.Patience()
 	if patience == 0 {
 		return false
 	}
 	q.mu.Lock()
 	q.running = true
 	if q.watch == nil {
-		q.watch = time.AfterFunc(patience, func() { q.expire(patience, err) })
+		q.watch = time.AfterFunc(patience, q.expire)
 	} else {
 		q.watch.Reset(patience)
 	}
@@ -29,10 +29,11 @@ func (q *Queue[T]) unguard() {
 }
 
 // expire withdraws the members that have waited for longer than patience, and looks again when the next one will have.
-func (q *Queue[T]) expire(patience time.Duration, err error) {
+func (q *Queue[T]) expire() {
+	patience, err := q.runner.Patience()
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if !q.running {
+	if !q.running || patience == 0 {
 		return
 	}
 	for s := q.queue.first; s != nil; s = q.queue.first {

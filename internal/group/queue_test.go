@@ -199,6 +199,22 @@ func TestNoMemberWaitsForEverBehindAGroupThatDoesNotEnd(t *testing.T) {
 	})
 }
 
+func TestAMemberWaitsForAsLongAsThePatienceThatThereIsThen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil)
+		w.script.wait = time.Second
+		w.do(t.Context(), "a").ok(t)
+		w.script.wait = time.Minute
+		w.busy()
+		time.Sleep(50 * time.Second)
+		b := w.do(t.Context(), "b")
+		time.Sleep(20 * time.Second)
+		w.release()
+		b.ok(t)
+		w.Close()
+	})
+}
+
 func TestReservedRoomIsNotForMembersUntilItIsGivenBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, func(l *Limits[item]) { l.MaxQueue = 2 })

@@ -15,7 +15,7 @@ type Runner[T any] interface {
 	Leave()
 
 	// Patience is how long a member may wait behind a running group at the most, and its error then; 0 for as long as it
-	// takes. It does not change, and is 0 where Overtime is not.
+	// takes, as where Overtime is not 0. Any goroutine may call it, and it may change.
 	Patience() (time.Duration, error)
 
 	// Overtime is how long a member that runs alone may keep the lead; 0 for as long as it takes.

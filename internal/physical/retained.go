@@ -10,7 +10,7 @@ import (
 // another library's pool lies below, that gives connections back to it, and shows its hooks the caller for which each is
 // taken. Then no connection is idle here either.
 type retained struct {
-	known atomic.Bool // that the program's pool keeps connections, or that it need not be known; set under mu, or before any use
+	known atomic.Bool // that the program's pool keeps connections, or that it need not be known; set before the leases are taken
 
 	mu     sync.Mutex
 	leases map[any]Lease // by owner
