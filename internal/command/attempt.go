@@ -139,7 +139,7 @@ func (a *attempt) hold(rows []record.Row) error {
 	}
 	for _, t := range a.batch {
 		t.doubt = nil
-		if held[t.id] {
+		if key, ok := held[t.id]; ok && key == t.key { // the id may have gone to another command
 			a.handled = append(a.handled, t)
 		} else {
 			a.others = append(a.others, t)

@@ -11,21 +11,29 @@ type byID[V any] struct {
 	m  map[string]V
 }
 
-func (b *byID[V]) put(id string, v V) {
+func (b *byID[V]) put(id string, v V) { b.update(id, func(V) V { return v }) }
+
+// update keeps what f makes of what is kept of an id, which is the zero value if that is nothing.
+func (b *byID[V]) update(id string, f func(V) V) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.m == nil {
 		b.m = make(map[string]V)
 	}
-	b.m[id] = v
+	b.m[id] = f(b.m[id])
 }
 
 // take removes what is kept of an id, and returns it.
-func (b *byID[V]) take(id string) V {
+func (b *byID[V]) take(id string) V { return b.takeIf(id, func(V) bool { return true }) }
+
+// takeIf is take, if that is what it is for. Otherwise it removes nothing.
+func (b *byID[V]) takeIf(id string, is func(V) bool) (v V) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	v := b.m[id]
-	delete(b.m, id)
+	if kept, ok := b.m[id]; ok && is(kept) {
+		v = kept
+		delete(b.m, id)
+	}
 	return v
 }
 

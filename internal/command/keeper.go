@@ -28,10 +28,11 @@ type keeper struct {
 	maxLen  int             // of the free commands that it takes at a time
 	maxLoad int             // of the queue: it takes no more than fit in
 	closing context.Context // ends when the runner is being closed
+	join    func(*Task)     // has a task wait for the one in flight with its id
 	rounds  *repeat.Repeater
 	tended  time.Time // when tend was last called; the rounds' own
 
-	held    byID[bool]  // commands that are with the queue, or wait for another attempt
+	held    byID[*Task] // commands that are with the queue, or wait for another attempt
 	awaited byID[*Task] // commands that another process has, or may have
 	broken  byID[error] // commands whose value does not decode, and why
 }
@@ -42,10 +43,10 @@ const (
 	askEvery = 50 * time.Millisecond
 )
 
-func newKeeper(k *Kind, q *group.Queue[Task], closing context.Context, c Config) *keeper {
-	keeper := &keeper{Durable: *c.Durable, kind: k, queue: q, closing: closing,
+func newKeeper(k *Kind, q *group.Queue[Task], closing context.Context, join func(*Task), c Config) *keeper {
+	keeper := &keeper{Durable: *c.Durable, kind: k, queue: q, closing: closing, join: join,
 		maxLen: c.MaxLen, maxLoad: min(2*c.MaxLen, c.MaxQueue+1)}
-	k.settled = func(id string) { keeper.held.take(id) }
+	k.settled = func(t *Task) { keeper.held.takeIf(t.id, func(h *Task) bool { return h == t }) }
 	return keeper
 }
 
@@ -91,7 +92,7 @@ func (k *keeper) hand(t *Task, accepted bool) {
 		k.shelve(k.closing, []string{t.id}, time.Now())
 		return
 	}
-	k.held.put(t.id, true)
+	k.held.put(t.id, t)
 	t.submit(k.queue, accepted)
 }
 
@@ -104,8 +105,28 @@ func (k *keeper) shelve(ctx context.Context, ids []string, until time.Time) {
 // await has a task settled when it is known what became of its command, which another process has. closing ends before stop
 // looks for tasks: stop finds this one, or await sees that closing has ended.
 func (k *keeper) await(t *Task) {
-	k.held.take(t.id) // first: afterwards a round may hand it in again
-	k.awaited.put(t.id, t)
+	k.kind.settled(t) // first: afterwards a round may hand it in again
+	var before *Task
+	follows := false
+	k.awaited.update(t.id, func(b *Task) *Task {
+		before = b
+		switch {
+		case b == nil || t.flight == nil:
+			return t
+		case t.key == b.key:
+			follows = true
+			return t
+		}
+		before = t // it was in flight when the other was recorded, so its own row is gone
+		return b
+	})
+	switch {
+	case before == nil:
+	case follows:
+		k.join(before)
+	default:
+		before.fail(deleted(before.id))
+	}
 	if k.closing.Err() != nil {
 		k.leave(t.id)
 		return
@@ -197,9 +218,12 @@ func (k *keeper) takeFree(ctx context.Context, now time.Time) (more bool) {
 func (k *keeper) adopt(row record.Row) bool {
 	t := k.awaited.take(row.ID)
 	k.broken.take(row.ID)
-	if t != nil {
+	switch {
+	case t != nil && t.key == row.Key:
 		k.hand(t, false)
 		return true
+	case t != nil: // its id has gone to another command
+		t.fail(deleted(row.ID))
 	}
 	t, err := k.Revive(k.kind, row.ID, row.Param)
 	if err != nil {
@@ -233,13 +257,19 @@ func (k *keeper) ask(ctx context.Context) {
 		}
 		switch t := k.awaited.take(id); {
 		case t == nil:
+		case ok && !row.State.Done() && row.Key != t.key:
+			t.fail(deleted(id))
 		case ok && !row.State.Done():
 			k.hand(t, false)
 		case !ok:
-			t.fail(fmt.Errorf("groupcommit: command %q is no longer in the database: it was settled longer ago than Retention, or deleted", id))
+			t.fail(deleted(id))
 		default:
 			t.replay(row)
 			t.Settle()
 		}
 	}
+}
+
+func deleted(id string) error {
+	return fmt.Errorf("groupcommit: command %q is no longer in the database: it was settled longer ago than Retention, or deleted", id)
 }

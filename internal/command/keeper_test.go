@@ -40,6 +40,11 @@ func TestTheLeaseOfACommandThatWaitsForAnotherAttemptIsRenewed(t *testing.T) {
 		n := newNumber(r.Kind(), "a", 5, 2)
 		r.Go(t.Context(), &n.task)
 		start := time.Now()
+		synctest.Wait()
+		another := newNumber(r.Kind(), "a", 6, 0) // its end is not that of the one that waits
+		r.Go(t.Context(), &another.task)
+		_, err := another.task.Await(t.Context())
+		require.ErrorIs(t, err, engine.ErrMismatch)
 		v, err := n.task.Await(t.Context())
 		require.NoError(t, err)
 		require.Equal(t, 5, v)

@@ -26,8 +26,8 @@ type Kind struct {
 	errors  Errors
 
 	// Of durable commands.
-	owner   string          // of the leases that this process has; "" if the commands are not durable
-	settled func(id string) // a task of this process is settled; nil if the commands are not durable
+	owner   string      // of the leases that this process has; "" if the commands are not durable
+	settled func(*Task) // a task is no longer in this process's hands; nil if the commands are not durable
 }
 
 // Errors are the errors that a program compares with.

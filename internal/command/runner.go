@@ -48,7 +48,7 @@ func New(h Host, c Config) *Runner {
 	})
 	if c.Durable != nil {
 		k.owner = rand.Text()
-		r.keeper = newKeeper(k, r.queue, r.closing, c)
+		r.keeper = newKeeper(k, r.queue, r.closing, r.join, c)
 	}
 	return r
 }

@@ -158,7 +158,7 @@ func (t *Task) Settle() {
 		t.answer(nil, t.pending(err))
 	}
 	if settled := t.kind.settled; settled != nil {
-		settled(t.id)
+		settled(t)
 	}
 	if f := t.flight; f != nil { // first, so that a caller that has seen the outcome does not find the task in flight
 		t.flight = nil

@@ -34,7 +34,7 @@ func (c common) Pending(kind string, r Row, owner string, until time.Time) State
 }
 
 func (c common) Hold(ids []string, owner string, now time.Time) Statement {
-	return Statement{"SELECT id FROM groupcommit_promises WHERE id " + c.in +
+	return Statement{"SELECT id, create_key FROM groupcommit_promises WHERE id " + c.in +
 		" AND state = 0 AND lease_owner = $2 AND (timeout IS NULL OR timeout > $3)" + c.order,
 		[]any{c.list(ids), owner, now.UnixMilli()}}
 }

@@ -17,11 +17,24 @@ func (t *Table) Pending(r Row, owner string, until time.Time) (text string, args
 	return s.Text, s.Args
 }
 
-// Hold returns which of the ids are still pending and leased to owner, and keeps them so until the transaction ends. It does
-// not wait for another process that runs one of them: that process has taken the lease before.
-func (t *Table) Hold(ctx context.Context, tx durable.Querier, ids []string, owner string, now time.Time) (map[string]bool, error) {
-	held, err := strs(query(ctx, tx, t.Dialect.Hold(ids, owner, now)))
-	return setOf(held), err
+// Hold returns those of the ids that are still pending and leased to owner, with their keys, and keeps them so until the
+// transaction ends. It does not wait for another process that runs one of them: that process has taken the lease before.
+func (t *Table) Hold(ctx context.Context, tx durable.Querier, ids []string, owner string, now time.Time) (map[string]durable.Key, error) {
+	rows, err := query(ctx, tx, t.Dialect.Hold(ids, owner, now))
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	held := make(map[string]durable.Key)
+	for rows.Next() {
+		var id string
+		var key []byte
+		if err := rows.Scan(&id, &key); err != nil {
+			return nil, err
+		}
+		held[id] = durable.Key(key)
+	}
+	return held, rows.Err()
 }
 
 // Due is what there is to be done about the commands of a kind.

@@ -344,7 +344,7 @@ func TestPendingCommandsAreTakenInTheOrderOfTheirCreationByOneOwnerAtATime(t *te
 		within(t, db, func(tx *sql.Tx) {
 			held, err := table.Hold(background, tx, ids, "me", now.Add(90*time.Second))
 			require.NoError(t, err)
-			require.Equal(t, map[string]bool{"a": true, "b": true, "c": true}, held)
+			require.Equal(t, map[string]durable.Key{"a": "", "b": "", "c": "kc"}, held)
 			n, err := table.Settle(background, tx, []record.Row{{ID: "a", State: durable.Resolved, Value: []byte("1")}, {ID: "b", State: durable.Rejected}, {ID: "none"}})
 			require.NoError(t, err)
 			require.EqualValues(t, 2, n)
