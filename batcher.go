@@ -113,9 +113,7 @@ func (b *batcher) runGroup(execs []*exec, r *group.Report) group.Blame {
 	case engine.Committed:
 		r.Commit = out.Commit
 	case engine.RolledBack:
-		for _, c := range calls { // the answers of the attempt are void
-			c.Reset()
-		}
+		reset(calls)
 		if out.Culprit < 0 {
 			return group.AnyOf
 		}
@@ -129,6 +127,13 @@ func (b *batcher) runGroup(execs []*exec, r *group.Report) group.Blame {
 		unknown(calls, out.Err)
 	}
 	return group.Over
+}
+
+// reset makes the answers of an attempt void.
+func reset(calls []*engine.Call) {
+	for _, c := range calls {
+		c.Reset()
+	}
 }
 
 // runOne runs a call of a group by itself. Where calls have no order, runOne puts the call off, so that no other call waits

@@ -43,6 +43,7 @@ func (b *batcher) commitUntilKnown(execs []*exec, calls []*engine.Call) engine.O
 		default:
 			return out
 		}
+		reset(calls)
 	}
 }
 
@@ -51,9 +52,6 @@ func (b *batcher) commitOnce(calls []*engine.Call) (out engine.Outcome, given bo
 	g := b.of
 	ctx, cancel := context.WithTimeout(g.groupContext(calls), g.limits.maxTime)
 	defer cancel()
-	for _, c := range calls {
-		c.Reset()
-	}
 	if g.Writer == nil {
 		a := abandon(calls, cancel)
 		defer func() { given = a.end() }()

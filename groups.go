@@ -108,17 +108,18 @@ func pick(lanes []*batcher) *batcher {
 	return best
 }
 
-// exec runs a blocking Exec that may be grouped, and waits for its outcome. home is the connection that the Exec came by. f
-// is the flight of a call with an id.
-func (g *groups) exec(ctx context.Context, home *virtual.Conn, v virtual.Exec, f *flight.Flight[engine.Answer]) engine.Answer {
+// run runs a blocking Exec that may be grouped, and returns it with its outcome; free takes it back. home is the connection that
+// the Exec came by. f is the flight of a call with an id. After an error the Exec was not executed.
+func (g *groups) run(ctx context.Context, home *virtual.Conn, v virtual.Exec, f *flight.Flight[engine.Answer]) (*exec, error) {
 	part, lanes, err := g.lanesFor(ctx)
 	if err != nil {
-		return engine.Answer{Err: err}
+		return nil, err
 	}
 	defer part.leave()
 	b := pick(lanes)
 	e := g.newExec()
-	e.Call, e.home = engine.NewCall(ctx, v.Text.Query, v.Args, v.Prepared), home
+	e.Make(ctx, v.Text.Query, v.Args, v.Prepared)
+	e.home = home
 	if f != nil {
 		e.Identify(f.ID(), durable.Key(f.Key()))
 	}
@@ -128,12 +129,11 @@ func (g *groups) exec(ctx context.Context, home *virtual.Conn, v virtual.Exec, f
 		e.slot.Init(e, ctx, e.Bytes())
 		err = b.queue.Do(&e.slot)
 	}
-	out := engine.Answer{Err: err}
-	if err == nil {
-		out = e.Outcome()
+	if err != nil {
+		g.free(e)
+		return nil, err
 	}
-	g.free(e)
-	return out
+	return e, nil
 }
 
 // newExec returns an exec for a blocking Exec, which free takes back. The caller keeps only a copy of the result, which is a

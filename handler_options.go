@@ -38,7 +38,7 @@ func (h handling) with(opts []HandlerOption) (handling, error) {
 func (h *handling) complete(typ reflect.Type) error {
 	if h.kind == "" {
 		if h.kind = typ.String(); durable.CheckID(h.kind) != nil {
-			return fmt.Errorf("groupcommit: Handle of %.60v…: the type's name cannot be a kind: it is %d bytes long, and a kind has 1 to 255 bytes of UTF-8 without NUL; give it one with Kind", typ, len(h.kind))
+			return fmt.Errorf("groupcommit: Handle of %.60v…: the type's name cannot be a kind: it is %d bytes long, and a kind is 1 to 255 bytes of UTF-8 without NUL; give it one with Kind", typ, len(h.kind))
 		}
 	}
 	switch {

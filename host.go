@@ -24,8 +24,12 @@ func (d *database) Ready(ctx context.Context) (*engine.Traits, error) { return d
 
 // Exec has a group run a call.
 func (d *database) Exec(ctx context.Context, c *virtual.Conn, e virtual.Exec) (driver.Result, error) {
-	out := d.exec(ctx, c, e, nil)
-	return out.Get()
+	x, err := d.run(ctx, c, e, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer d.free(x)
+	return x.Get()
 }
 
 // Committed makes the keepers look for commands that a transaction may have added.

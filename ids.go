@@ -79,7 +79,13 @@ func (d *database) execFlight(ctx context.Context, c *virtual.Conn, v virtual.Ex
 	out.Err = engine.ErrUnanswered // what runtime.Goexit leaves
 	defer func() { d.complete(f, out, ctx, false) }()
 	c.Count()
-	out = d.exec(ctx, c, v, f)
+	e, err := d.run(ctx, c, v, f)
+	if err != nil {
+		out.Err = err
+		return out
+	}
+	out = e.Outcome()
+	d.free(e)
 	return out
 }
 

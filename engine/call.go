@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"database/sql/driver"
+	"math"
 
 	"github.com/groupcommit/groupcommit/durable"
 )
@@ -17,18 +18,26 @@ type Call struct {
 	Args     []driver.NamedValue
 	Prepared bool // the call came through a prepared statement: only the first statement of Query counts
 
+	putOff bool
+	bytes  int32
 	ctx    context.Context
-	bytes  int
 	id     string      // "" for most calls
 	print  durable.Key // the fingerprint of a call with an id
 	out    Answer
-	putOff bool
 	doubt  error // why an earlier attempt may have left an effect; nil if none has
 }
 
-// NewCall makes a call. The library makes calls; a session gets them.
-func NewCall(ctx context.Context, query string, args []driver.NamedValue, prepared bool) Call {
-	return Call{Query: query, Args: args, Prepared: prepared, ctx: ctx, bytes: size(query, args)}
+// NewCall makes a call, which has no answer yet. The library makes calls; a session gets them.
+func NewCall(ctx context.Context, query string, args []driver.NamedValue, prepared bool) (c Call) {
+	c.Make(ctx, query, args, prepared)
+	return c
+}
+
+// Make is [NewCall] in the place of a zero Call.
+func (c *Call) Make(ctx context.Context, query string, args []driver.NamedValue, prepared bool) {
+	c.Query, c.Args, c.Prepared, c.ctx = query, args, prepared, ctx
+	c.bytes = int32(min(size(query, args), math.MaxInt32))
+	c.out.Err = ErrUnanswered
 }
 
 // Identify gives the call an id and its fingerprint.
@@ -39,7 +48,7 @@ func (c *Call) Identify(id string, print durable.Key) { c.id, c.print = id, prin
 func (c *Call) Context() context.Context { return c.ctx }
 
 // Bytes is the size of the call's text and arguments, as groupcommit.MaxBytes counts them.
-func (c *Call) Bytes() int { return c.bytes }
+func (c *Call) Bytes() int { return int(c.bytes) }
 
 // ID is the call's id; "" if it has none, as most calls. The session that runs a call with an id claims and records it.
 func (c *Call) ID() string { return c.id }
@@ -72,6 +81,9 @@ func (c *Call) Reset() { c.putOff, c.out = false, Answer{Err: ErrUnanswered} }
 
 // Err is the outcome's error so far.
 func (c *Call) Err() error { return c.out.Err }
+
+// Get is what Exec returns: see [Answer.Get].
+func (c *Call) Get() (driver.Result, error) { return c.out.Get() }
 
 // Outcome is the outcome so far.
 func (c *Call) Outcome() Answer { return c.out }

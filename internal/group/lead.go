@@ -83,7 +83,7 @@ func (q *Queue[T]) claim(r *round[T]) {
 	}
 	for ; n > 0; n-- {
 		s := q.queue.first
-		if bytes += s.bytes; bytes > q.limits.MaxBytes && len(r.slots) > 0 {
+		if bytes += s.Bytes(); bytes > q.limits.MaxBytes && len(r.slots) > 0 {
 			r.reason = FullBytes
 			break
 		}

@@ -158,7 +158,7 @@ func (q *Queue[T]) enqueue(s *Slot[T]) {
 	s.state = queued
 	q.queue.push(s)
 	q.waiting.Store(int32(q.queue.n))
-	q.bytes += s.bytes
+	q.bytes += s.Bytes()
 	if q.linger && q.full() {
 		select {
 		case q.filled <- struct{}{}:
@@ -174,7 +174,7 @@ func (q *Queue[T]) full() bool {
 // dequeue takes s out of the queue.
 func (q *Queue[T]) dequeue(s *Slot[T]) {
 	q.queue.remove(s)
-	q.bytes -= s.bytes
+	q.bytes -= s.Bytes()
 	q.moveUp()
 	q.waiting.Store(int32(q.queue.n))
 }

@@ -2,15 +2,15 @@ package group
 
 import (
 	"context"
+	"math"
 	"time"
 )
 
 // A Slot is a member's place in a queue. T embeds its Slot, or holds it. A Slot is in one queue at most.
 type Slot[T any] struct {
 	// Init sets these.
-	of    *T
-	ctx   context.Context
-	bytes int
+	of  *T
+	ctx context.Context
 
 	// Do and Go set these before the slot is queued.
 	since    time.Time
@@ -23,7 +23,8 @@ type Slot[T any] struct {
 
 	// The queue's mutex guards these until the group is over, or the member withdrawn.
 	state      state
-	putOff     bool // its caller is to run it
+	putOff     bool  // its caller is to run it
+	bytes      int32 // of Init; it fills the word
 	prev, next *Slot[T]
 	err        error // of a withdrawn one
 }
@@ -53,7 +54,7 @@ const (
 // A slot that was used before may be prepared again when Do has returned, or when Go has and the member was settled or kept.
 // But a slot that was in Go with a context that can end may not: the watch over that context may still be looking at it.
 func (s *Slot[T]) Init(of *T, ctx context.Context, bytes int) {
-	*s = Slot[T]{of: of, ctx: ctx, bytes: bytes, wake: s.wake}
+	*s = Slot[T]{of: of, ctx: ctx, bytes: int32(min(bytes, math.MaxInt32)), wake: s.wake}
 }
 
 // Clear forgets the member, so that a pool can keep the slot: what was made for the waiting is used again.
@@ -63,7 +64,7 @@ func (s *Slot[T]) Clear() { *s = Slot[T]{wake: s.wake} }
 func (s *Slot[T]) Context() context.Context { return s.ctx }
 
 // Bytes is the number of Init.
-func (s *Slot[T]) Bytes() int { return s.bytes }
+func (s *Slot[T]) Bytes() int { return int(s.bytes) }
 
 // Since is when the member was queued.
 func (s *Slot[T]) Since() time.Time { return s.since }
