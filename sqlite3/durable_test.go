@@ -123,3 +123,23 @@ func TestWhichErrorsAreOfTheEnvironment(t *testing.T) {
 	}
 	require.False(t, sqlite3.Environment(errors.New("disk full")))
 }
+
+// A caller's context may have the id of an Exec. What the library writes on the caller's behalf must not take that id: neither the
+// record of a command, nor that of one that is added to a transaction.
+func TestTheIDOfAContextIsNotTheRecordsOfACommand(t *testing.T) {
+	db, _ := promising(t, "")
+	cs := handle(t, db, groupcommit.Each(func(context.Context, *sql.Tx, entry) (int, error) { return 0, nil }), groupcommit.Durable())
+	ctx := groupcommit.WithID(soon(t), "the Exec's")
+	_, err := cs.Do(ctx, "by Go", entry{1})
+	require.NoError(t, err)
+
+	tx, err := db.Begin()
+	require.NoError(t, err)
+	require.NoError(t, cs.Add(ctx, tx, "by Add", entry{1}))
+	require.NoError(t, tx.Commit())
+	require.NoError(t, cs.Recover(soon(t)))
+	require.Equal(t, durable.Resolved, stateOf(t, db, "by Add"))
+
+	_, err = groupcommit.Lookup(soon(t), db, "the Exec's")
+	require.ErrorIs(t, err, durable.ErrNotFound)
+}
