@@ -173,8 +173,6 @@ func unknown(calls []*engine.Call, err error) {
 
 func answerAll(calls []*engine.Call, err error) {
 	for _, c := range calls {
-		if !c.IsPutOff() {
-			c.Answer(nil, err)
-		}
+		c.Answer(nil, err) // one that was put off runs still, and is answered anew
 	}
 }

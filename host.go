@@ -45,13 +45,11 @@ func (d *database) engineFor(conn driver.Conn) Engine {
 	return d.engine
 }
 
-func (d *database) settings() engine.Settings {
-	return engine.Settings{DSN: d.dsn, Connector: d.parent, Mode: d.limits.mode, LockTimeout: d.limits.lockWait, MaxTime: d.limits.maxTime, Promises: d.limits.promises, Spelling: d.limits.spelled, Schema: d.Altered.Load}
-}
-
 // openSession makes the session of a new physical connection.
 func (d *database) openSession(ctx context.Context, raw driver.Conn) (engine.Session, error) {
-	return d.engineFor(raw).Open(ctx, raw, d.settings())
+	l := &d.limits
+	s := engine.Settings{DSN: d.dsn, Connector: d.parent, Mode: l.mode, LockTimeout: l.lockWait, MaxTime: l.maxTime, Promises: l.promises, Spelling: l.spelled, Schema: d.Altered.Load}
+	return d.engineFor(raw).Open(ctx, raw, s)
 }
 
 // turnToOpen takes the writer's turn for the opening of a connection, where the opening may write.

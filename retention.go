@@ -10,14 +10,12 @@ import (
 	"github.com/groupcommit/groupcommit/internal/turn"
 )
 
-const (
-	sweepMost  = 1000 // promises deleted in one transaction
-	sweepEvery = time.Minute
-)
+// sweepMost is how many promises are deleted in one transaction.
+const sweepMost = 1000
 
 // sweepAfter is the time between two deletions of promises that are kept for so long.
 func sweepAfter(retention time.Duration) time.Duration {
-	return max(time.Millisecond, min(retention/4, sweepEvery))
+	return max(time.Millisecond, min(retention/4, time.Minute))
 }
 
 // deleteOld deletes promises that are older than the retention, up to a limit, and returns how long to rest if it reached
