@@ -15,7 +15,7 @@ import (
 // fails in a way that ends the transaction:
 //
 //	group → commit ─ committed  → each call has its answer
-//	           ├─ rolled back → the calls before the culprit, the culprit alone, the calls after it
+//	           ├─ rolled back → the culprit alone, the others as a group again: see group.Redo
 //	           ├─ refused     → each call gets the error
 //	           └─ unknown     → calls with an id run again alone: their claim tells; the others get an OutcomeUnknownError
 //

@@ -106,7 +106,7 @@ func (d *database) open(ctx context.Context) (_ *engine.Traits, err error) {
 	if t.OpenWrites {
 		d.Pool.OpenInTurn()
 	}
-	d.Pool.KeepWarm(d.width)
+	d.Pool.KeepWarm(len(d.lanes))
 	if t.Pooled {
 		d.Pool.KeepNone()
 	}

@@ -18,8 +18,7 @@ type groups struct {
 	virtual.Base // shared with the connections
 
 	limits limits
-	lanes  []*batcher // one for each group that may run at the same time; written once, before Traits
-	width  int        // the number of lanes, here and in each partition; written once, before Traits
+	lanes  []*batcher // one for each group that may run at the same time; each partition has as many; written once, before Traits
 
 	// abreast says that calls may be executed at the same time; written once, before Traits.
 	abreast bool
@@ -33,17 +32,17 @@ type groups struct {
 
 // setUp makes the lanes, once the database's traits are known.
 func (g *groups) setUp(t *engine.Traits) {
-	g.width = 1
+	width := 1
 	if !t.OneWriter {
-		g.width = max(1, cmp.Or(g.limits.writers, t.Writers))
+		width = max(1, cmp.Or(g.limits.writers, t.Writers))
 		g.abreast = max(g.limits.writers, t.Writers) > 1
 	}
-	g.lanes = g.newLanes()
+	g.lanes = g.newLanes(width)
 	g.Apiece = apiece(t, &g.limits)
 }
 
-func (g *groups) newLanes() []*batcher {
-	lanes := make([]*batcher, g.width)
+func (g *groups) newLanes(width int) []*batcher {
+	lanes := make([]*batcher, width)
 	for i := range lanes {
 		lanes[i] = newBatcher(g)
 	}

@@ -71,7 +71,7 @@ func (g *groups) lanesFor(ctx context.Context) (*partition, []*batcher, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	p, err := g.partitions.enter(key, g.newLanes)
+	p, err := g.partitions.enter(key, func() []*batcher { return g.newLanes(len(g.lanes)) })
 	if err != nil {
 		return nil, nil, err
 	}

@@ -421,3 +421,29 @@ func TestALedgerThatIgnoresARecordKeepsItsCallFromTakingEffect(t *testing.T) {
 	require.ErrorContains(t, err, "0 rows of 1")
 	require.Equal(t, 1, count(t, db, "SELECT count(*) FROM a"))
 }
+
+func TestAPromiseTellsWhetherItsCallWasExecuted(t *testing.T) {
+	db, dsn := promising(t, "")
+	put := func(db *sql.DB, id string, k int) *groupcommit.Promise {
+		p := groupcommit.Go(withID(id), db, "INSERT INTO a (k, v) VALUES (?, 'x')", k)
+		<-p.Done()
+		return p
+	}
+	require.False(t, put(db, "first", 1).Deduplicated())
+	require.True(t, put(db, "first", 1).Deduplicated(), "kept in this process")
+	require.False(t, put(db, "refused", 1).Deduplicated(), "an error")
+	require.False(t, put(db, "refused", 1).Deduplicated(), "a recorded error")
+
+	require.NoError(t, db.Close())
+	db = ours(t, dsn+"&groupcommit_promises=on")
+	require.True(t, put(db, "first", 1).Deduplicated(), "from the ledger")
+
+	release := hold(t, db)
+	p := groupcommit.Go(withID("second"), db, "INSERT INTO a (k, v) VALUES (2, 'x')")
+	joins := groupcommit.Go(withID("second"), db, "INSERT INTO a (k, v) VALUES (2, 'x')")
+	require.False(t, joins.Deduplicated(), "it is not settled")
+	release()
+	<-p.Done()
+	<-joins.Done()
+	require.Equal(t, []bool{false, true}, []bool{p.Deduplicated(), joins.Deduplicated()}, "it has joined the one under way")
+}

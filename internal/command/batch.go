@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/groupcommit/groupcommit/engine"
+	"github.com/groupcommit/groupcommit/internal/group"
 	"github.com/groupcommit/groupcommit/internal/repeat"
 	"github.com/groupcommit/groupcommit/internal/turn"
 )
@@ -19,50 +20,40 @@ type rest struct {
 	others []*Task       // that another process has, or that are settled: for the keeper to ask about
 }
 
-// maxRedo is how many times a batch may come back for a culprit's sake. After that the commands run one by one: each time costs
-// what had been done so far.
-const maxRedo = 3
-
 // run handles a batch of which so many attempts have failed. Afterwards each command has an outcome, or is in the rest. t is a
 // turn that the caller has; it is over then. commit is what COMMIT took.
 func (r *Runner) run(batch []*Task, failed int, t *turn.Turn) (commit time.Duration, left rest) {
 	left.failed = failed
-	for redo := 0; len(batch) > 0; redo++ {
-		if redo > maxRedo {
-			left.aside = append(left.aside, batch...)
-			break
+	attempts := 0
+	group.Redo(batch, false, func(batch []*Task) group.Blame {
+		for {
+			if attempts++; attempts > 1 {
+				reset(batch)
+			}
+			a := r.attempt(batch, t)
+			if t != nil {
+				r.kind.host.Leave(t) // if the attempt came to nothing
+				t = nil
+			}
+			switch {
+			case a.err == nil:
+				left.aside = append(left.aside, a.aside...)
+				left.others, commit = a.others, a.commit
+			case (a.culprit != nil || a.split) && len(batch) == 1 && !batch[0].refused:
+				batch[0].refuse(a.err)
+				continue
+			case a.culprit != nil:
+				return group.Blame(slices.Index(batch, a.culprit))
+			case a.split:
+				return group.AnyOf
+			case a.final:
+				r.giveUp(batch, a)
+			default:
+				r.again(doubtful(batch, a), a, &left)
+			}
+			return group.Over
 		}
-		if redo > 0 {
-			reset(batch)
-		}
-		a := r.attempt(batch, t)
-		if t != nil {
-			r.kind.host.Leave(t) // if the attempt came to nothing
-			t = nil
-		}
-		switch {
-		case a.err == nil:
-			left.aside = append(left.aside, a.aside...)
-			left.others = a.others
-			commit, batch = a.commit, nil
-		case a.culprit != nil && len(batch) > 1:
-			left.aside = append(left.aside, a.culprit)
-			batch = slices.DeleteFunc(slices.Clone(batch), func(t *Task) bool { return t == a.culprit })
-		case a.culprit != nil:
-			a.culprit.refuse(a.err)
-		case a.split && len(batch) > 1:
-			left.aside = append(left.aside, batch...)
-			batch = nil
-		case a.split:
-			batch[0].refuse(a.err)
-		case a.final:
-			r.giveUp(batch, a)
-			batch = nil
-		default:
-			r.again(doubtful(batch, a), a, &left)
-			batch = nil
-		}
-	}
+	}, func(t *Task) { left.aside = append(left.aside, t) })
 	return commit, left
 }
 

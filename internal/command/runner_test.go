@@ -20,6 +20,18 @@ var (
 	_ Tx   = (*fakeTx)(nil)
 )
 
+// queued has a handler that is held up by a gate handle a first number, and queues 1, 2, which fails twice, and 3 behind it.
+func queued(t *testing.T, r *Runner) (first *number, batch []*number) {
+	first = newNumber(r.Kind(), "", 0, 0)
+	r.Go(t.Context(), &first.task)
+	synctest.Wait()
+	for _, n := range []*number{newNumber(r.Kind(), "", 1, 0), newNumber(r.Kind(), "", 2, 2), newNumber(r.Kind(), "", 3, 0)} {
+		r.Go(t.Context(), &n.task)
+		batch = append(batch, n)
+	}
+	return first, batch
+}
+
 func TestCommandsThatWaitForAnotherAttemptTakeRoomInTheQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := config()
@@ -71,13 +83,7 @@ func TestABatchIsTriedAgainAsItWasWhileOthersGoOn(t *testing.T) {
 			return failing(batch)
 		}
 		r := New(&fakeHost{}, c)
-		first := newNumber(r.Kind(), "", 0, 0)
-		r.Go(t.Context(), &first.task)
-		synctest.Wait()
-		batch := []*number{newNumber(r.Kind(), "", 1, 0), newNumber(r.Kind(), "", 2, 2), newNumber(r.Kind(), "", 3, 0)}
-		for _, n := range batch {
-			r.Go(t.Context(), &n.task)
-		}
+		first, batch := queued(t, r)
 		close(gate)
 		synctest.Wait()
 		require.Equal(t, durable.Resolved, first.task.State())
@@ -205,13 +211,7 @@ func TestACommandThatFailsInTryIsTakenOutOfItsBatch(t *testing.T) {
 			return nil
 		}
 		r := New(&fakeHost{}, c)
-		plug := newNumber(r.Kind(), "", 0, 0)
-		r.Go(t.Context(), &plug.task)
-		synctest.Wait()
-		batch := []*number{newNumber(r.Kind(), "", 1, 0), newNumber(r.Kind(), "", 2, 2), newNumber(r.Kind(), "", 3, 0)}
-		for _, n := range batch {
-			r.Go(t.Context(), &n.task)
-		}
+		_, batch := queued(t, r)
 		close(gate)
 		synctest.Wait()
 		require.Equal(t, durable.Resolved, batch[0].task.State())

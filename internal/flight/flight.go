@@ -41,7 +41,7 @@ type part[O any] struct {
 	spare *Flight[O] // that was the oldest, and that no caller knows any more
 }
 
-// keptOutcomes is how many a part keeps, of some 300 bytes and the id each: with all the parts the latest 10,000, though no
+// keptOutcomes is how many a part keeps, of some 250 bytes and the id each: with all the parts the latest 10,000, though no
 // part has its exact share of them.
 const (
 	parts        = 16
