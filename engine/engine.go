@@ -89,6 +89,10 @@ type Outcome struct {
 	// Commit is the time of what a group pays once, however many calls it has: COMMIT, a round trip. Waiting for one more
 	// caller can save that time. 0 says that it is not known: then the next leader waits for no caller.
 	Commit time.Duration
+
+	// Members is the time that the calls took together, one after the other, without what the group paid once. It tells what
+	// one more call costs its neighbours. 0 says that it is not known.
+	Members time.Duration
 }
 
 // Verdict says what became of a group's transaction.
@@ -158,8 +162,12 @@ type Traits struct {
 	OneConn bool
 	// Ledger says that sessions claim and record the calls that have an id. Package durable must know the Dialect, too.
 	Ledger bool
-	// Writers is how many groups run at the same time unless the option says otherwise; 0 is 1.
+	// Writers is how many groups may run at the same time unless the option says otherwise; 0 is 1.
 	Writers int
+	// Apart reports that calls of a text are better off by themselves than in a group, as far as is known now: they cost a
+	// group more than they save, or they wait for locks. It is asked for each call before it is queued, by any goroutine. nil:
+	// no text is.
+	Apart func(query string) bool
 	// BeginWrites says that every BeginTx takes the database's write lock at once, a read-only one, too.
 	BeginWrites bool
 	// OpenWrites says that the opening of a connection may write to the file. A connection is then opened in the writer's
@@ -194,6 +202,9 @@ type Traits struct {
 	// Transient reports that an error has certainly left nothing behind and may not come again. The call is then tried again
 	// by the policy of groupcommit.Retry. nil: no error is transient.
 	Transient func(error) bool
+	// NoRoom reports that the server has refused a new connection, but may serve those that are open: it has as many as it,
+	// the database or the role may have, or the role may not open one now. nil: no error says so.
+	NoRoom func(error) bool
 	// Environment reports that the statement did not cause an error: a server or a disk does not serve, or another
 	// transaction has a lock. At another time the same statement may succeed. nil: no error is such.
 	Environment func(error) bool
