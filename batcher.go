@@ -2,6 +2,7 @@ package groupcommit
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/groupcommit/groupcommit/engine"
@@ -10,9 +11,8 @@ import (
 	"github.com/groupcommit/groupcommit/internal/virtual"
 )
 
-// A batcher is the runner of one queue: it runs the queue's groups of Execs. It runs one group at a time, and a database has
-// as many batchers as it may run groups at the same time. A group takes one transaction, or several if one of its calls
-// fails in a way that ends the transaction:
+// A batcher is the runner of one queue: it runs the queue's groups of Execs, as many at a time as the queue has lanes. A group
+// takes one transaction, or several if one of its calls fails in a way that ends the transaction:
 //
 //	group → commit ─ committed  → each call has its answer
 //	           ├─ rolled back → the culprit alone, the others as a group again: see group.Redo
@@ -22,9 +22,9 @@ import (
 // A call that must not hold up the others is put off: its own caller runs it when the group is over.
 type batcher struct {
 	of    *groups
-	turn  *turn.Turn // one leader at a time uses it
+	turn  *turn.Turn // where there is one writer: one leader at a time uses it
 	queue *group.Queue[exec]
-	spare []*engine.Call // the leader's, for the group that it runs
+	spare sync.Pool // of *[]*engine.Call, for the groups that are run
 }
 
 // An exec is one Exec on its way through a group.
@@ -38,9 +38,11 @@ type exec struct {
 func newBatcher(g *groups) *batcher {
 	l := &g.limits
 	b := &batcher{of: g, turn: turn.New()}
-	limits := group.Limits[exec]{MaxLen: l.maxLen, MaxBytes: l.maxBytes, MaxQueue: l.maxQueue, MaxDelay: l.maxDelay, Closed: ErrClosed}
+	limits := group.Limits[exec]{MaxLen: l.maxLen, MaxBytes: l.maxBytes, MaxQueue: l.maxQueue, MaxDelay: l.maxDelay, Lanes: g.width, Singly: g.singly, Closed: ErrClosed}
 	if l.onGroup != nil {
 		limits.OnGroup = func(i group.Info[exec]) {
+			g.telling.Lock()
+			defer g.telling.Unlock()
 			l.onGroup(GroupInfo{Calls: appendCalls(nil, i.Members), Reason: Reason(i.Reason), Reruns: i.Reruns, Waited: i.Waited, Took: i.Took})
 		}
 	}
@@ -59,11 +61,12 @@ func (b *batcher) Leave() { b.of.Writer.Leave(b.turn) }
 // Patience is the database's: how long a call may wait for others.
 func (b *batcher) Patience() (time.Duration, error) { return b.of.patience() }
 
-// overtime is how long a call that runs alone may keep other calls waiting, where calls have no order.
+// overtime is how long the first group may keep other calls waiting, where calls have no order. From then on it is known how long
+// groups take.
 const overtime = 100 * time.Millisecond
 
-// Overtime is how long a call that runs alone may keep the lead. On a database with one writer there is no limit, because
-// calls are executed in their order.
+// Overtime is how long the first group may keep the lead. On a database with one writer there is no limit, because calls are
+// executed in their order.
 func (b *batcher) Overtime() time.Duration {
 	if b.of.abreast {
 		return overtime
@@ -104,14 +107,19 @@ func (b *batcher) runGroup(execs []*exec, r *group.Report) group.Blame {
 		b.runOne(execs[0])
 		return group.Over
 	}
-	calls := appendCalls(b.spare[:0], execs)
+	spare, ok := b.spare.Get().(*[]*engine.Call)
+	if !ok {
+		spare = new([]*engine.Call)
+	}
+	calls := appendCalls((*spare)[:0], execs)
 	defer func() {
 		clear(calls)
-		b.spare = calls
+		*spare = calls
+		b.spare.Put(spare)
 	}()
 	switch out := b.commit(execs, calls); out.Verdict {
 	case engine.Committed:
-		r.Commit = out.Commit
+		r.Commit, r.Members = out.Commit, out.Members
 	case engine.RolledBack:
 		reset(calls)
 		if out.Culprit < 0 {

@@ -106,7 +106,7 @@ func (d *database) open(ctx context.Context) (_ *engine.Traits, err error) {
 	if t.OpenWrites {
 		d.Pool.OpenInTurn()
 	}
-	d.Pool.KeepWarm(len(d.lanes))
+	d.Pool.KeepWarm(d.width)
 	if t.Pooled {
 		d.Pool.KeepNone()
 	}
@@ -130,7 +130,7 @@ func (d *database) close() error {
 		return nil
 	}
 	sweeper.Stop()
-	for _, r := range runners { // before the lanes: runners need them
+	for _, r := range runners { // before the groups: runners need them
 		r.Close()
 	}
 	d.closeGroups()

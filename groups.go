@@ -18,11 +18,13 @@ type groups struct {
 	virtual.Base // shared with the connections
 
 	limits limits
-	lanes  []*batcher // one for each group that may run at the same time; each partition has as many; written once, before Traits
+	all    *batcher // of the calls that are in no partition; written once, before Traits
 
-	// abreast says that calls may be executed at the same time; written once, before Traits.
-	abreast bool
+	width   int  // groups that may run at the same time; written once, before Traits
+	singly  bool // where groups should run at the same time, each call is better off by itself; the same
+	abreast bool // calls have no order, and may be executed at the same time even where that pays nothing; the same
 
+	telling     sync.Mutex // one goroutine at a time calls the program's OnGroup
 	partitions  partitions
 	besideRoom  chan struct{} // a token for each connection that runs a call beside the groups
 	blockedRoom chan struct{} // the same, for those that have taken long
@@ -30,29 +32,22 @@ type groups struct {
 	execs sync.Pool // of *exec
 }
 
-// setUp makes the lanes, once the database's traits are known.
+// setUp makes the batcher, once the database's traits are known.
 func (g *groups) setUp(t *engine.Traits) {
-	width := 1
+	g.width = 1
 	if !t.OneWriter {
-		width = max(1, cmp.Or(g.limits.writers, t.Writers))
-		g.abreast = max(g.limits.writers, t.Writers) > 1
+		g.width = max(1, cmp.Or(g.limits.writers, t.Writers))
+		g.singly = t.Singly && g.limits.writers == 0
+		g.abreast = max(g.limits.writers, t.Writers) > 1 && !g.singly
 	}
-	g.lanes = g.newLanes(width)
+	g.all = newBatcher(g)
 	g.Apiece = apiece(t, &g.limits)
-}
-
-func (g *groups) newLanes(width int) []*batcher {
-	lanes := make([]*batcher, width)
-	for i := range lanes {
-		lanes[i] = newBatcher(g)
-	}
-	return lanes
 }
 
 // closeGroups refuses new calls and returns when every accepted call is answered.
 func (g *groups) closeGroups() {
-	for _, b := range g.lanes {
-		b.queue.Close()
+	if g.all != nil {
+		g.all.queue.Close()
 	}
 	g.partitions.close()
 }
@@ -85,37 +80,14 @@ func (g *groups) renew(stale int) {
 	}
 }
 
-// crowd is how many calls must wait for one batcher before another is used. Fewer calls are better off in one group: it pays
-// for one commit, and two groups of half the size pay for two.
-const crowd = 200
-
-// pick returns the batcher for a new call: the first, or the one with the shortest queue if the first is crowded.
-func pick(lanes []*batcher) *batcher {
-	best := lanes[0]
-	if len(lanes) == 1 {
-		return best
-	}
-	least := best.queue.Load()
-	if least < crowd {
-		return best
-	}
-	for _, b := range lanes[1:] {
-		if n := b.queue.Load(); n < least {
-			best, least = b, n
-		}
-	}
-	return best
-}
-
 // run runs a blocking Exec that may be grouped, and returns it with its outcome; free takes it back. home is the connection that
 // the Exec came by. f is the flight of a call with an id. After an error the Exec was not executed.
 func (g *groups) run(ctx context.Context, home *virtual.Conn, v virtual.Exec, f *flight.Flight[engine.Answer]) (*exec, error) {
-	part, lanes, err := g.lanesFor(ctx)
+	part, b, err := g.batcherFor(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer part.leave()
-	b := pick(lanes)
 	e := g.newExec()
 	e.Make(ctx, v.Text.Query, v.Args, v.Prepared)
 	e.home = home

@@ -39,6 +39,8 @@ const (
 	// Halved: it left half of the callers to the next group, so that two groups alternate: while one half is committed, the
 	// callers of the other come back.
 	Halved = Reason(group.Halved)
+	// Spread: it left calls to the groups that run beside it, each on its own connection, because that is faster.
+	Spread = Reason(group.Spread)
 )
 
 func (r Reason) String() string { return group.Reason(r).String() }

@@ -101,10 +101,13 @@ func MaxDelay(d time.Duration) SharedOption {
 	})
 }
 
-// Writers sets how many groups may be committed at the same time, each on its own connection: a second one when 200 calls
-// wait for the first, and so on. At least 1; the default is the engine's: 1, on PostgreSQL 2. With more than one, the calls
-// of one goroutine's [Go] may be executed in any order, and groups may wait for each other's locks. A database that has one
-// writer keeps one, whatever is set.
+// Writers bounds how many groups may run at the same time, each on its own connection: from 1 to 1000. Without it the bound is
+// 1000 on PostgreSQL and on a database of which nothing is known, and the number of connections that the program's pool has
+// open is the bound. How many do run is learned, as far as that pays: [Stats].Lanes tells. A group that takes much longer than
+// was to be expected does not count. With more than one, the calls of one goroutine's [Go] may be executed in any order, and
+// groups may wait for each other's locks. A database that has one writer keeps one, whatever is set.
+//
+// On a database of which nothing is known, calls that run at the same time are each by themselves, unless Writers is given.
 func Writers(n int) Option {
 	return databaseOption(func(l *limits) error {
 		if n < 1 || n > 1000 {

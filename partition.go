@@ -40,10 +40,10 @@ func Partition(key func(ctx context.Context) any) Option {
 	})
 }
 
-// keptPartitions is how many keys without a call are remembered. What their lanes know of their callers is worth little.
+// keptPartitions is how many keys without a call are remembered. What their queues know of their callers is worth little.
 const keptPartitions = 256
 
-// partitions are the lanes of each key.
+// partitions are the batchers of each key.
 type partitions struct {
 	mu     sync.Mutex
 	byKey  map[any]*partition
@@ -52,30 +52,30 @@ type partitions struct {
 	closed bool
 }
 
-// A partition has the lanes of one key's calls. They are used, and waited for, as those of a database without the option.
+// A partition has the batcher of one key's calls. It is used, and waited for, as that of a database without the option.
 type partition struct {
-	key   any
-	lanes []*batcher
-	of    *partitions
-	calls int           // that have entered and not left; the partitions' mutex guards it
-	idle  *list.Element // likewise; nil while there are calls
+	key     any
+	batcher *batcher
+	of      *partitions
+	calls   int           // that have entered and not left; the partitions' mutex guards it
+	idle    *list.Element // likewise; nil while there are calls
 }
 
-// lanesFor returns the lanes for a call with this context. Without the option, the partition is nil; with it, the call is in
+// batcherFor returns the batcher for a call with this context. Without the option, the partition is nil; with it, the call is in
 // the partition until it leaves.
-func (g *groups) lanesFor(ctx context.Context) (*partition, []*batcher, error) {
+func (g *groups) batcherFor(ctx context.Context) (*partition, *batcher, error) {
 	if g.limits.partition == nil {
-		return nil, g.lanes, nil
+		return nil, g.all, nil
 	}
 	key, err := g.limits.keyOf(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	p, err := g.partitions.enter(key, func() []*batcher { return g.newLanes(len(g.lanes)) })
+	p, err := g.partitions.enter(key, g)
 	if err != nil {
 		return nil, nil, err
 	}
-	return p, p.lanes, nil
+	return p, p.batcher, nil
 }
 
 // keyOf calls the program's function.
@@ -96,7 +96,7 @@ func (l *limits) keyOf(ctx context.Context) (key any, err error) {
 	return key, nil
 }
 
-func (ps *partitions) enter(key any, lanes func() []*batcher) (*partition, error) {
+func (ps *partitions) enter(key any, g *groups) (*partition, error) {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
 	if ps.closed {
@@ -108,7 +108,7 @@ func (ps *partitions) enter(key any, lanes func() []*batcher) (*partition, error
 		if ps.byKey == nil {
 			ps.byKey = make(map[any]*partition)
 		}
-		p = &partition{key: key, lanes: lanes(), of: ps}
+		p = &partition{key: key, batcher: newBatcher(g), of: ps}
 		ps.byKey[key] = p
 	case p.idle != nil:
 		ps.idle.Remove(p.idle)
@@ -137,11 +137,7 @@ func (p *partition) leave() {
 	}
 }
 
-func (p *partition) addTo(s *group.Stats) {
-	for _, b := range p.lanes {
-		s.Add(b.queue.Stats())
-	}
-}
+func (p *partition) addTo(s *group.Stats) { s.Add(p.batcher.queue.Stats()) }
 
 // addTo adds the counters of all keys, those that were forgotten among them.
 func (ps *partitions) addTo(s *group.Stats) {
@@ -163,9 +159,7 @@ func (ps *partitions) close() {
 	}
 	ps.mu.Unlock()
 	for _, p := range all {
-		for _, b := range p.lanes {
-			b.queue.Close()
-		}
+		p.batcher.queue.Close()
 	}
 }
 

@@ -44,7 +44,7 @@ func (g *watched) observe(info GroupInfo) {
 
 func TestOnlyCallsOfEqualKeysShareAGroupAndKeepTheirOrder(t *testing.T) {
 	f, g := newFake(), &watched{}
-	db := f.db(t, Partition(byTenant), OnGroup(g.observe))
+	db := f.db(t, Partition(byTenant), Writers(1), OnGroup(g.observe))
 	tenants := []string{"a", "b", "c"}
 	var all []*Promise
 	for _, name := range tenants {

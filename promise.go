@@ -75,14 +75,14 @@ func Go(ctx context.Context, db *sql.DB, query string, args ...any) *Promise {
 		return p.reject(err)
 	}
 	p.exec.Call = engine.NewCall(ctx, query, nvs, false)
-	var lanes []*batcher
-	if p.part, lanes, err = d.lanesFor(ctx); err != nil {
+	var b *batcher
+	if p.part, b, err = d.batcherFor(ctx); err != nil {
 		return p.reject(err)
 	}
 	if id, ok := virtual.IDOf(ctx); ok {
 		p.goOnce(id)
 	} else {
-		p.join(lanes, false)
+		p.join(b, false)
 	}
 	return p
 }
@@ -114,13 +114,13 @@ func named(args []any) ([]driver.NamedValue, error) {
 	return named, nil
 }
 
-// join hands the call to a group's queue. accepted says that the first queue has counted it.
-func (p *Promise) join(lanes []*batcher, accepted bool) {
+// join hands the call to a batcher's queue. accepted says that the database's own queue has counted it.
+func (p *Promise) join(b *batcher, accepted bool) {
 	if p.db.Apiece {
 		p.goApiece(accepted)
 		return
 	}
-	e, q := &p.exec, pick(lanes).queue
+	e, q := &p.exec, b.queue
 	e.slot.Init(e, e.Context(), e.Bytes())
 	enter := q.Go
 	if accepted {
@@ -153,7 +153,7 @@ func (p *Promise) goOnce(id string) {
 		p.reject(joinError(e.Context(), id, err))
 	case mine:
 		p.launch(f, false)
-	case !d.lanes[0].queue.Accept():
+	case !d.all.queue.Accept():
 		p.reject(ErrClosed)
 	default:
 		go p.follow(f, since)
@@ -163,19 +163,19 @@ func (p *Promise) goOnce(id string) {
 // launch executes a call with an id that has begun a flight.
 func (p *Promise) launch(f *flight.Flight[engine.Answer], accepted bool) {
 	p.flight = f
-	lanes := p.db.lanes
+	b := p.db.all
 	if p.part != nil {
-		lanes = p.part.lanes
+		b = p.part.batcher
 	}
-	p.join(lanes, accepted)
+	p.join(b, accepted)
 }
 
 // follow waits for the call with p's id that is under way, and for the next, until one has an outcome for p, too, or it is
-// p's turn. p has been accepted, even if the database is closed meanwhile: the lanes are closed in their order, and the
-// first one, which has accepted p, before the others.
+// p's turn. p has been accepted, even if the database is closed meanwhile: its own queue, which has accepted p, is closed before
+// those of the partitions.
 func (p *Promise) follow(f *flight.Flight[engine.Answer], since time.Time) {
 	d, e := p.db, &p.exec
-	defer d.lanes[0].queue.Release()
+	defer d.all.queue.Release()
 	mine, out, err := d.inFlight.Follow(e.Context(), f, d.wait(since))
 	switch {
 	case err != nil:
@@ -191,7 +191,7 @@ func (p *Promise) follow(f *flight.Flight[engine.Answer], since time.Time) {
 // goUngrouped runs a call that cannot join a group as a blocking Exec does, beside its caller. Its connection is not of db's
 // pool, which refuses calls as soon as db.Close has begun.
 func (p *Promise) goUngrouped() {
-	q := p.db.lanes[0].queue
+	q := p.db.all.queue
 	if !q.Accept() {
 		p.reject(ErrClosed)
 		return
@@ -236,10 +236,10 @@ func (p *Promise) reject(err error) *Promise {
 	return p
 }
 
-// goApiece is runApiece for a promise, beside its caller. accepted says that the first queue has counted it, and that the
+// goApiece is runApiece for a promise, beside its caller. accepted says that the database's own queue has counted it, and that the
 // caller of goApiece will release that count.
 func (p *Promise) goApiece(accepted bool) {
-	q := p.db.lanes[0].queue
+	q := p.db.all.queue
 	if accepted {
 		q.Hold()
 	} else if !q.Accept() {

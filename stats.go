@@ -8,7 +8,7 @@ import (
 	"github.com/groupcommit/groupcommit/internal/group"
 )
 
-// Stats counts a database's calls since it was opened. All numbers only grow, except Queued, MaxGroup and the pools.
+// Stats counts a database's calls since it was opened. All numbers only grow, except Queued, MaxGroup, Lanes and the pools.
 type Stats struct {
 	Calls     int64 // Execs that entered a queue for a group, answered or not
 	Withdrawn int64 // of these, the ones that left before a group claimed them (a context, a busy writer), not executed
@@ -23,6 +23,12 @@ type Stats struct {
 	Full      int64
 	FullBytes int64
 	Halved    int64
+	Spread    int64
+
+	// Lanes is how many groups may run side by side at present, as far as that pays; with Partition, summed over the keys. 1 is
+	// where each group is best alone. As many as there are callers: each call runs by itself, as on the plain driver.
+	Lanes int
+	Late  int64 // groups that took much longer than the others, so that another began beside them
 
 	Waited time.Duration // in the queue, summed over the oldest call of each group
 	Took   time.Duration // from claim to commit, summed over the groups
@@ -46,7 +52,8 @@ func statsOf(g group.Stats) Stats {
 	return Stats{
 		Calls: g.Members, Withdrawn: g.Withdrawn, Queued: g.Queued,
 		Groups: g.Groups, Alone: g.Alone, Reruns: g.Reruns, MaxGroup: g.MaxGroup,
-		Drained: g.Drained, Full: g.Full, FullBytes: g.FullBytes, Halved: g.Halved,
+		Drained: g.Drained, Full: g.Full, FullBytes: g.FullBytes, Halved: g.Halved, Spread: g.Spread,
+		Lanes: g.Lanes, Late: g.Late,
 		Waited: g.Waited, Took: g.Took,
 	}
 }
@@ -59,8 +66,8 @@ func StatsOf(db *sql.DB) (Stats, error) {
 		return Stats{}, err
 	}
 	var g group.Stats
-	for _, b := range d.lanes {
-		g.Add(b.queue.Stats())
+	if d.Traits.Load() != nil {
+		g.Add(d.all.queue.Stats())
 	}
 	d.partitions.addTo(&g)
 	s := statsOf(g)

@@ -25,11 +25,13 @@ func TestABatcherTellsItsQueueWhatACommitTakesAndKeepsNoCall(t *testing.T) {
 		for _, w := range []string{"a", "b"} {
 			execs = append(execs, &exec{Call: engine.NewCall(t.Context(), "INSERT "+w, nil, false)})
 		}
-		b := d.lanes[0]
+		b := d.all
 		assert.Equal(t, 7*time.Millisecond, b.Run(execs).Commit)
-		require.NotEmpty(t, b.spare)
-		for _, c := range b.spare {
-			assert.Nil(t, c, "a call that is over is kept from the garbage collector")
+		if spare, ok := b.spare.Get().(*[]*engine.Call); ok { // under the race detector a sync.Pool forgets at random
+			require.Len(t, *spare, 2)
+			for _, c := range *spare {
+				assert.Nil(t, c, "a call that is over is kept from the garbage collector")
+			}
 		}
 	})
 }

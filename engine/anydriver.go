@@ -19,11 +19,16 @@ func (anyDriver) Open(_ context.Context, conn driver.Conn, s Settings) (Session,
 	return anySession{conn}, nil
 }
 
+// mostWriters is no bound: the program's own pool has one.
+const mostWriters = 1000
+
 type anySession struct{ conn driver.Conn }
 
-func (s anySession) Traits() Traits { return Traits{Dialect: GenericSQL} }
-func (s anySession) Idle() bool     { return false }
-func (s anySession) Close()         {}
+func (s anySession) Traits() Traits {
+	return Traits{Dialect: GenericSQL, Writers: mostWriters, Singly: true}
+}
+func (s anySession) Idle() bool { return false }
+func (s anySession) Close()     {}
 
 func (s anySession) Alone(c *Call) (driver.Result, error) {
 	return ExecOn(c.Context(), s.conn, c)
@@ -54,6 +59,7 @@ func GroupOn(ctx context.Context, conn driver.Conn, calls []*Call) Outcome {
 	if err != nil {
 		return Outcome{Verdict: Refused, Err: err}
 	}
+	start := time.Now()
 	for i, c := range calls {
 		ok := c.Try(func(c *Call) (driver.Result, error) { return ExecOn(ctx, conn, c) })
 		if !ok || c.Err() != nil {
@@ -64,11 +70,13 @@ func GroupOn(ctx context.Context, conn driver.Conn, calls []*Call) Outcome {
 			return Outcome{Verdict: RolledBack, Culprit: i}
 		}
 	}
-	start := time.Now()
+	now := time.Now()
+	members := now.Sub(start)
+	start = now
 	if err := tx.Commit(); err != nil {
 		return Outcome{Verdict: Unknown, Err: err, Broken: true}
 	}
-	return Outcome{Commit: time.Since(start)}
+	return Outcome{Commit: time.Since(start), Members: members}
 }
 
 // DefaultCheck converts one argument as database/sql does for a driver that has no conversion itself. It is a

@@ -164,6 +164,9 @@ type Traits struct {
 	Ledger bool
 	// Writers is how many groups may run at the same time unless the option says otherwise; 0 is 1.
 	Writers int
+	// Singly says that where it pays to have several groups at the same time, each call is to run by itself, as on the plain
+	// driver: nothing is known of what transactions of many calls do to each other.
+	Singly bool
 	// Apart reports that calls of a text are better off by themselves than in a group, as far as is known now: they cost a
 	// group more than they save, or they wait for locks. It is asked for each call before it is queued, by any goroutine. nil:
 	// no text is.

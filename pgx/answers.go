@@ -94,6 +94,7 @@ func (a *answers) readResults() error {
 		a.answered = i + 1
 		last = a.heard(r, last)
 	}
+	a.wire.members = last.Sub(a.began)
 	a.began = last
 	a.watch.executed()
 	return nil

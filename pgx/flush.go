@@ -23,7 +23,7 @@ func (s *session) confirmed(ctx context.Context, took time.Duration, cancelled b
 			return engine.Outcome{Verdict: engine.Unknown, Culprit: -1, Err: err, Broken: true}
 		}
 	}
-	return engine.Outcome{Commit: took}
+	return engine.Outcome{Commit: took, Members: s.wire.members}
 }
 
 // confirm makes certain that committed calls are as durable as the session's synchronous_commit asks. A cancel that came

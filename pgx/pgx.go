@@ -220,7 +220,7 @@ func (e *adapter) Mode() (engine.GroupMode, string) {
 
 var traits = engine.Traits{
 	Dialect:     engine.PostgresSQL,
-	Writers:     2,
+	Writers:     1000, // the program's own pool is the bound
 	Ledger:      true,
 	ByText:      true,
 	Check:       func(*driver.NamedValue) error { return nil }, // as the driver's own: pgx converts when it encodes

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"strconv"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -14,6 +15,7 @@ type wire struct {
 	pg     *pgx.Conn
 	server *server // nil before the first group
 	failed bool    // the last transaction failed and is still to be rolled back
+	members time.Duration
 	ended  bool    // the connection is of no more use
 }
 

@@ -1,7 +1,7 @@
 package group
 
 import (
-	"sync/atomic"
+	"math"
 	"time"
 )
 
@@ -11,21 +11,26 @@ type round[T any] struct {
 	members []*T // of the slots
 	reason  Reason
 	report  Report
-	lost    *atomic.Bool // the lead was handed on before the group was over; nil if that cannot happen
+	took    time.Duration
+
+	// The queue's mutex guards these while the group is run.
+	at    int       // its place among those that are run; -1 if it is in none
+	start time.Time // when it was claimed
+	late  bool      // its lead was handed on before it was over
 }
 
 func (q *Queue[T]) round() *round[T] {
 	if r, ok := q.rounds.Get().(*round[T]); ok {
 		return r
 	}
-	return new(round[T])
+	return &round[T]{at: -1}
 }
 
 // free takes a round back. Its members are no longer the queue's.
 func (q *Queue[T]) free(r *round[T]) {
 	clear(r.slots)
 	clear(r.members)
-	*r = round[T]{slots: r.slots[:0], members: r.members[:0]}
+	*r = round[T]{slots: r.slots[:0], members: r.members[:0], at: -1}
 	q.rounds.Put(r)
 }
 
@@ -42,13 +47,12 @@ func (q *Queue[T]) lead(own *Slot[T]) (withdrawn bool) {
 		return true
 	}
 	defer q.runner.Leave()
-	start := time.Now()
-	q.claim(r)
+	q.wake(q.claim(own, r))
 	if q.guard() {
 		defer q.unguard()
 	}
-	q.run(r)
-	q.account(r, start)
+	r.report = q.runner.Run(r.members)
+	q.account(r)
 	return false
 }
 
@@ -68,21 +72,23 @@ func (q *Queue[T]) enter(own *Slot[T]) error {
 	return q.runner.Enter(own.ctx, own.since)
 }
 
-// claim takes the next group off the queue. The leader's own member is its first: it was the oldest when it was told to
-// lead, and the oldest stays where it is.
-func (q *Queue[T]) claim(r *round[T]) {
+// claim takes the next group off the queue. The leader's own member is its first. next is to lead beside it, if it is not nil.
+func (q *Queue[T]) claim(own *Slot[T], r *round[T]) (next *Slot[T]) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	r.start = time.Now()
 	// The backlog moves up as the queue empties; a group is still what had been queued when it was claimed.
-	n, share, bytes := q.queue.n, q.pace.share(), 0
-	if share < n {
-		n, r.reason = share, Halved
+	n, bytes := q.queue.n+1, 0
+	if share, why := q.share(n); share < n {
+		n, r.reason = share, why
+	}
+	if most := q.late.most(); q.breadth.most > 1 && most < n {
+		n, r.reason = most, Spread
 	}
 	if n >= q.limits.MaxLen {
 		n, r.reason = q.limits.MaxLen, Full
 	}
-	for ; n > 0; n-- {
-		s := q.queue.first
+	for s := own; n > 0; n-- {
 		if bytes += s.Bytes(); bytes > q.limits.MaxBytes && len(r.slots) > 0 {
 			r.reason = FullBytes
 			break
@@ -91,51 +97,71 @@ func (q *Queue[T]) claim(r *round[T]) {
 		s.state = claimed
 		r.slots = append(r.slots, s)
 		r.members = append(r.members, s.of)
+		s = q.queue.first
 	}
+	r.at = len(q.running)
+	q.running = append(q.running, r)
+	q.inGroups += len(r.slots)
+	return q.next()
 }
 
-// run has the runner run the group. A group of one keeps the lead for a limited time: it may be waiting for a lock that is
-// held by a goroutine whose next member is behind it in the queue.
-func (q *Queue[T]) run(r *round[T]) {
-	if len(r.members) > 1 {
-		r.report = q.runner.Run(r.members)
-		if took := r.report.Commit; took > 0 {
-			q.pace.committed(took)
-		}
-		return
+// share is how many of the members that wait a group should take, and why no more.
+func (q *Queue[T]) share(waiting int) (int, Reason) {
+	switch {
+	case q.breadth.lanes() == 1:
+		return q.pace.share(), Halved
+	case q.limits.Singly:
+		return 1, Spread
 	}
-	if limit := q.runner.Overtime(); limit > 0 {
-		lost := new(atomic.Bool)
-		r.lost = lost
-		clock := time.AfterFunc(limit, func() {
-			if lost.CompareAndSwap(false, true) {
-				q.handOn()
-			}
-		})
-		defer clock.Stop()
-	}
-	r.report = q.runner.Run(r.members)
+	return q.breadth.share(waiting, q.inGroups), Spread
 }
 
 // account counts a group, and tells OnGroup. It runs after the commit and before the answers.
-func (q *Queue[T]) account(r *round[T], start time.Time) {
-	took := time.Since(start)
-	oldest := start.Sub(r.slots[0].since)
+func (q *Queue[T]) account(r *round[T]) {
+	now := time.Now()
+	r.took = now.Sub(r.start)
+	oldest := r.start.Sub(r.slots[0].since)
 	q.mu.Lock()
-	q.stats.observe(len(r.slots), r.reason, r.report.Reruns, oldest, took)
+	q.stats.observe(len(r.slots), r.reason, r.report.Reruns, oldest, r.took)
+	if n := len(r.slots); n > 1 && r.report.Commit > 0 {
+		q.pace.committed(r.report.Commit)
+	}
+	q.late.ran(len(r.slots), r.took, r.report.Members)
+	dear, mayWiden := q.dear()
+	q.breadth.observe(now, len(r.slots), q.present, mayWiden, dear)
 	q.mu.Unlock()
 	if q.limits.OnGroup != nil {
-		q.limits.OnGroup(Info[T]{Members: r.members, Reason: r.reason, Reruns: r.report.Reruns, Waited: oldest, Took: took})
+		q.limits.OnGroup(Info[T]{Members: r.members, Reason: r.reason, Reruns: r.report.Reruns, Waited: oldest, Took: r.took})
 	}
+}
+
+// cheap is the part of what a group pays once below which a member is cheap.
+const cheap = 1.0 / 8
+
+// dear returns what each member takes its group if members are dear, or else 0. mayWiden says that more lanes may be tried. Where
+// members are to run by themselves then, as with the driver of a database of which nothing is known, that is tried only if
+// members are dear: a database inside the process, whose members are cheap, may refuse to work beside itself.
+func (q *Queue[T]) dear() (each float64, mayWiden bool) {
+	if q.limits.Singly {
+		each = q.late.dear(cheap)
+		return each, each > 0
+	}
+	return q.late.dear(1), true
 }
 
 // conclude hands on the lead and tells the members, the one beside the other: the next group may run while this one's
 // callers are woken. It is deferred: it happens whatever became of the group.
 func (q *Queue[T]) conclude(own *Slot[T], r *round[T]) {
-	if r.lost == nil || r.lost.CompareAndSwap(false, true) {
-		q.pace.concluded(len(r.slots), int(q.waiting.Load()))
-		q.handOn()
+	q.mu.Lock()
+	if !r.late {
+		q.pace.concluded(len(r.slots), q.size())
+		q.leaders--
 	}
+	q.remove(r)
+	q.present -= len(r.slots)
+	next := q.next()
+	q.mu.Unlock()
+	q.wake(next)
 	for _, s := range r.slots {
 		q.tell(s, own)
 	}
@@ -145,22 +171,104 @@ func (q *Queue[T]) conclude(own *Slot[T], r *round[T]) {
 	q.free(r)
 }
 
-// handOn makes the member that has waited longest lead.
-func (q *Queue[T]) handOn() {
-	q.mu.Lock()
-	next := q.queue.first
-	if next == nil {
-		q.leading = false
-		q.mu.Unlock()
+// remove takes a round out of those that are run.
+func (q *Queue[T]) remove(r *round[T]) {
+	if r.at < 0 {
 		return
 	}
-	next.state = leading
-	detached := next.detached != nil
-	q.mu.Unlock()
-	if detached {
+	last := len(q.running) - 1
+	q.running[r.at] = q.running[last]
+	q.running[r.at].at = r.at
+	q.running[last] = nil
+	q.running = q.running[:last]
+	r.at = -1
+	q.inGroups -= len(r.slots)
+}
+
+// next appoints the member that has waited longest, if one waits and there is a lane for it. The caller holds the mutex, and
+// wakes it without.
+func (q *Queue[T]) next() *Slot[T] {
+	s := q.queue.first
+	if s == nil {
+		return nil
+	}
+	if q.leaders >= q.breadth.lanes() {
+		q.beware()
+		return nil
+	}
+	q.queue.remove(s)
+	q.appoint(s)
+	return s
+}
+
+// wake tells a member that was appointed to lead.
+func (q *Queue[T]) wake(next *Slot[T]) {
+	switch {
+	case next == nil:
+	case next.detached != nil:
 		go q.leadDetached(next)
-	} else {
+	default:
 		next.wake <- struct{}{}
+	}
+}
+
+// beware has the dog look when the next group will be late. It is called when members wait. The caller holds the mutex.
+func (q *Queue[T]) beware() {
+	if q.alert || len(q.running) == 0 {
+		return
+	}
+	first := q.runner.Overtime()
+	if first == 0 {
+		return
+	}
+	now := time.Now()
+	soonest := time.Duration(math.MaxInt64)
+	for _, r := range q.running {
+		soonest = min(soonest, q.rest(r, first, now))
+	}
+	if soonest == math.MaxInt64 {
+		return
+	}
+	q.alert = true
+	if q.dog == nil {
+		q.dog = time.AfterFunc(max(0, soonest), q.look)
+	} else {
+		q.dog.Reset(max(0, soonest))
+	}
+}
+
+// rest is how long a group may still take before it is late. With one lane members are run in their order, and only one that
+// runs alone may be late: a goroutine whose next member is behind it may hold the lock that it waits for.
+func (q *Queue[T]) rest(r *round[T], first time.Duration, now time.Time) time.Duration {
+	if q.breadth.most == 1 && len(r.slots) > 1 {
+		return math.MaxInt64
+	}
+	return q.late.of(len(r.slots), first) - now.Sub(r.start)
+}
+
+// look hands on the lead of each group that is late, if members wait.
+func (q *Queue[T]) look() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.alert = false
+	first := q.runner.Overtime()
+	now := time.Now()
+	for i := 0; i < len(q.running) && q.queue.n > 0; i++ {
+		r := q.running[i]
+		if q.rest(r, first, now) > 0 {
+			continue
+		}
+		q.stats.Late++
+		r.late = true
+		q.remove(r)
+		q.leaders--
+		i--
+		if next := q.next(); next != nil {
+			q.wake(next)
+		}
+	}
+	if q.queue.n > 0 {
+		q.beware()
 	}
 }
 

@@ -159,7 +159,7 @@ func TestALoneMemberMayWaitForOneThatCameLater(t *testing.T) {
 		assert.Equal(t, w.script.over, time.Since(started))
 		w.doAll("a b")
 		w.Close()
-		assert.False(t, w.leading)
+		assert.Zero(t, w.leaders)
 	})
 }
 
@@ -199,7 +199,7 @@ func TestALoneMemberThatIsOverSoonKeepsTheLead(t *testing.T) {
 		allOK(t, as)
 		time.Sleep(time.Second)
 		assert.Equal(t, []string{"group a b c"}, w.script.ran())
-		assert.False(t, w.leading)
+		assert.Zero(t, w.leaders)
 	})
 }
 

@@ -81,12 +81,18 @@ func (p *pace) share() int {
 
 // anticipate yields until the callers that were just told have come back, within the bounds.
 func (q *Queue[T]) anticipate() {
-	p := &q.pace
+	q.mu.Lock()
+	p, abreast := q.pace, q.breadth.lanes() > 1
+	share := p.share()
+	if abreast {
+		share, _ = q.share(q.present - q.inGroups)
+	}
+	q.mu.Unlock()
 	expected, window := p.expected(), p.window()
 	if expected == 0 || window == 0 {
 		return
 	}
-	target := min(p.present+expected, p.share(), q.limits.MaxLen, q.limits.MaxQueue)
+	target := min(p.present+expected, share, q.limits.MaxLen, q.limits.MaxQueue)
 	var first, last arrival
 	last.at = p.at
 	for spins := 0; ; spins++ {
@@ -98,7 +104,11 @@ func (q *Queue[T]) anticipate() {
 			}
 		}
 		if now.n >= target || now.at.Sub(p.at) >= window || now.at.Sub(last.at) >= yieldIdle || spins == yieldSpins {
-			p.learn(first, last, now.n >= target)
+			if !abreast { // or else they may be others
+				q.mu.Lock()
+				q.pace.learn(first, last, now.n >= target)
+				q.mu.Unlock()
+			}
 			return
 		}
 		runtime.Gosched()

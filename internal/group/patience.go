@@ -11,7 +11,7 @@ func (q *Queue[T]) guard() bool {
 		return false
 	}
 	q.mu.Lock()
-	q.running = true
+	q.guarded = true
 	if q.watch == nil {
 		q.watch = time.AfterFunc(patience, q.expire)
 	} else {
@@ -23,7 +23,7 @@ func (q *Queue[T]) guard() bool {
 
 func (q *Queue[T]) unguard() {
 	q.mu.Lock()
-	q.running = false
+	q.guarded = false
 	q.watch.Stop()
 	q.mu.Unlock()
 }
@@ -33,7 +33,7 @@ func (q *Queue[T]) expire() {
 	patience, err := q.runner.Patience()
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if !q.running || patience == 0 {
+	if !q.guarded || patience == 0 {
 		return
 	}
 	for s := q.queue.first; s != nil; s = q.queue.first {

@@ -19,8 +19,11 @@ import (
 //
 //	leader:  linger or anticipate → Enter → claim → Run → OnGroup → Leave → hand on → tell the members → Then
 //
+// Where groups may run side by side a queue has several leaders at a time: see breadth. And a group that takes much longer
+// than was to be expected does not keep others waiting: see forecast.
+//
 // Invariants, under mu:
-//   - if a member is queued, a goroutine leads, or has been told to;
+//   - if a member is queued, as many goroutines lead as there are lanes, or have been told to;
 //   - the backlog is empty unless the queue is full;
 //   - a claimed member is told by the leader that claimed it, whatever happens to that leader.
 //
@@ -37,9 +40,17 @@ type Queue[T any] struct {
 	backlog  list[T] // waiting for room in the queue
 	bytes    int     // of the queued members
 	reserved int     // room in the queue that is not for members: see Reserve
-	leading  bool
+	leaders  int     // that lead, or have been told to; not those whose group is late
+	told     list[T] // of these, the ones that have not claimed their group yet
+	inGroups int     // members of groups that are being run, but of late ones
+	present  int     // members that were accepted, and are neither told nor withdrawn
+	running  []*round[T]
+	late     forecast
+	dog      *time.Timer // it looks for late groups; nil before there was need
+	alert    bool        // it will look
+	breadth  breadth
 	closed   bool
-	running  bool           // a group is being run
+	guarded  bool           // a group is being run, and the waiting of the others is bounded
 	watch    *time.Timer    // over the waiting of the others meanwhile
 	active   sync.WaitGroup // members, and others, that were accepted and are not over
 	stats    Stats
@@ -48,7 +59,7 @@ type Queue[T any] struct {
 	filled  chan struct{} // cap 1: the queue holds a full group; only for a leader that lingers
 	linger  bool          // a leader watches filled
 
-	pace   pace      // the leader's alone; handing on the lead hands it on
+	pace   pace      // mu guards it, too
 	rounds sync.Pool // of *round[T]: the slices that groups were in
 }
 
@@ -58,6 +69,8 @@ type Limits[T any] struct {
 	MaxBytes int           // of a group; a larger member goes alone
 	MaxQueue int           // of the members that wait for a group; more wait for room, in the order of their arrival
 	MaxDelay time.Duration // for how long a group waits until it is full; 0: it is what queued up while the last one was run
+	Lanes    int           // the most groups that may run at the same time; 0 is 1. With MaxDelay it is 1
+	Singly   bool          // where several lanes pay, each member is to run by itself
 	Closed   error         // of Do and Go after Close
 
 	// OnGroup is called for each group between Run and the telling of the members, in the leader's goroutine; it may be nil.
@@ -66,7 +79,10 @@ type Limits[T any] struct {
 
 // New returns a queue for a runner.
 func New[T any](r Runner[T], l Limits[T]) *Queue[T] {
-	return &Queue[T]{runner: r, limits: l, filled: make(chan struct{}, 1)}
+	if l.MaxDelay > 0 {
+		l.Lanes = 1 // groups that are to be full do not share their members
+	}
+	return &Queue[T]{runner: r, limits: l, filled: make(chan struct{}, 1), breadth: newBreadth(l.Lanes)}
 }
 
 // Do has a group run a member, and returns when the member has its answer. Meanwhile its caller leads when it is its turn,
@@ -127,6 +143,7 @@ func (q *Queue[T]) admit(s *Slot[T], accepted bool) (lead, waits bool, err error
 	}
 	q.active.Add(1)
 	q.stats.Members++
+	q.present++
 	if q.crowded() {
 		s.state = backlog
 		if s.wake == nil {
@@ -135,17 +152,29 @@ func (q *Queue[T]) admit(s *Slot[T], accepted bool) (lead, waits bool, err error
 		q.backlog.push(s)
 		return false, true, nil
 	}
-	q.enqueue(s)
-	if q.leading {
-		return false, false, nil
+	if q.leaders < q.breadth.lanes() { // then none is queued
+		q.bytes += s.Bytes()
+		q.appoint(s)
+		return true, false, nil
 	}
-	q.leading = true
-	s.state = leading
-	return true, false, nil
+	q.enqueue(s)
+	q.beware()
+	return false, false, nil
 }
 
+// appoint makes a member lead that is in no list. The caller holds the mutex.
+func (q *Queue[T]) appoint(s *Slot[T]) {
+	s.state = leading
+	q.leaders++
+	q.told.push(s)
+	q.waiting.Store(int32(q.size()))
+}
+
+// size is how many members wait to be claimed.
+func (q *Queue[T]) size() int { return q.queue.n + q.told.n }
+
 // crowded reports that the queue has no room. The caller holds the mutex.
-func (q *Queue[T]) crowded() bool { return q.queue.n+q.reserved >= q.limits.MaxQueue }
+func (q *Queue[T]) crowded() bool { return q.size()+q.reserved >= q.limits.MaxQueue }
 
 // HasRoom reports that Go would not wait for room.
 func (q *Queue[T]) HasRoom() bool {
@@ -157,7 +186,7 @@ func (q *Queue[T]) HasRoom() bool {
 func (q *Queue[T]) enqueue(s *Slot[T]) {
 	s.state = queued
 	q.queue.push(s)
-	q.waiting.Store(int32(q.queue.n))
+	q.waiting.Store(int32(q.size()))
 	q.bytes += s.Bytes()
 	if q.linger && q.full() {
 		select {
@@ -168,15 +197,19 @@ func (q *Queue[T]) enqueue(s *Slot[T]) {
 }
 
 func (q *Queue[T]) full() bool {
-	return q.queue.n >= min(q.limits.MaxLen, q.limits.MaxQueue) || q.bytes >= q.limits.MaxBytes
+	return q.size() >= min(q.limits.MaxLen, q.limits.MaxQueue) || q.bytes >= q.limits.MaxBytes
 }
 
-// dequeue takes s out of the queue.
+// dequeue takes s out of the queue, or out of the leaders that have not claimed their group.
 func (q *Queue[T]) dequeue(s *Slot[T]) {
-	q.queue.remove(s)
+	if s.state == leading {
+		q.told.remove(s)
+	} else {
+		q.queue.remove(s)
+	}
 	q.bytes -= s.Bytes()
 	q.moveUp()
-	q.waiting.Store(int32(q.queue.n))
+	q.waiting.Store(int32(q.size()))
 }
 
 // moveUp gives the queue's free room to the oldest members of the backlog.
@@ -213,6 +246,7 @@ func (q *Queue[T]) withdrawn(s *Slot[T], err error) {
 	s.state = withdrawn
 	s.err = err
 	q.stats.Withdrawn++
+	q.present--
 }
 
 // Reserve takes away room in the queue for n members, or gives it back if n is negative. A runner reserves it for members
@@ -221,20 +255,17 @@ func (q *Queue[T]) Reserve(n int) {
 	q.mu.Lock()
 	q.reserved += n
 	q.moveUp()
-	idle := !q.leading && q.queue.n > 0
-	q.leading = q.leading || idle
+	next := q.next()
 	q.mu.Unlock()
-	if idle {
-		q.handOn()
-	}
+	q.wake(next)
 }
 
-// Load is how many members a new one would find before it, the leader's group counted as one.
+// Load is how many members a new one would find before it, a group that is being run counted as one.
 func (q *Queue[T]) Load() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	n := q.queue.n + q.backlog.n
-	if q.leading {
+	n := q.size() + q.backlog.n
+	if q.leaders > 0 {
 		n++
 	}
 	return n

@@ -66,14 +66,14 @@ func TestAFullQueueGivesRoomFirstComeFirstServed(t *testing.T) {
 		as = append(as, w.doAll("e f")...)
 		assert.Equal(t, 2, w.queue.n)
 		assert.Equal(t, 4, w.backlog.n)
-		assert.Equal(t, 7, w.Load())
+		assert.Equal(t, 1, w.leaders)
 		w.release()
 		allOK(t, as)
 		synctest.Wait()
 		d.ok(t)
 		assert.Equal(t, []string{"group a b", "group c d", "group e f"}, w.script.ran())
 		assert.True(t, w.HasRoom())
-		assert.Zero(t, w.Load())
+		assert.Zero(t, w.leaders)
 	})
 }
 

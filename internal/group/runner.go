@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// A Runner runs a queue's groups. One leader at a time uses it. Two calls may go on beside the next leader's calls:
-// RunPutOff, and the Run of a member that was alone for longer than Overtime.
+// A Runner runs a queue's groups. With one lane one leader at a time uses it. Two calls may go on beside the next leader's
+// calls: RunPutOff, and the Run of a group that is late, if Overtime is not 0.
 type Runner[T any] interface {
 	// Enter takes the turn for the next group, for a member that has waited since then. An error is that member's alone.
 	Enter(ctx context.Context, since time.Time) error
@@ -18,7 +18,8 @@ type Runner[T any] interface {
 	// takes, as where Overtime is not 0. Any goroutine may call it, and it may change.
 	Patience() (time.Duration, error)
 
-	// Overtime is how long a member that runs alone may keep the lead; 0 for as long as it takes.
+	// Overtime is how long a group may keep the lead before it is known how long groups take; 0 says that a group keeps it for
+	// as long as it takes.
 	Overtime() time.Duration
 
 	// Run runs the members as one group, in their order. One member is run alone, in its own caller's goroutine if it has
@@ -54,6 +55,8 @@ type Report struct {
 	// Commit is what a group pays once: waiting for one more member saves it. If it is 0, it is not known, and the queue
 	// learns nothing from the group. The Commit of a group of one counts for nothing.
 	Commit time.Duration
+	// Members is what the members took together, without what the group paid once; 0 if it is not known.
+	Members time.Duration
 	// Reruns is how many times the group, or a part of it, was rolled back and run again.
 	Reruns int
 	// Then is called in a new goroutine when every member has been told, or left to the runner. It is for the members that

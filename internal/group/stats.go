@@ -10,6 +10,7 @@ const (
 	Full                    // it reached MaxLen
 	FullBytes               // the next member would have taken it over MaxBytes
 	Halved                  // it left half of the callers to the next group, to come back while that one runs
+	Spread                  // it left members to the groups that run beside it
 )
 
 func (r Reason) String() string {
@@ -22,6 +23,8 @@ func (r Reason) String() string {
 		return "bytes"
 	case Halved:
 		return "halved"
+	case Spread:
+		return "spread"
 	}
 	return "unknown"
 }
@@ -35,7 +38,7 @@ type Info[T any] struct {
 	Took    time.Duration // from claim to commit
 }
 
-// Stats counts a queue's members and groups. All numbers only grow, except Queued and MaxGroup.
+// Stats counts a queue's members and groups. All numbers only grow, except Queued, MaxGroup and Lanes.
 type Stats struct {
 	Members   int64 // that were accepted by Do and Go, answered or not
 	Withdrawn int64 // of these, the ones that ended before any group claimed them
@@ -50,6 +53,10 @@ type Stats struct {
 	Full      int64
 	FullBytes int64
 	Halved    int64
+	Spread    int64
+
+	Lanes int   // groups that may run side by side at present
+	Late  int64 // groups that took much longer than was to be expected, so that another began beside them
 
 	Waited time.Duration // in the queue, summed over the oldest member of each group
 	Took   time.Duration // from claim to commit, summed over the groups
@@ -76,6 +83,9 @@ func (s *Stats) Add(o Stats) {
 	s.Full += o.Full
 	s.FullBytes += o.FullBytes
 	s.Halved += o.Halved
+	s.Spread += o.Spread
+	s.Lanes += o.Lanes
+	s.Late += o.Late
 	s.Waited += o.Waited
 	s.Took += o.Took
 }
@@ -96,6 +106,8 @@ func (s *Stats) observe(n int, reason Reason, reruns int, waited, took time.Dura
 		s.FullBytes++
 	case Halved:
 		s.Halved++
+	case Spread:
+		s.Spread++
 	}
 	s.Waited += waited
 	s.Took += took
@@ -106,6 +118,7 @@ func (q *Queue[T]) Stats() Stats {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	s := q.stats
-	s.Queued = q.queue.n + q.backlog.n
+	s.Queued = q.size() + q.backlog.n
+	s.Lanes = q.breadth.lanes()
 	return s
 }

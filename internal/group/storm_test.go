@@ -101,7 +101,7 @@ func TestInAStormEveryMemberIsToldOnceWithTheTruth(t *testing.T) {
 			assert.Nil(t, w.queue.first)
 			assert.Zero(t, w.bytes)
 			assert.Zero(t, w.reserved)
-			assert.False(t, w.leading)
+			assert.Zero(t, w.leaders)
 		})
 	}
 }

@@ -1,0 +1,297 @@
+package group
+
+import "time"
+
+// A breadth finds how many groups should run side by side: how many lanes a queue has.
+//
+// One lane is the best where members are short beside what a group pays once, or where the server has no power left: two
+// groups of half the size pay twice. Many lanes are the best where members take the server's time but not its power (they
+// wait for a disk, for a lock), or where the server is far away: that is how the plain driver's connections work. Which of the
+// two it is cannot be seen from one lane. The time that members wait grows with their number in either case, and more lanes
+// make members slower in either case. So a breadth tries: it gives the queue more lanes or fewer for a moment, and compares how
+// long a member takes on the whole, from the moment it is queued until it is answered. By Little's law that is the number of
+// members under way, divided by the rate at which they are answered.
+//
+// A trial of more lanes is kept if members take clearly less time; a trial of fewer is kept if they take no more. A trial that
+// paid is followed at once by a larger step. One that did not costs the members that took part in it. So the next trial waits
+// until it costs one part in a hundred of the time. If members suddenly take much more time, or much less, the program does
+// something else: both directions are tried at once.
+//
+// Rejected: a lane more whenever a member has waited for as long as a lone one takes. On a busy server each lane makes the
+// others slower, and the waiting justifies itself: short statements stay spread at a tenth of the rate of one lane.
+// Rejected: a limit that is computed from what a group pays once and what each member adds. It cannot know whether the server
+// has power for another lane.
+//
+// The queue's mutex guards it.
+type breadth struct {
+	most  int // lanes; at least 1
+	width int // lanes of now
+	phase phase
+	home  int // lanes before the trial; 0 if there is none
+	away  int // lanes of the trial
+
+	dear    bool    // members cost a group more than they save
+	usual   float64 // how long a member takes at home, moving average, in ns; 0 before the first slice
+	load    float64 // members under way meanwhile
+	steady  bool    // the last slice at home was like those before
+	here    float64 // how long a member takes at home, for the trial
+	there   float64 // how long a member took in the trial
+	up      bool    // the direction of the next trial
+	wider   int     // the step of a trial of more lanes, a factor
+	fewer   int     // and of fewer
+	strange int     // slices in a row that were unlike those before
+	failed  int     // trials in a row that did not pay
+	next    time.Time
+
+	slice slice
+}
+
+// phase is what a slice measures.
+type phase uint8
+
+const (
+	atHome  phase = iota
+	opening       // the first slice of a trial, in which connections are opened
+	trying
+	checking // home again, because the trial has paid but little: the machine may have been busy before
+)
+
+// A slice is one measurement.
+type slice struct {
+	groups  int       // that are over; the first of each lane may be of the time before
+	from    time.Time // when the first ones were over
+	counted int       // groups since then
+	members int       // of these
+	load    float64   // members under way, summed over these groups
+}
+
+const (
+	// A slice is longer than a machine's hiccups, and has some members of each caller; where that would take long, fewer do.
+	sliceLeast   = 20 * time.Millisecond
+	sliceMost    = 100 * time.Millisecond
+	sliceMembers = 32
+	// paysUp is the part of a member's time that more lanes must leave at the most to be kept, paysDown the same for fewer.
+	// Fewer lanes are connections saved, and what seems equal is often better.
+	paysUp   = 0.93
+	paysDown = 1.0
+	// plain is the part that leaves no doubt.
+	plain = 0.7
+	// other is the factor by which members must take more time, or less, for the program to be doing something else.
+	other = 1.5
+	// strange is how many slices in a row may be unlike the others.
+	strange = 1
+	// same is the factor within which slices say the same.
+	same = 1.2
+	// stepMost bounds the growth of steps.
+	stepMost = 8
+	// trialShare is the part of the time that the first trial may take that did not pay, and trialLeast the part after many;
+	// lossShare is the part of the members' time that a trial may cost.
+	trialShare = 1.0 / 20
+	trialLeast = 1.0 / 200
+	lossShare  = 1.0 / 100
+)
+
+func newBreadth(most int) breadth {
+	return breadth{most: max(1, most), width: 1, up: true, wider: 2, fewer: 2}
+}
+
+// lanes is how many groups may run at the same time.
+func (b *breadth) lanes() int { return b.width }
+
+// share is how many of so many members a group should take, when as many are under way in other lanes.
+func (b *breadth) share(waiting, elsewhere int) int {
+	return (waiting + elsewhere + b.width - 1) / b.width
+}
+
+// observe notes a group that is over. load is the number of members under way, its own among them. mayWiden says that more
+// lanes may be tried. dear is what each member takes its group, if that is more than it saves, or 0.
+func (b *breadth) observe(now time.Time, members, load int, mayWiden bool, dear float64) {
+	if b.most == 1 {
+		return
+	}
+	if is := dear > 0; is != b.dear && b.phase == atHome {
+		b.dear = is
+		if is && b.leap(float64(load), dear) {
+			return
+		}
+	}
+	s := &b.slice
+	if s.groups++; s.groups <= b.width {
+		s.from = now
+		return
+	}
+	s.counted++
+	s.members += members
+	s.load += float64(load)
+	lasted := now.Sub(s.from)
+	mean := s.load / float64(s.counted)
+	long := lasted >= sliceMost
+	enough := lasted >= sliceLeast && s.counted >= 4*b.width && s.members >= sliceMembers && float64(s.members) >= 2*mean
+	if !enough && (!long || s.counted < 2*b.width) {
+		return
+	}
+	each := mean * float64(lasted) / float64(s.members)
+	if Trace {
+		println(now.UnixMilli()%100000, "phase", b.phase, "home", b.home, "width", b.width, "load", int(mean), "each us", int(each/1000), "usual", int(b.usual/1000), "lasted ms", lasted.Milliseconds(), "groups", s.counted, "members", s.members, "failed", b.failed)
+	}
+	b.slice = slice{}
+	switch b.phase {
+	case atHome:
+		b.settle(now, each, mean)
+		if (b.steady || long) && !now.Before(b.next) {
+			b.try(mean, mayWiden)
+			if long && b.phase == opening {
+				b.phase = trying
+			}
+		}
+	case opening:
+		b.phase = trying
+	case trying:
+		b.judge(now, each, mean, lasted)
+	case checking:
+		b.check(now, each, mean, lasted)
+	}
+}
+
+// leap begins a trial of as many lanes as there are members, as soon as members have become dear. Home is what it would be by
+// what each member takes.
+func (b *breadth) leap(load, each float64) bool {
+	to := min(b.most, int(load+0.5))
+	b.here = load * each / float64(b.width)
+	if to <= b.width || b.here < other*b.usual {
+		return false
+	}
+	if b.usual == 0 {
+		b.usual = b.here
+	}
+	b.load, b.up = load, true
+	b.home, b.away, b.width, b.phase, b.slice = b.width, to, to, opening, slice{}
+	return true
+}
+
+// settle notes a slice at home.
+func (b *breadth) settle(now time.Time, each, load float64) {
+	b.steady = alike(b.usual, each, same) && alike(b.load, load, same)
+	switch {
+	case b.usual == 0:
+		b.usual, b.load = each, load
+		b.hurry(now)
+	case alike(b.usual, each, other) && alike(b.load, load, other):
+		b.usual += (each - b.usual) / 4
+		b.load += (load - b.load) / 4
+		b.strange = 0
+	case b.strange < strange:
+		b.strange++ // perhaps it was the machine
+	default:
+		b.up = each > b.usual
+		b.usual, b.load, b.strange = each, load, 0
+		b.hurry(now)
+	}
+}
+
+// hurry has both directions tried at once.
+func (b *breadth) hurry(now time.Time) {
+	b.next, b.wider, b.fewer, b.failed = now, 2, 2, 0
+}
+
+// judge ends a trial. If the number of callers has changed meanwhile it has told nothing.
+func (b *breadth) judge(now time.Time, each, load float64, lasted time.Duration) {
+	b.there = each
+	switch {
+	case !alike(b.load, load, other) || !b.pays(b.here):
+		b.width = b.home
+		b.reject(now, lasted)
+	case each < plain*b.here:
+		b.accept(now, load, lasted)
+	default:
+		b.width, b.phase = b.home, checking
+	}
+}
+
+// check ends a trial that has paid but little.
+func (b *breadth) check(now time.Time, each, load float64, lasted time.Duration) {
+	if b.pays(each) && alike(b.load, load, other) {
+		b.width = b.away
+		b.accept(now, load, lasted)
+		return
+	}
+	b.usual, b.here, b.load = each, each, load
+	b.reject(now, lasted)
+}
+
+// pays reports that the trial is better than home, where a member takes so long.
+func (b *breadth) pays(home float64) bool {
+	if b.away > b.home {
+		return b.there < paysUp*home
+	}
+	return b.there < paysDown*home
+}
+
+func (b *breadth) accept(now time.Time, load float64, lasted time.Duration) {
+	b.phase, b.home = atHome, 0
+	b.usual, b.load, b.failed, b.next = b.there, load, 0, now
+	if b.up && b.to(load) == b.width { // the other direction has just been left
+		b.next = now.Add(time.Duration(float64(2*lasted) / trialShare))
+	}
+	b.steady = true
+	b.stride()
+}
+
+func (b *breadth) reject(now time.Time, lasted time.Duration) {
+	b.phase, b.home = atHome, 0
+	b.failed++
+	b.stride()
+	b.up = !b.up
+	if b.failed < 2 {
+		b.next = now
+		return
+	}
+	part := max(trialLeast, trialShare/float64(b.failed))
+	wait := max(1/part, (b.there/b.here-1)/lossShare)
+	b.next = now.Add(time.Duration(wait * float64(2*lasted)))
+}
+
+// stride makes the next step in the direction of the last trial a larger one: what has paid may pay more, and what has not may
+// have been too little to show.
+func (b *breadth) stride() {
+	step := &b.fewer
+	if b.up {
+		step = &b.wider
+	}
+	if *step *= 2; *step > stepMost {
+		*step = 2
+	}
+}
+
+// try begins a trial, if there is anything to try.
+func (b *breadth) try(load float64, mayWiden bool) {
+	for range 2 {
+		to := b.to(load)
+		if b.up && !mayWiden {
+			to = b.width
+		}
+		if to != b.width {
+			b.here = b.usual
+			b.home, b.away, b.width, b.phase = b.width, to, to, opening
+			return
+		}
+		b.up = !b.up
+	}
+}
+
+// to is how many lanes the next trial is to have, if so many members are under way.
+func (b *breadth) to(load float64) int {
+	used := min(float64(b.width), load)
+	switch {
+	case b.up && load > float64(b.width)+0.5:
+		return min(b.width*b.wider, b.most, int(load+0.5))
+	case !b.up && used >= 2:
+		return max(1, int(used)/b.fewer)
+	}
+	return b.width
+}
+
+// alike reports that neither is larger than the other by more than a factor.
+func alike(a, b, by float64) bool { return a <= b*by && b <= a*by }
+
+var Trace bool

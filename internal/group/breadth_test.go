@@ -1,0 +1,246 @@
+package group
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+)
+
+// A model is a server with a made clock, and a queue in front of it. A member takes time of the server, and power: of that it
+// has so many cores.
+type model struct {
+	cores chan struct{}
+	mu    sync.Mutex
+	load  load
+}
+
+// A load is what callers ask of a model: what a group pays once, and what each member adds.
+type load struct {
+	trip, power, commit      time.Duration // once: the way there and back, power, and a wait without power
+	memberPower, memberWaits time.Duration
+}
+
+// a is a load like that of a small INSERT, as measured.
+func a(memberWaits, trip time.Duration) load {
+	return load{trip: 30*time.Microsecond + trip, power: 150 * time.Microsecond, commit: 300 * time.Microsecond,
+		memberPower: 25 * time.Microsecond, memberWaits: memberWaits}
+}
+
+func newModel(cores int, l load) *model { return &model{cores: make(chan struct{}, cores), load: l} }
+
+func (m *model) use(d time.Duration) {
+	m.cores <- struct{}{}
+	time.Sleep(d)
+	<-m.cores
+}
+
+func (m *model) now() load {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.load
+}
+
+func (m *model) becomes(l load) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.load = l
+}
+
+func (m *model) run(members int) (r Report) {
+	l := m.now()
+	time.Sleep(l.trip)
+	m.use(l.power)
+	start := time.Now()
+	for range members {
+		m.use(l.memberPower)
+		time.Sleep(l.memberWaits)
+	}
+	if members > 1 {
+		r.Members, r.Commit = time.Since(start), l.commit
+	}
+	time.Sleep(l.commit)
+	return r
+}
+
+// A modelCall is a member of the queue before a model.
+type modelCall struct{ slot Slot[modelCall] }
+
+func (m *model) Enter(context.Context, time.Time) error { return nil }
+func (m *model) Leave()                                 {}
+func (m *model) Patience() (time.Duration, error)       { return 0, nil }
+func (m *model) Overtime() time.Duration                { return 100 * time.Millisecond }
+func (m *model) Run(members []*modelCall) Report        { return m.run(len(members)) }
+func (m *model) End(*modelCall) End                     { return Answered }
+func (m *model) RunPutOff(*modelCall)                   {}
+func (m *model) queue(lanes int, singly bool) *Queue[modelCall] {
+	return New(m, Limits[modelCall]{MaxLen: 1000, MaxBytes: 1 << 30, MaxQueue: 10000, Lanes: lanes, Singly: singly})
+}
+
+// rates has callers call again and again, and returns their calls a second in each span of time.
+func rates(callers int, spans []time.Duration, call func()) []float64 {
+	var mu sync.Mutex
+	counts := make([]float64, len(spans))
+	start := time.Now()
+	var all sync.WaitGroup
+	for range callers {
+		all.Go(func() {
+			for {
+				call()
+				rest, i := time.Since(start), 0
+				for ; i < len(spans) && rest >= spans[i]; i++ {
+					rest -= spans[i]
+				}
+				if i == len(spans) {
+					return
+				}
+				mu.Lock()
+				counts[i]++
+				mu.Unlock()
+			}
+		})
+	}
+	all.Wait()
+	for i := range counts {
+		counts[i] /= spans[i].Seconds()
+	}
+	return counts
+}
+
+func (m *model) grouped(q *Queue[modelCall]) func() {
+	return func() {
+		var c modelCall
+		c.slot.Init(&c, context.Background(), 1)
+		q.Do(&c.slot)
+	}
+}
+
+// plain calls as the plain driver does, with so many connections.
+func (m *model) plain(pool int) func() {
+	room := make(chan struct{}, pool)
+	return func() {
+		room <- struct{}{}
+		m.run(1)
+		<-room
+	}
+}
+
+// rate is what a model reaches when it has had time to learn.
+func rate(callers int, call func()) float64 {
+	return rates(callers, []time.Duration{2 * time.Second, 300 * time.Millisecond}, call)[1]
+}
+
+const pool = 64
+
+func TestAQueueIsNoSlowerThanThePlainDriver(t *testing.T) {
+	const ms = time.Millisecond
+	for _, of := range []struct {
+		cores, callers int
+		load           load
+		least          float64
+	}{
+		{2, 1, a(0, 0), 0.99}, {2, 8, a(0, 0), 1.4}, {2, 64, a(0, 0), 3.5}, {2, 256, a(0, 0), 5},
+		{2, 8, a(0, 5*ms), 1}, {2, 64, a(0, 5*ms), 0.75}, {2, 256, a(0, 5*ms), 2},
+		{2, 8, a(ms, 0), 0.95}, {2, 64, a(ms, 0), 1}, {2, 256, a(ms, 5*ms), 1.2},
+		{2, 8, a(20*ms, 0), 0.9}, {2, 64, a(20*ms, 0), 0.95}, {2, 64, a(5*ms, 5*ms), 0.85}, {2, 256, a(20*ms, 0), 0.95},
+		{16, 8, a(0, 0), 0.8}, {16, 64, a(0, 0), 1.2}, {16, 256, a(0, 0), 2}, {16, 64, a(ms, ms), 0.95}, {16, 256, a(20*ms, ms), 0.95},
+	} {
+		name := fmt.Sprintf("%d cores, %d callers, a way of %v, members wait %v", of.cores, of.callers, of.load.trip, of.load.memberWaits)
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := newModel(of.cores, of.load)
+				plain := rate(of.callers, m.plain(pool))
+				q := m.queue(pool, false)
+				assert.GreaterOrEqual(t, rate(of.callers, m.grouped(q))/plain, of.least, "%d lanes", q.Stats().Lanes)
+			})
+		})
+	}
+}
+
+func TestAQueueFollowsAProgramThatDoesSomethingElse(t *testing.T) {
+	short, slow, far := a(0, 0), a(20*time.Millisecond, 0), a(0, 5*time.Millisecond)
+	for name, loads := range map[string][]load{
+		"short, slow, short": {short, slow, short}, "slow, short, slow": {slow, short, slow},
+		"near, far, near": {short, far, short},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				const callers = 64
+				alone := make([]float64, len(loads))
+				for i, l := range loads {
+					m := newModel(2, l)
+					alone[i] = rate(callers, m.grouped(m.queue(pool, false)))
+				}
+				m := newModel(2, loads[0])
+				q := m.queue(pool, false)
+				spans := []time.Duration{1500 * time.Millisecond, 500 * time.Millisecond, 1500 * time.Millisecond, 500 * time.Millisecond, 1500 * time.Millisecond, 500 * time.Millisecond}
+				for i, l := range loads[1:] {
+					time.AfterFunc(time.Duration(i+1)*2*time.Second, func() { m.becomes(l) })
+				}
+				got := rates(callers, spans, m.grouped(q))
+				for i := range loads {
+					assert.GreaterOrEqual(t, got[2*i+1]/alone[i], 0.7, "phase %d, a second and a half after it has begun", i)
+				}
+			})
+		})
+	}
+}
+
+// Nothing is known of an unknown driver's transactions, but that members which each wait for an answer are better off beside
+// each other.
+func TestMembersThatAreDearRunByThemselvesWhereNothingIsKnown(t *testing.T) {
+	const ms = time.Millisecond
+	synctest.Test(t, func(t *testing.T) {
+		network := load{trip: 2 * ms, commit: ms, memberWaits: ms}
+		m := newModel(2, network)
+		q := m.queue(pool, true)
+		got := rate(64, m.grouped(q))
+		plain := rate(64, m.plain(pool))
+		assert.GreaterOrEqual(t, got/plain, 0.95)
+		embedded := load{power: 5 * time.Microsecond, memberPower: 10 * time.Microsecond, commit: 500 * time.Microsecond}
+		m = newModel(1, embedded)
+		q = m.queue(pool, true)
+		rate(64, m.grouped(q))
+		assert.Equal(t, 1, q.Stats().Lanes)
+		assert.Greater(t, q.Stats().MeanGroup(), 30.0)
+	})
+}
+
+func TestAQueueWithOneLaneHasOneLeader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newModel(16, a(5*time.Millisecond, 0))
+		q := m.queue(1, false)
+		most := 0
+		rate(64, func() {
+			m.grouped(q)()
+			q.mu.Lock()
+			most = max(most, q.leaders)
+			q.mu.Unlock()
+		})
+		assert.Equal(t, 1, most)
+	})
+}
+
+// A group that waits for a lock does not keep those waiting that came behind it.
+func TestMembersDoNotWaitBehindAGroupThatIsLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newModel(2, a(0, 0))
+		q := m.queue(pool, false)
+		rate(8, m.grouped(q))
+		for range q.breadth.lanes() {
+			m.becomes(load{commit: time.Hour})
+			go m.grouped(q)()
+			synctest.Wait()
+		}
+		m.becomes(a(0, 0))
+		start := time.Now()
+		m.grouped(q)()
+		assert.Less(t, time.Since(start), 10*time.Millisecond)
+		assert.Positive(t, q.Stats().Late)
+		time.Sleep(2 * time.Hour)
+	})
+}

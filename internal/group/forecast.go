@@ -1,0 +1,96 @@
+package group
+
+import "time"
+
+// A forecast says how long a group should take, and from when on it is late: it waits for a lock, for a disk that
+// stutters, for a network that is silent. Then it does not keep the other members waiting. Another leader takes what is queued,
+// and the late group counts for no lane any more. As soon as groups take longer as a rule, the forecast says so, and they are
+// not late.
+//
+// It is reckoned as TCP reckons when a packet is lost: a moving average, and four times the mean deviation from it. It is not
+// less than three times the average, because a group that is late for nothing costs a commit. A group's time is what it pays once
+// and what each member adds, both learned.
+type forecast struct {
+	once, each float64 // of groups of several, in ns
+	best       float64 // the least that a group has paid once, forgotten slowly: the first ones open connections
+	lone       float64 // of a group of one
+	off        float64 // mean deviation of groups of several, as a part of their forecast
+	offLone    float64
+	largest    int // group so far
+}
+
+const (
+	// worth is how many times what a group pays once its members may take together: more would save less than a thirtieth.
+	worth = 32
+	// fewest is how many members may always share a group: from one alone nothing is learned of what each adds.
+	fewest = 2
+)
+
+// most is how many members may share a group. As long as little is known, groups grow by doubling.
+func (f *forecast) most() int {
+	n := 2 * max(fewest, f.largest)
+	if f.each > 0 && f.best > 0 {
+		n = min(n, int(worth*f.best/f.each))
+	}
+	return max(fewest, n)
+}
+
+// dear returns what each member takes its group, if that is more than a part of what it saves; or else 0.
+func (f *forecast) dear(part float64) float64 {
+	if f.each > part*f.best {
+		return f.each
+	}
+	return 0
+}
+
+// of returns how long a group of so many may take; first is the answer before the first group.
+func (f *forecast) of(n int, first time.Duration) time.Duration {
+	is, off := f.lone, f.offLone
+	if n > 1 {
+		is, off = f.once+float64(n)*f.each, f.off
+	}
+	if is == 0 {
+		return first
+	}
+	return time.Duration(is * max(3, 1+4*off))
+}
+
+// ran notes how long a group took, and its members together if that is known.
+func (f *forecast) ran(n int, took, members time.Duration) {
+	if n == 1 {
+		deviate(&f.offLone, float64(took), f.lone)
+		average(&f.lone, float64(took), 1.0/8)
+		return
+	}
+	deviate(&f.off, float64(took), f.once+float64(n)*f.each)
+	once := float64(max(1, took-members))
+	average(&f.once, once, 1.0/8)
+	if f.best == 0 || once < f.best {
+		f.best = once
+	} else {
+		average(&f.best, once, 1.0/32)
+	}
+	if each := float64(members) / float64(n); f.each == 0 {
+		f.each = each
+	} else {
+		f.each += (each - f.each) / 4 // it is a mean already
+	}
+	f.largest = max(f.largest, n)
+}
+
+// deviate notes by what part of it a forecast was wrong.
+func deviate(off *float64, took, was float64) {
+	if was > 0 {
+		average(off, min(1, max(took-was, was-took)/was), 1.0/4)
+	}
+}
+
+// average moves a moving average. Its first value is the first that it sees, and no value counts for more than four times the
+// average, so that one stall counts little.
+func average(mean *float64, x, weight float64) {
+	if *mean == 0 {
+		*mean = x
+		return
+	}
+	*mean += (min(x, 4**mean) - *mean) * weight
+}
