@@ -159,7 +159,7 @@ func TestADataSourceNameWinsOverCode(t *testing.T) {
 	require.NoError(t, err)
 	defer db.Close()
 	require.NoError(t, db.Ping())
-	d, err := databaseOf(db)
+	d, err := databaseOf(t.Context(), db)
 	require.NoError(t, err)
 	assert.Equal(t, 5, d.limits.maxLen)
 	assert.Equal(t, 7, d.limits.maxQueue)

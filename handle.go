@@ -47,7 +47,7 @@ func Handle[C, R any](db *sql.DB, h Handler[C, R], opts ...HandlerOption) (*Comm
 	if h == nil {
 		return nil, fmt.Errorf("groupcommit: Handle: the handler of %v is nil; a function is needed", typ)
 	}
-	d, err := databaseOf(db)
+	d, err := databaseOf(context.Background(), db)
 	if err != nil {
 		return nil, err
 	}

@@ -158,7 +158,7 @@ func Deduplicated(res sql.Result) bool {
 //
 // db must be one of ours, opened with [Promises].
 func Lookup(ctx context.Context, db *sql.DB, id string) (durable.Promise, error) {
-	d, err := databaseOf(db)
+	d, err := databaseOf(ctx, db)
 	if err != nil {
 		return durable.Promise{}, err
 	}

@@ -49,7 +49,7 @@ func Go(ctx context.Context, db *sql.DB, query string, args ...any) *Promise {
 	p := &Promise{}
 	p.exec.detached = true
 	p.exec.Call = engine.NewCall(ctx, query, nil, false)
-	d, err := databaseOf(db)
+	d, err := databaseOf(ctx, db)
 	if err != nil {
 		return p.reject(err)
 	}

@@ -1,6 +1,7 @@
 package groupcommit
 
 import (
+	"context"
 	"database/sql"
 	"time"
 
@@ -51,10 +52,13 @@ func statsOf(g group.Stats) Stats {
 	}
 }
 
-// StatsOf returns the counters of a database. Any goroutine may call it at any time; it costs a lock. If db
-// is not ours, it returns an error.
+// StatsOf returns the counters of a database. Any goroutine may call it at any time; it costs a lock. If db is not ours, it
+// returns an error. If a wrapper is around our driver, the first call may need a connection of db, and returns an error if none
+// is free within a second.
 func StatsOf(db *sql.DB) (Stats, error) {
-	d, err := databaseOf(db)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	d, err := databaseOf(ctx, db)
 	if err != nil {
 		return Stats{}, err
 	}

@@ -62,7 +62,7 @@ func (n *noting) pool(t *testing.T, refresh func(string)) *Pool {
 	p := New(Config{
 		Connector: n,
 		Open: func(ctx context.Context, raw driver.Conn) (engine.Session, error) {
-			s, err := engine.Find(raw).Open(ctx, raw, engine.Settings{})
+			s, err := engine.Find(raw, nil).Open(ctx, raw, engine.Settings{})
 			return idle{s}, err
 		},
 		TakeTurn: func(context.Context) (func(), error) {

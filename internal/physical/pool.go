@@ -149,6 +149,15 @@ func (p *Pool) StmtClosed(query string) (another bool) { return p.shared.stmts.c
 // Renew marks all open connections as stale: none of them is used again.
 func (p *Pool) Renew() { p.shared.generation.Add(1) }
 
+// CloseIdle closes the idle connections, as the program's pool has closed its own. How that keeps them is learned anew.
+func (p *Pool) CloseIdle() {
+	p.warm.coolAll()
+	if p.shared.config.SetUp == nil && !p.lent {
+		p.retained.known.Store(false)
+		p.SetMaxIdleConns(-1)
+	}
+}
+
 // Close closes the idle connections. Those in use are closed when they come back.
 func (p *Pool) Close() error {
 	p.warm.coolAll()

@@ -42,7 +42,7 @@ func (s *server) pool(t *testing.T, setUp func(*sql.DB)) *Pool {
 	p := New(Config{
 		Connector: s,
 		Open: func(ctx context.Context, raw driver.Conn) (engine.Session, error) {
-			return engine.Find(raw).Open(ctx, raw, engine.Settings{})
+			return engine.Find(raw, nil).Open(ctx, raw, engine.Settings{})
 		},
 		TakeTurn: func(context.Context) (func(), error) { return func() {}, nil },
 		SetUp:    setUp,

@@ -64,6 +64,9 @@ var (
 	_ driver.NamedValueChecker  = (*Conn)(nil)
 )
 
+// Host is the database that the Conn is of.
+func (c *Conn) Host() Host { return c.host }
+
 // CheckNamedValue lets every argument through. What an argument may be depends on the physical connection, and there
 // may be none yet; it is checked where the statement's road is known.
 func (c *Conn) CheckNamedValue(*driver.NamedValue) error { return nil }
