@@ -55,7 +55,7 @@ func GroupOn(ctx context.Context, conn driver.Conn, calls []*Call) Outcome {
 		return Outcome{Verdict: Refused, Err: err}
 	}
 	for i, c := range calls {
-		ok := c.Try(func(c *Call) (driver.Result, error) { return ExecOn(ctx, conn, c) })
+		ok := c.Try(func(c *Call) (driver.Result, error) { return ExecOn(c.Within(ctx), conn, c) })
 		if !ok || c.Err() != nil {
 			if err := tx.Rollback(); err != nil {
 				// No COMMIT was sent: closing the connection is a rollback, too.

@@ -18,8 +18,8 @@ type Engine interface {
 	// Open is called once for every new physical connection, before any statement runs on it. Several goroutines may call it
 	// at once.
 	//
-	// conn is the connection that the wrapped driver, or a wrapper around it, returned. Statements go through it, so that
-	// the user's hooks see them.
+	// conn is the connection that the wrapped driver, or a wrapper around it, returned. Every call goes through it, in a group,
+	// too: a wrapper may only look at the calls, but it may as well change them, or refuse them.
 	Open(ctx context.Context, conn driver.Conn, s Settings) (Session, error)
 }
 

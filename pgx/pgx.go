@@ -122,6 +122,10 @@
 // If a server was replaced, the new one is believed about transactions that it does not have. If the old one goes on taking
 // writes, too, there are two truths, and neither server can tell which one a call belongs to.
 //
+// A wrapper around the driver's connections may look at calls, change them or refuse them, so each call goes by the wrapper's own
+// Exec. A group is then one transaction of as many round trips as it has calls, which is logged once. A wrapper around
+// groupcommit's driver sees all calls, too, and costs nothing of that.
+//
 // A Tracer of a pgx.ConnConfig sees the calls that run alone, and the preparing of texts. It does not see the calls of a
 // group, except by the simple protocol.
 package pgx
@@ -140,7 +144,8 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 )
 
-// DriverName is the name that importing the package registers, unless it is taken.
+// DriverName is the name that importing the package registers, unless it is taken. The package also registers
+// "pgx/v5-groupcommit", as package stdlib registers "pgx/v5" beside "pgx".
 const DriverName = "pgx-groupcommit"
 
 func init() {
@@ -150,8 +155,10 @@ func init() {
 		}
 		return nil
 	})
-	if !slices.Contains(sql.Drivers(), DriverName) {
-		groupcommit.Register(DriverName, stdlib.GetDefaultDriver())
+	for _, name := range []string{DriverName, "pgx/v5-groupcommit"} {
+		if !slices.Contains(sql.Drivers(), name) {
+			groupcommit.Register(name, stdlib.GetDefaultDriver())
+		}
 	}
 }
 
@@ -173,6 +180,9 @@ func (e *adapter) Open(_ context.Context, conn driver.Conn, s engine.Settings) (
 		e.traits, e.settings = traits, s
 		e.traits.Hook, e.traits.Pooled = h.name, h.pooled
 	})
+	if conn != driver.Conn(std) {
+		warnOfWrapper(conn)
+	}
 	return e.session(conn, std.Conn(), s), nil
 }
 

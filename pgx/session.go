@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/stdlib"
 )
 
 // database is shared by all sessions of one database.
@@ -36,14 +37,15 @@ type session struct {
 	settings engine.Settings
 	database *database
 	memory   *memory
-	simple   bool // by the simple protocol: nothing can be pipelined
+	simple   bool // nothing can be pipelined: the protocol is the simple one, or a wrapper must see each call
 
 	stuck *engine.Call // the server was at this call when the group was lost
 }
 
 func newSession(conn driver.Conn, pg *pgx.Conn, s engine.Settings, d *database) *session {
 	ses := &session{wire: wire{pg: pg}, conn: conn, settings: s, database: d, memory: d.memory}
-	ses.simple = pg.Config().DefaultQueryExecMode == pgx.QueryExecModeSimpleProtocol
+	_, bare := conn.(*stdlib.Conn)
+	ses.simple = !bare || pg.Config().DefaultQueryExecMode == pgx.QueryExecModeSimpleProtocol
 	ses.watch.wire, ses.watch.limit = &ses.wire, s.LockTimeout
 	ses.statements = newStatements(&ses.wire, &ses.watch)
 	return ses

@@ -51,7 +51,7 @@ func (s *session) executeOneByOne(ctx context.Context, requests []request) (out 
 	start := time.Now()
 	s.watch.aim(at(string(head[1]), string(head[2])), start)
 	for i, r := range requests {
-		returned := r.call.Try(func(c *engine.Call) (driver.Result, error) { return engine.ExecOn(ctx, s.conn, c) })
+		returned := r.call.Try(func(c *engine.Call) (driver.Result, error) { return engine.ExecOn(c.Within(ctx), s.conn, c) })
 		now := time.Now()
 		s.watch.hear(now)
 		if r.sample {
@@ -59,6 +59,8 @@ func (s *session) executeOneByOne(ctx context.Context, requests []request) (out 
 		}
 		start = now
 		switch err := r.call.Err(); {
+		case returned && err == nil && conn.TxStatus() != 'T':
+			return s.endedWithin(requests[i+1:]), -1
 		case returned && err == nil:
 		case conn.IsClosed(): // it took all the time, or ended the connection
 			s.stuck = r.call
@@ -81,6 +83,14 @@ func (s *session) executeOneByOne(ctx context.Context, requests []request) (out 
 		out.Token = token{xid: xid, server: s.server}
 	}
 	return out, -1
+}
+
+// endedWithin is the outcome where a wrapper has ended the group's transaction in the middle of it, by a transaction of its own for
+// each call: the calls up to there are committed, and the others were not begun.
+func (s *session) endedWithin(others []request) engine.Outcome {
+	s.failed = s.pg.PgConn().TxStatus() != 'I'
+	putOff(others)
+	return engine.Outcome{}
 }
 
 // rolledBack is the outcome of a transaction whose COMMIT was not sent, or has failed.
