@@ -18,6 +18,9 @@ import (
 //
 //	groupcommit.Register("mysqlite-groupcommit", &sqlite3.SQLiteDriver{ConnectHook: hook})
 //
+// d may be a wrapper around a driver, such as a tracer. The engine is found by the connection inside, and the wrapper sees each
+// call: docs/differences.md says more. A wrapper around our driver costs less.
+//
 // Packages sqlite3 and pgx register "sqlite3-groupcommit" and "pgx-groupcommit" when they are imported.
 func Register(name string, d driver.Driver, opts ...Option) {
 	if d == nil {

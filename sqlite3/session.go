@@ -29,14 +29,14 @@ type session struct {
 	conn   driver.Conn // for the calls' statements; the connection is the same or inside it
 	within bool        // the connection is inside it, in a wrapper
 	traits engine.Traits
-	rows   bool                  // every statement may have rows
-	counts bool                  // every statement that writes has one
+	rows   bool                            // every statement may have rows
+	counts bool                            // every statement that writes has one
 	kept   *lru.Cache[*sqlite3.SQLiteStmt] // nil for a text that the driver's Exec must run
 	inTurn func(*engine.Call) (driver.Result, error)
 	ledger ledger
 	words  schemaWords
 
-	untouched bool      // the latest statement has failed before any part of it was executed
+	untouched bool                // the latest statement has failed before any part of it was executed
 	current   *sqlite3.SQLiteStmt // is executed, and not kept
 }
 
