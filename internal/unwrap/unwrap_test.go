@@ -28,7 +28,7 @@ type (
 	embedded struct{ driver.Conn }
 	private  struct {
 		methods
-		log  []string // which makes the wrapper one that cannot be compared
+		_    []string // which makes the wrapper one that cannot be compared
 		conn driver.Conn
 	}
 	concrete struct {
@@ -41,7 +41,7 @@ type (
 		*state
 	}
 	state struct {
-		name string
+		_    string
 		conn driver.Conn
 	}
 	two struct {
@@ -168,7 +168,7 @@ func (plainDriver) Open(string) (driver.Conn, error) { return nil, nil }
 
 type (
 	wrappedDriver struct{ parent driver.Driver }
-	hidden        struct{ open func() driver.Driver }
+	hidden        struct{ _ func() driver.Driver }
 	connector     struct {
 		inner driver.Connector
 		d     driver.Driver
