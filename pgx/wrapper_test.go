@@ -3,6 +3,7 @@ package pgx_test
 import (
 	"context"
 	"database/sql/driver"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -43,10 +44,9 @@ func (c interceptedConn) ExecContext(ctx context.Context, q string, args []drive
 // wrappedRig is a rig whose database is ours around a wrapper around the driver.
 func wrappedRig(t *testing.T, d *intercepting) *rig {
 	r := setUp(t)
-	const name = "pgx-intercepted-groupcommit"
-	registered := name + t.Name()
-	groupcommit.Register(registered, d, groupcommit.OnGroup(r.observe), groupcommit.Writers(1))
-	r.db = r.open(registered, r.dsn)
+	name := fmt.Sprintf("pgx-groupcommit-test-%d", drivers.Add(1))
+	groupcommit.Register(name, d, groupcommit.OnGroup(r.observe), groupcommit.Writers(1))
+	r.db = r.open(name, r.dsn)
 	return r
 }
 
@@ -103,4 +103,3 @@ func TestAWrapperThatCommitsByItselfCommitsNothingTwice(t *testing.T) {
 	require.Equal(t, "3", r.value("SELECT count(*) FROM log WHERE k > 0"))
 	require.Equal(t, "1", r.value("SELECT count(*) FROM rows"))
 }
-
