@@ -1,6 +1,7 @@
 package pgx
 
 import (
+	"context"
 	"errors"
 	"time"
 
@@ -16,7 +17,12 @@ type answers struct {
 	sent []request
 
 	token     token
+	started   time.Time     // when the transaction was sent; zero if what it pays once is not to be known
 	began     time.Time     // when the requests' turn came; from readResults on, when the last one was here
+	members   time.Duration // that the requests took, one after the other
+	taken     int           // requests whose time has been taken
+	headTook  time.Duration // from the sending to the answer to the head
+	stopped   bool          // the rest has been cancelled, because its text is too slow
 	executing bool          // in ledgered: their turn has come
 	tell      bool          // in autocommit: each transaction names itself
 	answered  int           // requests that have their result
@@ -27,12 +33,14 @@ type answers struct {
 
 // sendAll sends the requests, and leaves in sent those that were. It returns false if a request that has been claimed could
 // not be sent; that request is in sent, too, and so are those behind it.
+//
+// The answers to the first, the second, the fourth request and so on are on their way at once, so that a text that has become
+// slow is found out before a large group has paid for it. That is a write of the server's for each doubling.
 func (a *answers) sendAll(ready []request) bool {
 	a.sent = ready[:0]
-	before := true // the request before was a sample
 	for i, r := range ready {
-		if r.sample && !before {
-			a.p.SendFlushRequest()
+		if r.route.sample {
+			a.flush()
 		}
 		switch {
 		case a.try(a.p, r, nil):
@@ -42,13 +50,20 @@ func (a *answers) sendAll(ready []request) bool {
 			a.sent = append(a.sent, ready[i:]...)
 			return false
 		}
-		if r.sample {
-			a.p.SendFlushRequest()
+		if n := len(a.sent); r.route.sample || n&(n-1) == 0 {
+			a.flush()
 		}
-		before = r.sample
 	}
 	a.p.SendFlushRequest()
 	return true
+}
+
+// flush has the server send what it has answered up to the last request that was sent.
+func (a *answers) flush() {
+	if n := len(a.sent); n > 0 && !a.sent[n-1].flushed {
+		a.sent[n-1].flushed = true
+		a.p.SendFlushRequest()
+	}
 }
 
 // readHead reads the answers to the first statements of a transaction. The head's is the last of them.
@@ -60,6 +75,7 @@ func (a *answers) readHead(statements int) error {
 	}
 	row, err := a.watch.named(a.p)
 	a.began = time.Now()
+	a.headTook = a.began.Sub(a.started)
 	if err == nil {
 		a.token.xid = string(row[0])
 	}
@@ -92,21 +108,42 @@ func (a *answers) readResults() error {
 		r.call.Answer(result(n), nil)
 		a.sent[i].rows = n
 		a.answered = i + 1
-		last = a.heard(r, last)
+		if r.flushed || i == len(a.sent)-1 {
+			last = a.heard(i, last)
+		}
 	}
-	a.began = last
+	a.members, a.began = last.Sub(a.began), last
 	a.watch.executed()
 	return nil
 }
 
-// heard notes that a request has been answered, and how long that took since the last one.
-func (a *answers) heard(r request, last time.Time) (now time.Time) {
+// heard notes that the requests up to i have been answered, and how long those took that have come since the last time. If
+// their text is too slow, it has the server stop.
+func (a *answers) heard(i int, last time.Time) (now time.Time) {
 	now = time.Now()
 	a.watch.hear(now)
-	if r.sample {
-		a.memory.took(r.query, now.Sub(last), now)
+	run := a.sent[a.taken : i+1]
+	a.taken = i + 1
+	if each := now.Sub(last) / time.Duration(len(run)); a.memory.tookAll(run, each, now) && !a.stopped {
+		var rest time.Duration
+		for _, r := range a.sent[i+1:] {
+			if r.query == run[0].query || !r.route.known && !run[0].route.known {
+				rest += each
+			}
+		}
+		a.stopped = a.watch.stop(now, rest)
 	}
 	return now
+}
+
+// committed is the outcome of a transaction that the server has committed.
+func (a *answers) committed(ctx context.Context, hit bool) engine.Outcome {
+	out := a.confirmed(ctx, a.commit, hit)
+	out.Members = a.members
+	if !a.started.IsZero() {
+		a.memory.paid(a.commit + a.headTook)
+	}
+	return out
 }
 
 // readCommit reads COMMIT's answer and the server's last word.
@@ -128,6 +165,7 @@ func (a *answers) undone(err error) (out engine.Outcome, sent []request, culprit
 	a.wire.failed = a.pg.PgConn().TxStatus() != 'I'
 	if a.failed >= 0 {
 		a.invalidate(a.sent[a.failed].query, err)
+		a.blame(err)
 		if a.ended {
 			a.stuck = a.sent[a.failed].call
 		}

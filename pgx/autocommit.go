@@ -45,6 +45,7 @@ func (s *session) autocommit(ctx context.Context, requests []request) error {
 	}
 	p := s.pg.PgConn().StartPipeline(ctx)
 	a := answers{session: s, p: p, tell: tell}
+	start := time.Now()
 	lost := p.Sync()
 	if lost == nil {
 		lost = readSync(p)
@@ -55,6 +56,7 @@ func (s *session) autocommit(ctx context.Context, requests []request) error {
 		putOff(requests)
 		return lost
 	}
+	a.headTook = time.Since(start)
 	sent := s.sendEach(p, ready, loosen)
 	s.watch.begin(s.itself())
 	sendText(p, flushText)
@@ -143,8 +145,11 @@ func (a *answers) readEach(sent []request) (answered int, flushed bool, lost err
 		switch {
 		case !loose: // it was not executed
 			r.call.PutOff()
-		case s.watch.mayHaveHit(err), transient(err):
-			r.call.PutOff() // it waits, or is tried again, by itself
+		case s.watch.mayHaveHit(err):
+			s.memory.waited(r.query, true, s.watch.limit, time.Now())
+			r.call.PutOff() // it waits by itself
+		case transient(err):
+			r.call.PutOff() // it is tried again by itself
 		case err != nil && len(r.call.Args) == 0:
 			r.call.PutOff() // the plain driver sends it by the simple protocol, where some errors differ
 		case err != nil && s.invalidate(r.query, err):
@@ -154,7 +159,12 @@ func (a *answers) readEach(sent []request) (answered int, flushed bool, lost err
 		default:
 			r.call.Answer(result(n), nil)
 		}
-		last = a.heard(r, last)
+		now := time.Now()
+		s.watch.hear(now)
+		if r.route.sample {
+			s.memory.took(r.query, now.Sub(last), now)
+		}
+		last = now
 		failed := 0
 		if err != nil {
 			failed = 1
@@ -167,6 +177,7 @@ func (a *answers) readEach(sent []request) (answered int, flushed bool, lost err
 	}
 	s.watch.executed()
 	_, err, lost := a.readOne()
+	s.memory.paid(a.headTook + time.Since(last))
 	return answered, err == nil && lost == nil, lost
 }
 

@@ -72,7 +72,7 @@ func (s *session) ledgered(ctx context.Context, requests []request) (out engine.
 	hit := s.watch.end(ctx)
 	switch {
 	case err == nil && closeErr == nil:
-		return s.confirmed(ctx, a.commit, hit), a.sent, -1
+		return a.committed(ctx, hit), a.sent, -1
 	case a.synced:
 		if a.failed < 0 {
 			s.invalidate(record.PostgresClaim, err)

@@ -146,7 +146,7 @@ const DriverName = "pgx-groupcommit"
 func init() {
 	engine.Register(func(c driver.Conn) engine.Engine {
 		if _, ok := c.(*stdlib.Conn); ok {
-			return &adapter{database{memory: newMemory(), functions: functions{asking: make(contextMutex, 1)}}}
+			return &adapter{database{memory: newMemory(), functions: functions{asking: make(contextMutex, 1)}, asker: asker{asking: make(contextMutex, 1)}}}
 		}
 		return nil
 	})
@@ -172,6 +172,7 @@ func (e *adapter) Open(_ context.Context, conn driver.Conn, s engine.Settings) (
 		h := hooksOf(s.Connector, std)
 		e.traits, e.settings = traits, s
 		e.traits.Hook, e.traits.Pooled = h.name, h.pooled
+		e.traits.Apart = e.memory.apart
 	})
 	return e.session(conn, std.Conn(), s), nil
 }

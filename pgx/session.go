@@ -5,6 +5,7 @@ import (
 	"database/sql/driver"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/groupcommit/groupcommit/engine"
 
@@ -16,6 +17,7 @@ import (
 type database struct {
 	memory    *memory
 	functions functions
+	asker     asker
 	isolation atomic.Pointer[string] // of a session, if it is stricter than read committed
 
 	once     sync.Once
@@ -38,13 +40,14 @@ type session struct {
 	memory   *memory
 	simple   bool // by the simple protocol: nothing can be pipelined
 
+	waits bool         // the culprit of the transaction has waited for a lock, or was in a deadlock
 	stuck *engine.Call // the server was at this call when the group was lost
 }
 
 func newSession(conn driver.Conn, pg *pgx.Conn, s engine.Settings, d *database) *session {
 	ses := &session{wire: wire{pg: pg}, conn: conn, settings: s, database: d, memory: d.memory}
 	ses.simple = pg.Config().DefaultQueryExecMode == pgx.QueryExecModeSimpleProtocol
-	ses.watch.wire, ses.watch.limit = &ses.wire, s.LockTimeout
+	ses.watch.wire, ses.watch.asker, ses.watch.limit = &ses.wire, &d.asker, s.LockTimeout
 	ses.statements = newStatements(&ses.wire, &ses.watch)
 	return ses
 }
@@ -59,7 +62,9 @@ func (s *session) Close() {} // the statements end with the connection
 // learn asks the server, once a connection.
 func (s *session) learn(ctx context.Context) (err error) {
 	if s.server == nil {
+		start := time.Now()
 		s.server, err = learnServer(ctx, s.pg, s.settings)
+		s.memory.opened(time.Since(start))
 	}
 	return err
 }

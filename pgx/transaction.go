@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"database/sql/driver"
+	"time"
 
 	"github.com/groupcommit/groupcommit/engine"
 
@@ -39,6 +40,7 @@ func (s *session) transaction(ctx context.Context, requests []request) (out engi
 	a := answers{session: s, p: p, token: token{server: s.server}, failed: -1}
 	a.sendAll(ready)
 	sent = a.sent
+	a.started = time.Now()
 	err = p.Flush()
 	if err == nil {
 		err = a.readHead(head)
@@ -64,7 +66,7 @@ func (s *session) transaction(ctx context.Context, requests []request) (out engi
 	hit := s.watch.end(ctx)
 	switch {
 	case err == nil && closeErr == nil:
-		return s.confirmed(ctx, a.commit, hit), sent, -1
+		return a.committed(ctx, hit), sent, -1
 	case a.synced:
 		return a.undone(err)
 	case s.direct() && lastWords(err) && a.answered < len(sent): // before the server came to COMMIT

@@ -29,7 +29,10 @@ func (s *session) oneByOne(ctx context.Context, requests []request) (out engine.
 	out, culprit = s.executeOneByOne(ctx, sent)
 	hit := s.watch.end(ctx)
 	if out.Verdict == engine.Committed {
-		return s.confirmed(ctx, out.Commit, hit), sent, -1
+		members := out.Members
+		out = s.confirmed(ctx, out.Commit, hit)
+		out.Members = members
+		return out, sent, -1
 	}
 	if s.ended && !out.Broken {
 		out.Broken = true
@@ -43,18 +46,20 @@ func (s *session) oneByOne(ctx context.Context, requests []request) (out engine.
 // executeOneByOne has the requests executed and commits them.
 func (s *session) executeOneByOne(ctx context.Context, requests []request) (out engine.Outcome, culprit int) {
 	conn := s.pg.PgConn()
+	sent := time.Now()
 	begun, err := conn.Exec(ctx, "BEGIN; SET CONSTRAINTS ALL IMMEDIATE; "+s.server.head).ReadAll()
 	if err != nil {
 		return s.rolledBack(ctx, err), -1
 	}
 	head := begun[2].Rows[0]
 	start := time.Now()
+	began := start
 	s.watch.aim(at(string(head[1]), string(head[2])), start)
 	for i, r := range requests {
 		returned := r.call.Try(func(c *engine.Call) (driver.Result, error) { return engine.ExecOn(ctx, s.conn, c) })
 		now := time.Now()
 		s.watch.hear(now)
-		if r.sample {
+		if r.route.sample {
 			s.memory.took(r.query, now.Sub(start), now)
 		}
 		start = now
@@ -71,7 +76,9 @@ func (s *session) executeOneByOne(ctx context.Context, requests []request) (out 
 	answer, err := conn.Exec(ctx, "COMMIT").ReadAll()
 	switch {
 	case err == nil && answer[0].CommandTag.String() == "COMMIT":
-		return engine.Outcome{Commit: time.Since(start)}, -1
+		out = engine.Outcome{Commit: time.Since(start), Members: start.Sub(began)}
+		s.memory.paid(began.Sub(sent) + out.Commit)
+		return out, -1
 	case err == nil, !endsConnection(err): // not by pgconn.SafeToRetry: ReadAll says yes also for a COMMIT that was sent
 		return s.rolledBack(ctx, err), -1
 	}
@@ -89,5 +96,6 @@ func (s *session) rolledBack(ctx context.Context, err error) engine.Outcome {
 		return s.refused(ctx, err)
 	}
 	s.failed = s.pg.PgConn().TxStatus() != 'I'
+	s.blame(err)
 	return engine.Outcome{Verdict: engine.RolledBack}
 }

@@ -61,6 +61,14 @@ func (w *wire) direct() bool {
 	return w.server.born != "" && w.server.pid == strconv.FormatUint(uint64(w.pg.PgConn().PID()), 10)
 }
 
+// peer names the other end of the connection; "" if it has no name.
+func (w *wire) peer() string {
+	if peer := w.pg.PgConn().Conn().RemoteAddr(); peer != nil {
+		return peer.Network() + " " + peer.String()
+	}
+	return ""
+}
+
 // wayTo is the configuration for another connection. same leads to the same server, whatever other hosts the configuration
 // has. Where the program makes connections in its own way, only the configuration without same may work.
 func (w *wire) wayTo(same bool) *pgconn.Config {
