@@ -122,7 +122,7 @@ func (g *groups) run(ctx context.Context, home *virtual.Conn, v virtual.Exec, f 
 	if f != nil {
 		e.Identify(f.ID(), durable.Key(f.Key()))
 	}
-	if g.Apiece || g.isApart(v.Text.Query) {
+	if t := g.Traits.Load(); g.Apiece || t.Apart != nil && t.Apart(v.Text.Query) {
 		err = b.during(func() { g.runApiece(e) })
 	} else {
 		e.slot.Init(e, ctx, e.Bytes())
@@ -133,12 +133,6 @@ func (g *groups) run(ctx context.Context, home *virtual.Conn, v virtual.Exec, f 
 		return nil, err
 	}
 	return e, nil
-}
-
-// isApart reports that a call of a text is to run by itself.
-func (g *groups) isApart(query string) bool {
-	t := g.Traits.Load()
-	return t.Apart != nil && t.Apart(query)
 }
 
 // newExec returns an exec for a blocking Exec, which free takes back. The caller keeps only a copy of the result, which is a

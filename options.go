@@ -115,11 +115,11 @@ func Writers(n int) Option {
 	})
 }
 
-// LockTimeout bounds how long a call may keep its group waiting for a lock of another transaction. A call that would wait
-// longer is taken out and waits alone, on its own connection, while the others commit. The library sets nothing on the
-// server for it. If a group has not been answered for so long, the library opens another connection and asks the server
-// there to cancel the statement that waits. 0 means no bound but the session's own, and no such connection; the default is
-// 200 ms. Only PostgreSQL uses it.
+// LockTimeout bounds how long calls may keep their group waiting for locks of other transactions, in sum. The bound is what
+// the library expects the group to take, and as much again, but never more than d. If a group takes longer, the library asks
+// the server by another connection to cancel the statement that waits. That call runs alone, on its own connection, while
+// the others commit. The library sets nothing on the server for it. 0 means no bound but the session's own, no such
+// connection and no cancel; the default is 200 ms. Only PostgreSQL uses it.
 func LockTimeout(d time.Duration) Option {
 	return databaseOption(func(l *limits) error {
 		if d < 0 || d > 24*time.Hour {

@@ -116,7 +116,7 @@ func named(args []any) ([]driver.NamedValue, error) {
 
 // join hands the call to a group's queue. accepted says that the first queue has counted it.
 func (p *Promise) join(lanes []*batcher, accepted bool) {
-	if p.db.Apiece || p.db.abreast && p.db.isApart(p.exec.Query) {
+	if t := p.db.Traits.Load(); p.db.Apiece || p.db.abreast && t.Apart != nil && t.Apart(p.exec.Query) {
 		p.goApiece(accepted)
 		return
 	}

@@ -98,7 +98,7 @@ func cancelled(t *testing.T, opts ...groupcommit.Option) (r *rig, n *atomic.Int6
 
 func TestOfManyCallsThatWaitForOneLockOnlyAFewKeepTheirGroupWaiting(t *testing.T) {
 	t.Parallel()
-	r, n := cancelled(t)
+	r, n := cancelled(t, groupcommit.LockTimeout(time.Hour)) // what the group should take is far less
 	r.seed(1)
 	unlock := r.lock("UPDATE rows SET v = 'held' WHERE k = 0")
 	free := r.hold()

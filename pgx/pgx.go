@@ -46,13 +46,17 @@
 //
 // # Waiting and slow calls
 //
-// A call that waits for a lock longer than [groupcommit.LockTimeout] leaves its group and waits by itself. When the server
-// has not answered a group for so long, another connection asks it to cancel the call, if the call waits for a lock. A
-// cancelled call is undone. This needs no setting, and a function does not handle the error by WHEN OTHERS. If many calls
-// wait for the same lock, the later ones are given less time.
+// A group that takes twice as long as it should is late. Another connection then asks the server to cancel the group's
+// statement if that waits for a lock. [groupcommit.LockTimeout] bounds the time before. A cancelled call is undone, and runs
+// alone. This needs no setting, and a function does not handle the error by WHEN OTHERS. The text of a call that has waited
+// for a lock, or was in a deadlock, goes by the autocommit pipeline for a while, where each call's locks end with it, and a
+// few of its calls at a time at first. If it waits there, too, its calls run by themselves.
 //
-// A lone call keeps the calls behind it waiting for a tenth of a second at most, whatever it waits for. A text that takes
-// far longer than the others of its groups is learned, and runs by itself for a while.
+// A lone call keeps the calls behind it waiting for a tenth of a second at most, whatever it waits for. A text whose calls
+// cost their group more than the group saves them, which is a commit and a round trip, is learned, and its calls run by
+// themselves. Now and then a few of them are grouped again, one in two hundred at most, so that a change is found out within
+// two seconds. If a text becomes slow while a large group of it is under way, that group's statement is cancelled, and the
+// calls run by themselves.
 //
 // # Lost connections
 //
@@ -109,8 +113,8 @@
 // LockTimeout(0) there is no such cancel.
 //
 // pg_stat_activity tells which call waits for a lock. With track_activities=off nothing is cancelled, and
-// [groupcommit.MaxTime] bounds the wait. If the server has no room for the connection that asks, a slow call is cancelled
-// after some vain attempts, be it a lock that it waits for or not. Between the server's look and its signal lie
+// [groupcommit.MaxTime] bounds the wait. If the server has no room for the connection that asks, a call that takes longer
+// than LockTimeout is cancelled after some vain attempts, be it a lock that it waits for or not. Between the server's look and its signal lie
 // microseconds. In these a pooler in transaction mode could have given the server's session to another client.
 //
 // Calls that were put off share 64 connections. If 64 of them wait for locks, the next one waits for one of these
