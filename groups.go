@@ -9,6 +9,8 @@ import (
 	"github.com/groupcommit/groupcommit/durable"
 	"github.com/groupcommit/groupcommit/engine"
 	"github.com/groupcommit/groupcommit/internal/flight"
+	"github.com/groupcommit/groupcommit/internal/physical"
+	"github.com/groupcommit/groupcommit/internal/turn"
 	"github.com/groupcommit/groupcommit/internal/virtual"
 )
 
@@ -23,9 +25,7 @@ type groups struct {
 	// abreast says that calls may be executed at the same time; written once, before Traits.
 	abreast bool
 
-	partitions  partitions
-	besideRoom  chan struct{} // a token for each connection that runs a call beside the groups
-	blockedRoom chan struct{} // the same, for those that have taken long
+	partitions partitions
 
 	execs sync.Pool // of *exec
 }
@@ -68,6 +68,26 @@ func (g *groups) patience() (time.Duration, error) {
 		return 0, nil
 	}
 	return cmp.Or(t.BusyWait, groupPatience), t.Busy
+}
+
+// use is what a connection is borrowed for by the holder of a turn, where there are turns.
+func (g *groups) use(purpose physical.Purpose, t *turn.Turn) physical.Use {
+	u := physical.Use{For: purpose, Writing: g.Writer != nil || purpose == physical.Group}
+	if g.Writer != nil && t != nil {
+		u.Turn = yielding{g, t}
+	}
+	return u
+}
+
+// yielding is a turn that is given up while its holder waits for a connection.
+type yielding struct {
+	of   *groups
+	turn *turn.Turn
+}
+
+func (y yielding) Yield() { y.of.Writer.Leave(y.turn) }
+func (y yielding) Regain(ctx context.Context) error {
+	return y.of.TakeTurn(ctx, y.turn, nil, time.Now())
 }
 
 func (g *groups) transient(err error) bool {

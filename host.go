@@ -65,6 +65,12 @@ func (d *database) turnToOpen(ctx context.Context) (leave func(), err error) {
 	return func() { d.Writer.Leave(turn) }, nil
 }
 
+// noRoom reports that the server has refused a connection for lack of room.
+func (d *database) noRoom(err error) bool {
+	t := d.Traits.Load()
+	return t != nil && t.NoRoom != nil && t.NoRoom(err)
+}
+
 // refresh updates the database's traits after a setting on a session.
 func (d *database) refresh(s engine.Session, setting string) {
 	r, ok := s.(engine.Refresher)

@@ -165,6 +165,7 @@ func Lookup(ctx context.Context, db *sql.DB, id string) (durable.Promise, error)
 	if err := d.keeps(id); err != nil {
 		return durable.Promise{}, err
 	}
+	d.Pool.Learn(db)
 	traits, err := d.ready(ctx)
 	if err != nil {
 		return durable.Promise{}, err

@@ -30,7 +30,7 @@ type Stats struct {
 	Mode GroupMode // how groups are committed; Automatic until that is known
 	Why  string    // the reason, if there is one: an option, functions of the database, a level of isolation, a hook
 
-	Leased sql.DBStats // the physical connections; a warm one counts as in use
+	Leased sql.DBStats // the physical connections; those that wait are counted, too: calls and groups
 }
 
 // MeanGroup is the mean number of calls a group; 0 before the first.

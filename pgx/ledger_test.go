@@ -319,7 +319,8 @@ func TestALoneCallWithAnIDThatCannotFindOutIsOfUnknownOutcome(t *testing.T) {
 }
 
 func TestWhatCannotBeResolvedIsFoundOutByItsClaim(t *testing.T) {
-	r, p := promised(t, groupcommit.MaxTime(200*time.Millisecond), noSpare)
+	r, p := promised(t, groupcommit.MaxTime(200*time.Millisecond))
+	r.noSpare()
 	release := r.beginNamed(ids(logs(10))...)
 	var once atomic.Bool
 	p.OnClient(func(m proxy.Message) proxy.Action {

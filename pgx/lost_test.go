@@ -2,7 +2,6 @@ package pgx_test
 
 import (
 	"bytes"
-	"database/sql"
 	"database/sql/driver"
 	"errors"
 	"fmt"
@@ -31,7 +30,7 @@ func onCommit(p *proxy.Proxy, a proxy.Action) {
 }
 
 // noSpare leaves no connection over from earlier calls.
-var noSpare = groupcommit.Physical(func(pool *sql.DB) { pool.SetMaxIdleConns(-1) })
+func (r *rig) noSpare() { r.db.SetMaxIdleConns(0) }
 
 // logs are n calls that leave a row each, if they are executed, and two if they are executed twice.
 func logs(n int) (calls []call) {
@@ -146,7 +145,8 @@ func TestAStaleConnectionIsReplaced(t *testing.T) {
 }
 
 func TestAnOutcomeThatCannotBeKnownIsSaidToBeUnknown(t *testing.T) {
-	r, p := proxied(t, groupcommit.MaxTime(300*time.Millisecond), noSpare)
+	r, p := proxied(t, groupcommit.MaxTime(300*time.Millisecond))
+	r.noSpare()
 	release := r.begin(logs(10)...)
 	p.OnClient(func(m proxy.Message) proxy.Action {
 		if m.Commit {
@@ -293,7 +293,8 @@ func TestAServerThatHasCrashedInBetweenIsNotTrusted(t *testing.T) {
 			s := pgtest.New(t, pgtest.Options{})
 			p, err := proxy.New(s.Addr())
 			require.NoError(t, err)
-			r := setUpOn(t, s.DSN(), []pgtest.DSNOption{pgtest.Via(p.Addr())}, groupcommit.Mode(mode), noSpare)
+			r := setUpOn(t, s.DSN(), []pgtest.DSNOption{pgtest.Via(p.Addr())}, groupcommit.Mode(mode))
+			r.noSpare()
 			t.Cleanup(func() { p.Close() })
 			t.Cleanup(func() { r.db.Close() })
 

@@ -227,6 +227,7 @@ var traits = engine.Traits{
 	ForDriver:   forTheDriver,
 	Final:       final,
 	Transient:   transient,
+	NoRoom:      noRoom,
 	Environment: environment,
 }
 

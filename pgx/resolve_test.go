@@ -40,7 +40,8 @@ func newPair(t *testing.T) *pair {
 	both := func(a, b []string) []pgtest.DSNOption {
 		return []pgtest.DSNOption{pgtest.Param("host", strings.Join(a, ",")), pgtest.Param("port", strings.Join(b, ","))}
 	}
-	p.rig = setUpOn(t, p.primary.KeywordDSN(), both(hosts, ports), noSpare)
+	p.rig = setUpOn(t, p.primary.KeywordDSN(), both(hosts, ports))
+	p.noSpare()
 	t.Cleanup(func() { p.db.Close() })
 	return p
 }
