@@ -166,7 +166,7 @@ func unknown(calls []*engine.Call, err error) {
 			c.PutOff()
 			c.Doubt(err)
 		default:
-			c.Answer(nil, &OutcomeUnknownError{Cause: err})
+			c.Answer(nil, engine.InDoubt("", err, c.Context().Err()))
 		}
 	}
 }

@@ -54,6 +54,7 @@ func GroupOn(ctx context.Context, conn driver.Conn, calls []*Call) Outcome {
 	if err != nil {
 		return Outcome{Verdict: Refused, Err: err}
 	}
+	began := time.Now()
 	for i, c := range calls {
 		ok := c.Try(func(c *Call) (driver.Result, error) { return ExecOn(ctx, conn, c) })
 		if !ok || c.Err() != nil {
@@ -68,7 +69,7 @@ func GroupOn(ctx context.Context, conn driver.Conn, calls []*Call) Outcome {
 	if err := tx.Commit(); err != nil {
 		return Outcome{Verdict: Unknown, Err: err, Broken: true}
 	}
-	return Outcome{Commit: time.Since(start)}
+	return Outcome{Commit: time.Since(start), Members: start.Sub(began)}
 }
 
 // DefaultCheck converts one argument as database/sql does for a driver that has no conversion itself. It is a

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"time"
 
-	"github.com/groupcommit/groupcommit/engine"
-
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
@@ -15,14 +13,20 @@ type answers struct {
 	p    *pgconn.Pipeline
 	sent []request
 
-	token     token
-	began     time.Time     // when the requests' turn came; from readResults on, when the last one was here
-	executing bool          // in ledgered: their turn has come
-	tell      bool          // in autocommit: each transaction names itself
-	answered  int           // requests that have their result
-	failed    int           // the request that undid the transaction; -1 if it was another statement
-	synced    bool          // the server has said everything
-	commit    time.Duration // from the last result to the end of COMMIT
+	head       int           // statements up to the one that names the transaction
+	token      token         // names it
+	named      bool          // it has been named
+	executing  bool          // the requests' turn has come
+	began      time.Time     // when it came
+	answered   int           // requests that have their result
+	members    time.Duration // from began to the last result
+	failed     int           // the request that undid the transaction; -1 if it was another statement
+	refusal    bool          // a statement has failed, and so everything behind it
+	committing bool          // the server may have received COMMIT
+	synced     bool          // the server has said everything
+	commit     time.Duration // from the last result to the end of COMMIT
+
+	tell bool // in autocommit: each transaction names itself
 }
 
 // sendAll sends the requests, and leaves in sent those that were. It returns false if a request that has been claimed could
@@ -51,35 +55,38 @@ func (a *answers) sendAll(ready []request) bool {
 	return true
 }
 
+// readAll reads the answers of a transaction up to the server's last word. nil says that everything was committed.
+func (a *answers) readAll() error {
+	err := a.readHead()
+	if err == nil {
+		err = a.readResults()
+	}
+	if err == nil {
+		err = a.readCommit(a.began.Add(a.members))
+	}
+	a.drain(err)
+	return err
+}
+
 // readHead reads the answers to the first statements of a transaction. The head's is the last of them.
-func (a *answers) readHead(statements int) error {
-	for range statements - 1 {
+func (a *answers) readHead() error {
+	for range a.head {
 		if _, _, err := a.next(false); err != nil {
 			return err
 		}
 	}
+	a.wire.failed = false
 	row, err := a.watch.named(a.p)
-	a.began = time.Now()
 	if err == nil {
-		a.token.xid = string(row[0])
+		a.named, a.token.xid = true, string(row[0])
 	}
 	return err
 }
 
-// readAll reads the requests' answers up to the server's last word. nil says that everything was committed.
-func (a *answers) readAll() error {
-	err := a.readResults()
-	if err == nil {
-		err = a.readCommit(a.began)
-	}
-	if err != nil && !a.synced {
-		a.drain()
-	}
-	return err
-}
-
-// readResults reads the requests' answers.
+// readResults reads the requests' answers. Their turn has come.
 func (a *answers) readResults() error {
+	a.executing, a.began = true, time.Now()
+	a.watch.hear(a.began)
 	last := a.began
 	for i, r := range a.sent {
 		n, _, err := a.next(false)
@@ -94,7 +101,7 @@ func (a *answers) readResults() error {
 		a.answered = i + 1
 		last = a.heard(r, last)
 	}
-	a.began = last
+	a.members = last.Sub(a.began)
 	a.watch.executed()
 	return nil
 }
@@ -123,30 +130,14 @@ func (a *answers) readCommit(since time.Time) error {
 	return err
 }
 
-// undone is the end of a transaction that the server has rolled back for err. The culprit is a request, or -1.
-func (a *answers) undone(err error) (out engine.Outcome, sent []request, culprit int) {
-	a.wire.failed = a.pg.PgConn().TxStatus() != 'I'
-	if a.failed >= 0 {
-		a.invalidate(a.sent[a.failed].query, err)
-		if a.ended {
-			a.stuck = a.sent[a.failed].call
-		}
-	}
-	return engine.Outcome{Verdict: engine.RolledBack, Broken: a.ended}, a.sent, a.failed
-}
-
-// unknown is the outcome of a transaction whose answer to COMMIT was lost.
-func (a *answers) unknown(err error) engine.Outcome {
-	out := engine.Outcome{Verdict: engine.Unknown, Err: err, Broken: true}
-	if a.token.xid != "" {
-		out.Token = a.token
-	}
-	return out
-}
-
 func (a *answers) next(wanted bool) (n int64, row [][]byte, err error) {
 	return readAnswer(a.p, wanted)
 }
 
-// drain reads on after an error up to the server's last word, if it comes.
-func (a *answers) drain() { a.synced = readSync(a.p) == nil }
+// drain reads on up to the server's last word, if a statement has failed by err.
+func (a *answers) drain(err error) {
+	if err != nil && !a.synced && !endsConnection(err) {
+		a.refusal = true
+		a.synced = readSync(a.p) == nil
+	}
+}

@@ -37,7 +37,9 @@ func (s *session) Group(ctx context.Context, calls []*engine.Call) engine.Outcom
 	}
 	if s.simple || !s.server.flushes {
 		putOff(single)
-	} else if err := s.autocommit(ctx, single); err != nil {
+	} else if took, err := s.autocommit(ctx, single); err == nil {
+		out.Members += took
+	} else {
 		if !slices.ContainsFunc(calls, func(c *engine.Call) bool { return c.Err() == nil }) {
 			return s.refused(ctx, err) // nothing of the group was executed
 		}

@@ -10,12 +10,13 @@
 //
 // A group is one transaction, sent in one piece and answered in one: BEGIN, SET CONSTRAINTS ALL IMMEDIATE, the calls,
 // COMMIT. SET CONSTRAINTS has a deferrable constraint checked by the call that violates it. A group of any size costs one
-// round trip and one flush of the log.
+// round trip and one flush of the log. The texts that are new to its connection cost one round trip more, however many there
+// are, where they have arguments and the driver's mode describes them.
 //
 // An error undoes a transaction in PostgreSQL. The others are then committed as a group again, and after that the culprit's
 // own caller runs it alone. If a second call fails, the rest goes by the autocommit pipeline: each call has a transaction of
 // its own, with synchronous_commit off in that transaction, and a last transaction is flushed, and the others with it. All
-// of them still take two round trips. The pipeline is slower than one transaction. Otherwise it behaves as the plain driver
+// of them take one round trip, too. The pipeline is slower than one transaction. Otherwise it behaves as the plain driver
 // does, except after a lost connection. A text that keeps failing goes that way from the start. All calls do with
 // groupcommit_mode=autocommit, and where default_transaction_isolation is not read committed.
 //
@@ -56,11 +57,13 @@
 //
 // # Lost connections
 //
+// A connection that has died while it was not used is replaced before anything is sent.
+//
 // If the connection dies before the answer to COMMIT, the engine asks the server for the outcome of the transaction, by its
 // id. Either the callers get their results, or the group runs again. The callers get a [*engine.OutcomeUnknownError] only if
-// the outcome cannot be known: because the server cannot be reached for [groupcommit.MaxTime]; or because the server has
-// been restarted, has crashed or has been replaced by its standby in between and says that the id was committed, which may
-// then be another transaction's. A call that was committed, but whose result was lost with the connection, is answered
+// the outcome cannot be known: because the connection was lost within the first round trip, before the server has told the
+// id; because the server cannot be reached for [groupcommit.MaxTime]; or because the server has been restarted, has crashed or
+// has been replaced by its standby in between and says that the id was committed, which may then be another transaction's. A call that was committed, but whose result was lost with the connection, is answered
 // without an error; its RowsAffected returns an error that says so.
 //
 // In the autocommit pipeline, a new connection of the same configuration flushes the calls that had been answered, and they
@@ -78,10 +81,15 @@
 // # Calls with ids
 //
 // A group claims all its ids first, executes the calls whose ids are new, and commits their records with them. This costs
-// two more round trips. Where its group could not have been one transaction, a call with an id runs by itself, in a
-// transaction of three round trips: in the autocommit mode, by the simple protocol, or at another level of isolation. There
-// the others of its group do not wait for it. Elsewhere they wait for another program's claim of the id up to
-// [groupcommit.LockTimeout].
+// one more round trip, for a lone call, too. An id that is there already costs two round trips more than a new one, and one
+// where the last group had met one, too. The server's log then has an error, duplicate key value of groupcommit_promises,
+// because the claim is to fail.
+//
+// Where its group could not have been one transaction, a call with an id runs by itself: in the autocommit mode, by the simple
+// protocol, or at another level of isolation. There the others of its group do not wait for it. Elsewhere they wait for
+// another program's claim of the id up to [groupcommit.LockTimeout].
+//
+// A lone call takes three round trips by the simple protocol, and where a wrapper of the driver or a Tracer is to see it.
 //
 // An error is recorded as the outcome if the same call meets it again: of SQLSTATE class 22, 23 or P0. It is recorded in a
 // separate transaction, after the call's own has been undone. Any other error leaves the id free.
@@ -122,8 +130,8 @@
 // If a server was replaced, the new one is believed about transactions that it does not have. If the old one goes on taking
 // writes, too, there are two truths, and neither server can tell which one a call belongs to.
 //
-// A Tracer of a pgx.ConnConfig sees the calls that run alone, and the preparing of texts. It does not see the calls of a
-// group, except by the simple protocol.
+// A Tracer of a pgx.ConnConfig sees the calls that run alone. It does not see the calls of a group and the preparing of their
+// texts, except by the simple protocol.
 package pgx
 
 import (

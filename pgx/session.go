@@ -17,6 +17,7 @@ type database struct {
 	memory    *memory
 	functions functions
 	isolation atomic.Pointer[string] // of a session, if it is stricter than read committed
+	replays   atomic.Bool            // the last claim of ids has met some that were there
 
 	once     sync.Once
 	traits   engine.Traits // of the first connection: all are of one connector

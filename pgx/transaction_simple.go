@@ -29,7 +29,7 @@ func (s *session) oneByOne(ctx context.Context, requests []request) (out engine.
 	out, culprit = s.executeOneByOne(ctx, sent)
 	hit := s.watch.end(ctx)
 	if out.Verdict == engine.Committed {
-		return s.confirmed(ctx, out.Commit, hit), sent, -1
+		return s.confirmed(ctx, out.Commit, out.Members, hit), sent, -1
 	}
 	if s.ended && !out.Broken {
 		out.Broken = true
@@ -48,7 +48,8 @@ func (s *session) executeOneByOne(ctx context.Context, requests []request) (out 
 		return s.rolledBack(ctx, err), -1
 	}
 	head := begun[2].Rows[0]
-	start := time.Now()
+	began := time.Now()
+	start := began
 	s.watch.aim(at(string(head[1]), string(head[2])), start)
 	for i, r := range requests {
 		returned := r.call.Try(func(c *engine.Call) (driver.Result, error) { return engine.ExecOn(ctx, s.conn, c) })
@@ -71,7 +72,7 @@ func (s *session) executeOneByOne(ctx context.Context, requests []request) (out 
 	answer, err := conn.Exec(ctx, "COMMIT").ReadAll()
 	switch {
 	case err == nil && answer[0].CommandTag.String() == "COMMIT":
-		return engine.Outcome{Commit: time.Since(start)}, -1
+		return engine.Outcome{Commit: time.Since(start), Members: start.Sub(began)}, -1
 	case err == nil, !endsConnection(err): // not by pgconn.SafeToRetry: ReadAll says yes also for a COMMIT that was sent
 		return s.rolledBack(ctx, err), -1
 	}
