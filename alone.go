@@ -1,11 +1,9 @@
 package groupcommit
 
 import (
-	"context"
 	"database/sql/driver"
 	"errors"
 	"log/slog"
-	"sync"
 	"time"
 
 	"github.com/groupcommit/groupcommit/engine"
@@ -18,22 +16,14 @@ import (
 // runInLead runs a call that has the batcher's turn.
 func (b *batcher) runInLead(e *exec) {
 	if b.of.abreast && e.detached {
-		b.of.runBeside(e) // no other limit bounds how many promises there are
+		b.of.runBeside(e) // no caller of its own brings a connection of the program's pool
 	} else {
-		b.of.runRetrying(e)
+		b.of.runRetrying(e, b.of.use(physical.Program, b.turn))
 	}
 }
 
 // RunPutOff runs a call that its group has put off. The group's turn has ended.
 func (b *batcher) RunPutOff(e *exec) { b.of.runBeside(e) }
-
-// mostBeside bounds the connections for calls that were put off. There may be thousands of such calls at once, and a server
-// has room for a hundred connections. Calls that wait for a lock have their own room, so that they keep out no call that is
-// quick.
-const (
-	mostBeside  = 24
-	mostBlocked = 40
-)
 
 // runBeside runs a call beside the groups, in its caller's goroutine or in its promise's.
 func (g *groups) runBeside(e *exec) {
@@ -42,44 +32,7 @@ func (g *groups) runBeside(e *exec) {
 		g.runInTurn(e)
 		return
 	}
-	leave, err := g.takeRoom(e.Context())
-	if err != nil {
-		e.Answer(nil, err)
-		return
-	}
-	defer leave()
-	g.runRetrying(e)
-}
-
-// takeRoom waits for room among the calls that were put off. A call that takes long moves to the room for calls that wait.
-func (g *groups) takeRoom(ctx context.Context) (leave func(), err error) {
-	select {
-	case g.besideRoom <- struct{}{}:
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	var mu sync.Mutex
-	room := g.besideRoom
-	clock := time.AfterFunc(overtime, func() {
-		mu.Lock()
-		defer mu.Unlock()
-		if room == nil { // it is over
-			return
-		}
-		select {
-		case g.blockedRoom <- struct{}{}:
-			<-room
-			room = g.blockedRoom
-		default: // that room is full too; the call stays where it is
-		}
-	})
-	return func() {
-		clock.Stop()
-		mu.Lock()
-		defer mu.Unlock()
-		<-room
-		room = nil
-	}, nil
+	g.runRetrying(e, g.use(physical.PutOff, nil))
 }
 
 // runInTurn is runBeside on a database with one writer. The leader's turn has ended, so the call takes its own.
@@ -90,17 +43,17 @@ func (g *groups) runInTurn(e *exec) {
 		return
 	}
 	defer g.Writer.Leave(t)
-	g.runRetrying(e)
+	g.runRetrying(e, g.use(physical.PutOff, t))
 }
 
 // runRetrying runs one call by itself, and again after a transient error. A call in doubt (an earlier attempt has an unknown
 // outcome) runs until its claim has told, even after the policy has given up: for as long as the library asks about a group.
-func (g *groups) runRetrying(e *exec) {
+func (g *groups) runRetrying(e *exec, u physical.Use) {
 	stale, failed := 0, 0
 	var until time.Time
 	defer e.Conclude()
 	for {
-		g.runOnce(e)
+		g.runOnce(e, u)
 		if unknown := (*OutcomeUnknownError)(nil); e.ID() != "" && errors.As(e.Err(), &unknown) {
 			e.Doubt(unknown.Cause)
 		}
@@ -128,10 +81,10 @@ func (g *groups) runRetrying(e *exec) {
 	}
 }
 
-// runOnce runs a call on a connection of the pool, or on the one that is kept for the next use of the call's own connection.
-func (g *groups) runOnce(e *exec) {
+// runOnce runs a call on a physical connection, which the call's own connection leases if there is one.
+func (g *groups) runOnce(e *exec, u physical.Use) {
 	e.Reset() // what a hook leaves that ends its goroutine
-	p, err := g.borrowFor(e)
+	p, err := g.borrowFor(e, u)
 	if err != nil {
 		e.Answer(nil, err)
 		return
@@ -150,11 +103,11 @@ func (g *groups) runOnce(e *exec) {
 	ok = e.Try(p.Conn.Session.Alone)
 }
 
-func (g *groups) borrowFor(e *exec) (physical.Lease, error) {
+func (g *groups) borrowFor(e *exec, u physical.Use) (physical.Lease, error) {
 	if e.home != nil {
-		return e.home.BorrowForCall(e.Context(), g.Writer != nil)
+		return e.home.BorrowForCall(e.Context(), u)
 	}
-	return g.Pool.Borrow(e.Context(), g.Writer != nil)
+	return g.Pool.Borrow(e.Context(), u)
 }
 
 // Where a hook reads the caller's context and no Partition says which callers are alike, each call runs by itself.
@@ -177,11 +130,11 @@ func (b *batcher) during(f func()) error {
 	return nil
 }
 
-// runApiece runs a call as the plain driver does, and answers it. Promises may be many, so their room is bounded.
+// runApiece runs a call as the plain driver does, and answers it.
 func (g *groups) runApiece(e *exec) {
 	if e.detached {
 		g.runBeside(e)
 	} else {
-		g.runRetrying(e)
+		g.runRetrying(e, g.use(physical.Program, nil))
 	}
 }

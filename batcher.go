@@ -62,10 +62,10 @@ func (b *batcher) Leave() { b.of.Writer.Leave(b.turn) }
 func (b *batcher) Patience() (time.Duration, error) { return b.of.patience() }
 
 // overtime is how long the first group may keep other calls waiting, where calls have no order. From then on it is known how long
-// groups take.
+// groups take. With Writers(1) it is how long any lone call may.
 const overtime = 100 * time.Millisecond
 
-// Overtime is how long the first group may keep the lead. On a database with one writer there is no limit, because calls are
+// Overtime is how long the first group, or a lone call, may keep the lead. On a database with one writer there is no limit, because calls are
 // executed in their order.
 func (b *batcher) Overtime() time.Duration {
 	if b.of.abreast {
@@ -174,7 +174,7 @@ func unknown(calls []*engine.Call, err error) {
 			c.PutOff()
 			c.Doubt(err)
 		default:
-			c.Answer(nil, &OutcomeUnknownError{Cause: err})
+			c.Answer(nil, engine.InDoubt("", err, c.Context().Err()))
 		}
 	}
 }

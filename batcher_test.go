@@ -267,7 +267,7 @@ func TestAPanicOfTheEngineAnswersEveryCallAndTheNextGroupRuns(t *testing.T) {
 		}
 		s.group = nil
 		allOK(t, exec1(db, "d"))
-		d, err := databaseOf(db)
+		d, err := databaseOf(t.Context(), db)
 		require.NoError(t, err)
 		assert.True(t, d.Writer.Free(), "a turn was not given back")
 	})

@@ -8,13 +8,13 @@ import (
 	"time"
 
 	"github.com/groupcommit/groupcommit/engine"
+	"github.com/groupcommit/groupcommit/internal/physical"
 )
 
 // How a group is committed, until its outcome is known.
 
 // commitUntilKnown runs a group until its outcome is known. When it runs the group again, the database holds nothing of it.
 func (b *batcher) commitUntilKnown(execs []*exec, calls []*engine.Call) engine.Outcome {
-	defer b.room(execs)()
 	stale, failed, at := 0, 0, -1
 	for {
 		out, given := b.commitOnce(calls)
@@ -56,7 +56,7 @@ func (b *batcher) commitOnce(calls []*engine.Call) (out engine.Outcome, given bo
 		a := abandon(calls, cancel)
 		defer func() { given = a.end() }()
 	}
-	p, err := g.Pool.Borrow(ctx, true)
+	p, err := g.Pool.Borrow(ctx, g.use(physical.Group, b.turn))
 	if err != nil {
 		return engine.Outcome{Verdict: engine.Refused, Err: err}, given
 	}
@@ -123,7 +123,7 @@ func (b *batcher) resolve(ctx context.Context, lost engine.Outcome, given bool) 
 func (b *batcher) ask(ctx context.Context, token any, within time.Duration) (engine.Verdict, error) {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
-	p, err := b.of.Pool.Borrow(ctx, false)
+	p, err := b.of.Pool.Borrow(ctx, physical.Use{For: physical.Group})
 	if err != nil {
 		return engine.Unknown, err
 	}

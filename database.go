@@ -58,8 +58,10 @@ func newDatabase(parent driver.Connector, dsn string, l limits) *database {
 		}
 	}
 	d := &database{parent: parent, dsn: dsn, engine: l.engine, inFlight: flight.New[engine.Answer](l.keep)}
-	d.limits, d.besideRoom, d.blockedRoom = l, make(chan struct{}, mostBeside), make(chan struct{}, mostBlocked)
-	d.Pool = physical.New(physical.Config{Connector: parent, Open: d.openSession, TakeTurn: d.turnToOpen, Refresh: d.refresh, SetUp: l.physical})
+	d.limits = l
+	d.Pool = physical.New(physical.Config{
+		Connector: parent, Open: d.openSession, TakeTurn: d.turnToOpen, Refresh: d.refresh, NoRoom: d.noRoom, Most: l.physical,
+	})
 	d.virtual = sql.OpenDB(virtualConnector{d})
 	d.virtual.SetMaxIdleConns(l.maxQueue)
 	return d
@@ -67,7 +69,7 @@ func newDatabase(parent driver.Connector, dsn string, l limits) *database {
 
 // open learns the database's traits from the first physical connection. See ready.
 func (d *database) open(ctx context.Context) (_ *engine.Traits, err error) {
-	l, err := d.Pool.Borrow(ctx, false)
+	l, err := d.Pool.Borrow(ctx, physical.Use{})
 	if err != nil {
 		return nil, err
 	}
@@ -106,7 +108,6 @@ func (d *database) open(ctx context.Context) (_ *engine.Traits, err error) {
 	if t.OpenWrites {
 		d.Pool.OpenInTurn()
 	}
-	d.Pool.KeepWarm(d.width)
 	if t.Pooled {
 		d.Pool.KeepNone()
 	}
@@ -115,7 +116,7 @@ func (d *database) open(ctx context.Context) (_ *engine.Traits, err error) {
 	}
 	d.Traits.Store(t)
 	if d.ledger != nil && d.limits.keep > 0 {
-		d.sweeper = repeat.Start(sweepAfter(d.limits.keep), func(ctx context.Context) time.Duration { return d.deleteOld(ctx, d.Pool.DB) })
+		d.sweeper = repeat.Start(sweepAfter(d.limits.keep), func(ctx context.Context) time.Duration { return d.deleteOld(ctx, d.Pool.DB()) })
 	}
 	return t, nil
 }
@@ -129,6 +130,7 @@ func (d *database) close() error {
 	if closed {
 		return nil
 	}
+	d.Pool.Drain()
 	sweeper.Stop()
 	for _, r := range runners { // before the groups: runners need them
 		r.Close()

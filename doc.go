@@ -65,13 +65,24 @@
 //
 // # Sizing the pool
 //
-// What sql.DB pools are cheap connections without I/O. A goroutine needs one for as long as its Exec takes. So SetMaxOpenConns
-// bounds how many calls can be in a group: leave it unlimited, or set it well above the number of goroutines that write.
-// SetMaxIdleConns should be as high as that number, or connections are made and thrown away.
+// What sql.DB pools are cheap connections without I/O. They have the physical ones below, of which there are never more than
+// sql.DB has open: each of its settings means what it means on the plain driver. What it closes, because of SetMaxIdleConns
+// or SetConnMaxIdleTime, is closed below. A physical connection that is older than all of sql.DB's is closed, too, so that
+// SetConnMaxLifetime holds; but it may always become ten seconds old, because a pool that keeps few of many connections
+// closes its own after milliseconds.
 //
-// The physical connections are in one pool below, which [Physical] sets up. It has as many as there are groups, queries and
-// transactions at the same time, and it uses the one that was used last. So a program that does one thing at a time has one
-// connection, as on the plain driver.
+// A goroutine needs a cheap connection for as long as its Exec takes, and a physical one only while the database works. So
+// many writers need few physical connections: [Physical] bounds those, where the server has room for few, and SetMaxOpenConns
+// may be above the number of goroutines that write, or unlimited. SetMaxOpenConns bounds how many calls can be in a group.
+//
+// Groups use the same physical connections as queries and transactions, and the one that was used last is used next. So a
+// program that does one thing at a time has one connection, as on the plain driver. What has no caller in the program's pool,
+// a group of promises by [Go] or a handler's transaction, takes connections of that pool when there are not enough, as if the
+// program had called db.Exec in a goroutine. With SetMaxOpenConns(1) all is done one after the other, and a promise waits
+// for a transaction that is open.
+//
+// If the server refuses a connection because it has no room, a call waits for one that is open. It gets the server's error
+// if none is open, or if for ten seconds none has become free.
 //
 // # Promises
 //

@@ -4,10 +4,12 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
 
+	"github.com/groupcommit/groupcommit/internal/shares"
 	"github.com/groupcommit/groupcommit/internal/virtual"
 )
 
@@ -15,6 +17,9 @@ import (
 // with options. Like sql.Register it panics if d is nil or the name is taken. It also panics if an option is not allowed.
 //
 //	groupcommit.Register("mysqlite-groupcommit", &sqlite3.SQLiteDriver{ConnectHook: hook})
+//
+// d may be a wrapper around a driver, such as a tracer. The engine is found by the connection inside, and the wrapper sees each
+// call: docs/differences.md says more. A wrapper around our driver costs less.
 //
 // Packages sqlite3 and pgx register "sqlite3-groupcommit" and "pgx-groupcommit" when they are imported.
 func Register(name string, d driver.Driver, opts ...Option) {
@@ -28,7 +33,7 @@ func Register(name string, d driver.Driver, opts ...Option) {
 	if err != nil {
 		panic(fmt.Sprintf("groupcommit: Register %q: %v", name, err))
 	}
-	sql.Register(name, &Driver{parent: d, limits: l})
+	sql.Register(name, newDriver(d, l))
 }
 
 // Driver is a wrapped driver. db.Driver() returns one for a database of ours; Unwrap returns the driver inside. The zero
@@ -36,7 +41,7 @@ func Register(name string, d driver.Driver, opts ...Option) {
 type Driver struct {
 	parent driver.Driver
 	limits limits
-	db     *database // of the connector that this Driver came from; nil for the registered one
+	opened *shares.Shares[*database] // by data source name, of the connections that Open has opened
 }
 
 var (
@@ -44,13 +49,43 @@ var (
 	_ driver.DriverContext = (*Driver)(nil)
 )
 
-// Open opens a single connection, with a new database behind it. database/sql calls OpenConnector instead.
+func newDriver(parent driver.Driver, l limits) *Driver {
+	d := &Driver{parent: parent, limits: l}
+	d.opened = &shares.Shares[*database]{Make: d.openDatabase, Keep: (*database).forsaken, Ask: askPools, End: (*database).close}
+	return d
+}
+
+// Open opens a connection by itself, for code that does without database/sql's connectors, as some wrappers do. The
+// connections of one name share a database, with its groups, also if they are of several sql.DBs. They do not share a database
+// in memory without a name, of which each connection has its own on SQLite.
+//
+// When the last of the connections is closed, the physical ones are, too. The database is closed some seconds later, unless a
+// sql.DB that a function of this package has been called with is still open.
 func (d *Driver) Open(dsn string) (driver.Conn, error) {
+	for {
+		s, err := d.opened.Take(dsn)
+		if err != nil {
+			return nil, err
+		}
+		t, err := s.Value.ready(context.Background()) // the plain driver's Open opens the database, too
+		if err != nil {
+			s.Leave()
+			return nil, err
+		}
+		if t.OneConn && t.WriterKey == "" && !s.Own() {
+			s.Leave()
+			continue
+		}
+		return &openedConn{Conn: s.Value.connect(), share: s}, nil
+	}
+}
+
+func (d *Driver) openDatabase(dsn string) (*database, error) {
 	c, err := d.OpenConnector(dsn)
 	if err != nil {
 		return nil, err
 	}
-	return &ownConn{Conn: c.(*Connector).connect(), connector: c.(*Connector)}, nil
+	return c.(*Connector).db, nil
 }
 
 // OpenConnector takes our options out of dsn and hands the rest to the wrapped driver. That driver reports errors in its
@@ -70,7 +105,7 @@ func (d *Driver) OpenConnector(dsn string) (driver.Connector, error) {
 			return nil, err
 		}
 	}
-	return newConnector(parent, d.parent, rest, l), nil
+	return &Connector{db: newDatabase(parent, rest, l), driver: d}, nil
 }
 
 // Unwrap returns the driver that d wraps.
@@ -108,12 +143,7 @@ func NewConnector(c driver.Connector, opts ...Option) (*Connector, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newConnector(c, c.Driver(), "", l), nil
-}
-
-func newConnector(parent driver.Connector, d driver.Driver, dsn string, l limits) *Connector {
-	db := newDatabase(parent, dsn, l)
-	return &Connector{db: db, driver: &Driver{parent: d, limits: l, db: db}}
+	return &Connector{db: newDatabase(c, "", l), driver: newDriver(c.Driver(), l)}, nil
 }
 
 // Connect returns a connection without any I/O. The first use of a connection opens a physical one.
@@ -121,28 +151,20 @@ func (c *Connector) Connect(ctx context.Context) (driver.Conn, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	return c.connect(), nil
+	return c.db.connect(), nil
 }
 
-func (c *Connector) connect() *virtual.Conn { return virtual.New(c.db, &c.db.Base, true) }
-
-// Driver returns a [*Driver] of this connector.
+// Driver returns a [*Driver].
 func (c *Connector) Driver() driver.Driver { return c.driver }
 
 // Close refuses new calls, waits until every accepted call has been committed and answered, and closes the physical
 // connections. If one is still in use, by open rows or a transaction, it is closed when it comes back. db.Close calls Close.
 func (c *Connector) Close() error { return c.db.close() }
 
-// ownConn is a connection that was opened by itself. It closes its database with it.
-type ownConn struct {
+// openedConn is a connection of Driver.Open.
+type openedConn struct {
 	*virtual.Conn
-	connector *Connector
+	share *shares.Share[*database]
 }
 
-func (c *ownConn) Close() error {
-	err := c.Conn.Close()
-	if cerr := c.connector.Close(); err == nil {
-		err = cerr
-	}
-	return err
-}
+func (c *openedConn) Close() error { return errors.Join(c.Conn.Close(), c.share.Leave()) }

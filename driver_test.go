@@ -358,7 +358,7 @@ func TestAValuerThatEndsItsGoroutineLeavesTheDatabaseUsable(t *testing.T) {
 				db.Exec("INSERT ?", panicker{runtime.Goexit})
 			}()
 			<-over
-			d, err := databaseOf(db)
+			d, err := databaseOf(t.Context(), db)
 			if err == nil {
 				require.Zero(t, d.Pool.Stats().InUse, "the connection of all groups was never given back")
 			}

@@ -105,6 +105,10 @@ func TestABadOptionInADataSourceNameIsAnErrorAtOpen(t *testing.T) {
 		"x?groupcommit_maxdelay=-5ms":                   {"option groupcommit_maxdelay:", `"-5ms"`, "such as 2ms"},
 		"x?groupcommit_writers=5000":                    {"option groupcommit_writers:", `"5000"`, "from 1 to 1000"},
 		"x?groupcommit_writers=x":                       {"option groupcommit_writers:", `"x"`, "from 1 to 1000"},
+		"x?groupcommit_physical=0":                      {"option groupcommit_physical:", `"0"`, "a whole number from 1 to 2147483647"},
+		"x?groupcommit_physical=-3":                     {"option groupcommit_physical:", `"-3"`, "a whole number from 1 to 2147483647"},
+		"x?groupcommit_physical=many":                   {"option groupcommit_physical:", `"many"`, "a whole number from 1 to 2147483647"},
+		"x?groupcommit_physical=99999999999999999999":   {"option groupcommit_physical:", `"99999999999999999999"`, "a whole number from 1 to 2147483647"},
 		"x?groupcommit_locktimeout=-1s":                 {"option groupcommit_locktimeout:", `"-1s"`},
 		"x?groupcommit_maxtime=0":                       {"option groupcommit_maxtime:", `"0s"`},
 		"x?groupcommit_retention=-1s":                   {"option groupcommit_retention:", `"-1s"`},
@@ -159,7 +163,7 @@ func TestADataSourceNameWinsOverCode(t *testing.T) {
 	require.NoError(t, err)
 	defer db.Close()
 	require.NoError(t, db.Ping())
-	d, err := databaseOf(db)
+	d, err := databaseOf(t.Context(), db)
 	require.NoError(t, err)
 	assert.Equal(t, 5, d.limits.maxLen)
 	assert.Equal(t, 7, d.limits.maxQueue)

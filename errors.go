@@ -22,8 +22,8 @@ type RejectedError = engine.RejectedError
 // answer never came, or the caller's context ended while another call with the same id was under way, which goes on. A call
 // without an id cannot be asked about. A call with an id finds out when it is made again.
 //
-// It matches the error of the caller's context if that context has ended and the call has an id. It never matches
-// driver.ErrBadConn, which would make database/sql execute the call again.
+// It matches the error of the caller's context if that context has ended. It never matches driver.ErrBadConn, which would
+// make database/sql execute the call again.
 type OutcomeUnknownError = engine.OutcomeUnknownError
 
 // PanicError is the outcome of a call during which the program's own code panicked: a [driver.Valuer], a type's conversion,

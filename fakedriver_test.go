@@ -496,4 +496,4 @@ func (s anySession) Group(ctx context.Context, calls []*Call) engine.Outcome {
 }
 
 // anyEngine is the engine of drivers that no package knows.
-func anyEngine() Engine { return engine.Find(nil) }
+func anyEngine() Engine { return engine.Find(nil, nil) }

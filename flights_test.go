@@ -34,7 +34,7 @@ func (e oneWriter) Open(ctx context.Context, conn driver.Conn, s engine.Settings
 // withIDs lets the calls of a database have ids, though it has no table for them: what is under way needs none.
 func withIDs(t *testing.T, db *sql.DB) *database {
 	require.NoError(t, db.Ping())
-	d, err := databaseOf(db)
+	d, err := databaseOf(t.Context(), db)
 	require.NoError(t, err)
 	d.limits.promises = true
 	return d

@@ -9,6 +9,8 @@ import (
 	"github.com/groupcommit/groupcommit/durable"
 	"github.com/groupcommit/groupcommit/engine"
 	"github.com/groupcommit/groupcommit/internal/flight"
+	"github.com/groupcommit/groupcommit/internal/physical"
+	"github.com/groupcommit/groupcommit/internal/turn"
 	"github.com/groupcommit/groupcommit/internal/virtual"
 )
 
@@ -24,10 +26,8 @@ type groups struct {
 	singly  bool // where groups should run at the same time, each call is better off by itself; the same
 	abreast bool // calls have no order, and may be executed at the same time even where that pays nothing; the same
 
-	telling     sync.Mutex // one goroutine at a time calls the program's OnGroup
-	partitions  partitions
-	besideRoom  chan struct{} // a token for each connection that runs a call beside the groups
-	blockedRoom chan struct{} // the same, for those that have taken long
+	telling    sync.Mutex // one goroutine at a time calls the program's OnGroup
+	partitions partitions
 
 	execs sync.Pool // of *exec
 }
@@ -65,6 +65,26 @@ func (g *groups) patience() (time.Duration, error) {
 	return cmp.Or(t.BusyWait, groupPatience), t.Busy
 }
 
+// use is what a connection is borrowed for by the holder of a turn, where there are turns.
+func (g *groups) use(purpose physical.Purpose, t *turn.Turn) physical.Use {
+	u := physical.Use{For: purpose, Writing: g.Writer != nil || purpose == physical.Group}
+	if g.Writer != nil && t != nil {
+		u.Turn = yielding{g, t}
+	}
+	return u
+}
+
+// yielding is a turn that is given up while its holder waits for a connection.
+type yielding struct {
+	of   *groups
+	turn *turn.Turn
+}
+
+func (y yielding) Yield() { y.of.Writer.Leave(y.turn) }
+func (y yielding) Regain(ctx context.Context) error {
+	return y.of.TakeTurn(ctx, y.turn, nil, time.Now())
+}
+
 func (g *groups) transient(err error) bool {
 	t := g.Traits.Load()
 	return t != nil && t.Transient != nil && t.Transient(err)
@@ -94,7 +114,7 @@ func (g *groups) run(ctx context.Context, home *virtual.Conn, v virtual.Exec, f 
 	if f != nil {
 		e.Identify(f.ID(), durable.Key(f.Key()))
 	}
-	if g.Apiece {
+	if t := g.Traits.Load(); g.Apiece || t.Apart != nil && t.Apart(v.Text.Query) {
 		err = b.during(func() { g.runApiece(e) })
 	} else {
 		e.slot.Init(e, ctx, e.Bytes())

@@ -47,10 +47,11 @@ func Handle[C, R any](db *sql.DB, h Handler[C, R], opts ...HandlerOption) (*Comm
 	if h == nil {
 		return nil, fmt.Errorf("groupcommit: Handle: the handler of %v is nil; a function is needed", typ)
 	}
-	d, err := databaseOf(db)
+	d, err := databaseOf(context.Background(), db)
 	if err != nil {
 		return nil, err
 	}
+	d.Pool.Learn(db)
 	config, err := d.handlerConfig(typ, opts)
 	if err != nil {
 		return nil, err
@@ -73,7 +74,6 @@ func (d *database) handlerConfig(typ reflect.Type, opts []HandlerOption) (c comm
 	if err != nil {
 		return c, err
 	}
-	d.Pool.MayKeep() // its connections are not the program's
 	if traits.Hook != "" {
 		return c, fmt.Errorf("groupcommit: Handle of %v: %s reads the context of each caller that uses a connection, and a batch has many callers; open another database for the handler, without the hook", typ, traits.Hook)
 	}

@@ -16,6 +16,9 @@ import (
 
 var _ virtual.Host = (*database)(nil)
 
+// connect makes a connection for the program's pool.
+func (d *database) connect() *virtual.Conn { return virtual.New(d, &d.Base, true) }
+
 // newConn makes a connection outside of the program's pool.
 func (d *database) newConn() *virtual.Conn { return virtual.New(d, &d.Base, false) }
 
@@ -40,7 +43,7 @@ func (d *database) engineFor(conn driver.Conn) Engine {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.engine == nil {
-		d.engine = engine.Find(conn)
+		d.engine = engine.Find(conn, d.parent)
 	}
 	return d.engine
 }
@@ -63,6 +66,12 @@ func (d *database) turnToOpen(ctx context.Context) (leave func(), err error) {
 		return nil, err
 	}
 	return func() { d.Writer.Leave(turn) }, nil
+}
+
+// noRoom reports that the server has refused a connection for lack of room.
+func (d *database) noRoom(err error) bool {
+	t := d.Traits.Load()
+	return t != nil && t.NoRoom != nil && t.NoRoom(err)
 }
 
 // refresh updates the database's traits after a setting on a session.

@@ -158,13 +158,14 @@ func Deduplicated(res sql.Result) bool {
 //
 // db must be one of ours, opened with [Promises].
 func Lookup(ctx context.Context, db *sql.DB, id string) (durable.Promise, error) {
-	d, err := databaseOf(db)
+	d, err := databaseOf(ctx, db)
 	if err != nil {
 		return durable.Promise{}, err
 	}
 	if err := d.keeps(id); err != nil {
 		return durable.Promise{}, err
 	}
+	d.Pool.Learn(db)
 	traits, err := d.ready(ctx)
 	if err != nil {
 		return durable.Promise{}, err

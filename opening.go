@@ -73,7 +73,9 @@ func (d *database) openLedger(ctx context.Context, t *engine.Traits, w *turn.Wri
 	if !t.Ledger || dialect == 0 {
 		return badOption(d.limits.spelled("Promises"), "on", "on this database only off")
 	}
-	q := tableTurns{l.SQL(), w, t}
+	db := l.SQL()
+	defer db.Close()
+	q := tableTurns{db, w, t}
 	if t.OneConn {
 		// The one connection is used in the writer's turn only, so the turn is the way to wait for it.
 		turn := turn.New()
@@ -86,7 +88,7 @@ func (d *database) openLedger(ctx context.Context, t *engine.Traits, w *turn.Wri
 	if err := dialect.Prepare(ctx, q); err != nil {
 		return err
 	}
-	q.Querier = d.Pool.DB
+	q.Querier = d.Pool.DB()
 	d.dialect, d.ledger = dialect, dialect.NewStore(q)
 	return nil
 }
@@ -105,8 +107,17 @@ func (q tableTurns) ExecContext(ctx context.Context, query string, args ...any) 
 		return nil, err
 	}
 	defer q.writer.Leave(turn)
-	return q.Querier.ExecContext(physical.InTurn(ctx), query, args...)
+	return q.Querier.ExecContext(physical.InTurn(ctx, tableTurn{q, turn}), query, args...)
 }
+
+// tableTurn is the turn of one Exec.
+type tableTurn struct {
+	of   tableTurns
+	turn *turn.Turn
+}
+
+func (t tableTurn) Yield()                           { t.of.writer.Leave(t.turn) }
+func (t tableTurn) Regain(ctx context.Context) error { return t.of.take(ctx, t.turn) }
 
 func (q tableTurns) take(ctx context.Context, turn *turn.Turn) error {
 	return q.writer.Take(ctx, turn, nil, q.traits.BusyWait, q.traits.Busy)

@@ -110,7 +110,7 @@ func TestADatabaseIsOpenedOnce(t *testing.T) {
 		}
 		close(start)
 		all.Wait()
-		d, err := databaseOf(db)
+		d, err := databaseOf(t.Context(), db)
 		require.NoError(t, err)
 		require.NotNil(t, d.all)
 		require.NoError(t, db.Close())

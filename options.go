@@ -2,7 +2,6 @@ package groupcommit
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"math"
@@ -60,7 +59,7 @@ type limits struct {
 	keep      time.Duration // of completed promises; 0: for ever
 	retry     RetryPolicy   // nil: defaultRetry
 	onGroup   func(GroupInfo)
-	physical  func(*sql.DB)
+	physical  int                       // 0: as many connections as the program's pool has
 	partition func(context.Context) any // nil: all calls may share a group
 	engine    Engine
 	inDSN     []string // the options that stood in the data source name
@@ -118,11 +117,11 @@ func Writers(n int) Option {
 	})
 }
 
-// LockTimeout bounds how long a call may keep its group waiting for a lock of another transaction. A call that would wait
-// longer is taken out and waits alone, on its own connection, while the others commit. The library sets nothing on the
-// server for it. If a group has not been answered for so long, the library opens another connection and asks the server
-// there to cancel the statement that waits. 0 means no bound but the session's own, and no such connection; the default is
-// 200 ms. Only PostgreSQL uses it.
+// LockTimeout bounds how long calls may keep their group waiting for locks of other transactions, in sum. The bound is what
+// the library expects the group to take, and as much again, but never more than d. If a group takes longer, the library asks
+// the server by another connection to cancel the statement that waits. That call runs alone, on its own connection, while
+// the others commit. The library sets nothing on the server for it. 0 means no bound but the session's own, no such
+// connection and no cancel; the default is 200 ms. Only PostgreSQL uses it.
 func LockTimeout(d time.Duration) Option {
 	return databaseOption(func(l *limits) error {
 		if d < 0 || d > 24*time.Hour {
@@ -202,22 +201,19 @@ func Retention(d time.Duration) Option {
 	})
 }
 
-// Physical makes f set up the pool of physical connections, with the methods of database/sql: SetMaxIdleConns (8 unless f
-// says otherwise), SetConnMaxLifetime (kept to within a second), SetMaxOpenConns (unlimited unless f bounds it: the
-// program's own pool bounds it). If f bounds the open connections, groups need one of these, too. A program whose
-// transactions hold all of them and wait for an Exec waits as on the plain driver, but for no longer than [MaxTime]. f is
-// called once, when the database is opened. It must not use the pool for any other purpose.
+// Physical bounds the number of physical connections, those of groups among them. At least 1; without the option there may
+// be as many as the program's own pool has connections open, and never more. It is for a program with more goroutines that
+// write than the server has room for: its pool can then have a connection for each of them, without I/O, over few physical
+// ones.
 //
-// Without it, the pool keeps no idle connection before the program's own pool has kept one: with SetMaxIdleConns(0) on that,
-// this pool keeps none.
-func Physical(f func(pool *sql.DB)) Option {
-	return databaseOption(func(l *limits) error {
-		if f == nil {
-			return badOption("Physical", "nil", "a function")
-		}
-		l.physical = f
-		return nil
-	})
+// If all are in use, a call waits for one under its context. Groups come first, but no two of them in a row while another
+// call waits. Calls that were taken out of a group, because they wait for a lock, say, leave a quarter of the connections
+// and one more to the others, if there are so many. With fewer connections than [Writers], groups use those that there are. With 1, all
+// that the program does is done one after the other: a transaction holds the only connection until it ends, and a goroutine
+// that waits for a second one meanwhile waits for ever, as with SetMaxOpenConns(1) on the plain driver. A group waits no
+// longer than [MaxTime].
+func Physical(n int) Option {
+	return databaseOption(positive("Physical", n, func(l *limits) { l.physical = n }))
 }
 
 // WithEngine sets the engine. By default the type of the physical connection decides it.
@@ -289,6 +285,7 @@ func noOption(i, n int) error { return fmt.Errorf("groupcommit: option %d of %d 
 var dsnOptions = []string{
 	prefix + "maxlen", prefix + "maxbytes", prefix + "maxqueue", prefix + "maxdelay", prefix + "writers",
 	prefix + "locktimeout", prefix + "maxtime", prefix + "mode", prefix + "retry", prefix + "promises", prefix + "retention",
+	prefix + "physical",
 }
 
 // parseOption makes an option of a name without its prefix and a value, as they stand in a data source name.
@@ -310,6 +307,8 @@ func parseValue(name, value string) (Option, error) {
 		return parseNumber(name, value, MaxQueue, wholeNumber)
 	case "writers":
 		return parseNumber(name, value, Writers, fewWriters)
+	case "physical":
+		return parseNumber(name, value, Physical, wholeNumber)
 	case "maxdelay":
 		return parseDuration(name, value, MaxDelay)
 	case "locktimeout":

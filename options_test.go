@@ -28,7 +28,8 @@ func TestEveryOptionSaysWhatIsWrongWithItsValue(t *testing.T) {
 		"Mode(7)":               {Mode(7), `option Mode: "GroupMode(7)" is not allowed; automatic, transaction or autocommit is`},
 		"Retry(nil)":            {Retry(nil), `option Retry: "nil" is not allowed; a RetryPolicy, such as groupcommit.Never is`},
 		"OnGroup(nil)":          {OnGroup(nil), `option OnGroup: "nil" is not allowed; a function is`},
-		"Physical(nil)":         {Physical(nil), `option Physical: "nil" is not allowed; a function is`},
+		"Physical(0)":           {Physical(0), `option Physical: "0" is not allowed; a whole number from 1 to 2147483647 is`},
+		"Physical(-1)":          {Physical(-1), `option Physical: "-1" is not allowed; a whole number from 1 to 2147483647 is`},
 		"WithEngine(nil)":       {WithEngine(nil), `option WithEngine: "nil" is not allowed; an Engine is`},
 		"no option at all, nil": {nil, `option 2 of 2 is nil`},
 	}
@@ -79,7 +80,7 @@ func TestOptionsSetTheirLimitAndNoOther(t *testing.T) {
 		assert.Equal(t, want, set(test.opt))
 	}
 	assert.NotNil(t, set(OnGroup(func(GroupInfo) {})).onGroup)
-	assert.NotNil(t, set(Physical(func(*sql.DB) {})).physical)
+	assert.Equal(t, 7, set(Physical(7)).physical)
 	assert.Equal(t, 3, set(MaxLen(2), MaxLen(3)).maxLen, "the last one wins")
 	documented := limits{maxLen: 1000, maxBytes: 16 << 20, maxQueue: 10_000, lockWait: 200 * time.Millisecond, maxTime: time.Minute, keep: 24 * time.Hour}
 	assert.Equal(t, documented, defaults)

@@ -163,17 +163,6 @@ func (ps *partitions) close() {
 	}
 }
 
-// room waits until a group may have a connection, if promises lead it and there are keys: no other limit bounds how many
-// groups of many keys there are at a time. leave ends the use.
-func (b *batcher) room(execs []*exec) (leave func()) {
-	g := b.of
-	if g.limits.partition == nil || g.Writer != nil || !execs[0].detached {
-		return func() {}
-	}
-	g.besideRoom <- struct{}{}
-	return func() { <-g.besideRoom }
-}
-
 // groupContext is the context that hooks see for a group. It has the values of one of its calls if the calls are of one key,
 // and else no values.
 func (g *groups) groupContext(calls []*engine.Call) context.Context {

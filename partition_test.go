@@ -127,7 +127,7 @@ func TestAKeyThatIsNoneIsItsOwnCallersError(t *testing.T) {
 
 func TestKeysWithoutACallAreForgottenAndTheirNumbersAreNot(t *testing.T) {
 	db := newFake().db(t, Partition(byTenant))
-	d, err := databaseOf(db)
+	d, err := databaseOf(t.Context(), db)
 	require.NoError(t, err)
 	const n = 3 * keptPartitions
 	for i := range n {

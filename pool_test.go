@@ -68,7 +68,7 @@ func TestAConnThatIsUsedAgainHasBeenKept(t *testing.T) {
 	for name, put := range map[string]func(*virtual.Conn){"with IsValid": func(c *virtual.Conn) { c.IsValid() }, "with nothing": func(*virtual.Conn) {}} {
 		t.Run(name, func(t *testing.T) {
 			f := newFake()
-			d, err := databaseOf(f.db(t))
+			d, err := databaseOf(t.Context(), f.db(t))
 			require.NoError(t, err)
 			c := virtual.New(d, &d.Base, true)
 			defer c.Close()

@@ -41,7 +41,8 @@ type Promise struct {
 // Where there is one writer (see [Writers]), the calls of one goroutine are executed in the order of their Go. The
 // exception, on a database that may have several, is a call that ran alone for longer than 100 ms.
 //
-// A statement that cannot join a group runs at once, beside the others, on a connection outside of db's limits.
+// A statement that cannot join a group runs at once, beside the others. Promises have connections within db's limits: with
+// SetMaxOpenConns(1), a promise waits for a transaction that is open.
 //
 // If the call cannot be made (a database that is not ours, a closed one, an argument that cannot be converted), the promise
 // has the error. A driver.Valuer that panics does not panic here: the promise is rejected with a [*PanicError].
@@ -49,10 +50,11 @@ func Go(ctx context.Context, db *sql.DB, query string, args ...any) *Promise {
 	p := &Promise{}
 	p.exec.detached = true
 	p.exec.Call = engine.NewCall(ctx, query, nil, false)
-	d, err := databaseOf(db)
+	d, err := databaseOf(ctx, db)
 	if err != nil {
 		return p.reject(err)
 	}
+	d.Pool.Learn(db)
 	traits, err := d.ready(ctx)
 	if err != nil {
 		if d.isClosed() {
@@ -65,7 +67,6 @@ func Go(ctx context.Context, db *sql.DB, query string, args ...any) *Promise {
 		return p.reject(err)
 	}
 	p.db = d
-	d.Pool.MayKeep() // promises use no connection of the program's own pool
 	if !virtual.Groupable(ctx, d.Texts.Get(traits.Dialect, query), traits, nvs) {
 		p.exec.Args = nvs
 		p.goUngrouped()
@@ -116,7 +117,7 @@ func named(args []any) ([]driver.NamedValue, error) {
 
 // join hands the call to a batcher's queue. accepted says that the database's own queue has counted it.
 func (p *Promise) join(b *batcher, accepted bool) {
-	if p.db.Apiece {
+	if t := p.db.Traits.Load(); p.db.Apiece || p.db.abreast && t.Apart != nil && t.Apart(p.exec.Query) {
 		p.goApiece(accepted)
 		return
 	}

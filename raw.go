@@ -24,7 +24,7 @@ func Raw(ctx context.Context, c *sql.Conn, f func(driver.Conn) error) error {
 		return fmt.Errorf("groupcommit: Raw: the *sql.Conn is nil")
 	}
 	return c.Raw(func(dc any) error {
-		own, err := ownOf(dc)
+		own, err := ownOf(dc.(driver.Conn))
 		if err != nil {
 			return err
 		}
@@ -32,34 +32,17 @@ func Raw(ctx context.Context, c *sql.Conn, f func(driver.Conn) error) error {
 	})
 }
 
-// ownOf finds our connection in one that database/sql pools: it is that, or is inside wrappers around ours.
-func ownOf(dc any) (*virtual.Conn, error) {
-	for c, _ := dc.(driver.Conn); c != nil; c = engine.Unwrap(c) {
-		switch own := c.(type) {
-		case *virtual.Conn:
-			return own, nil
-		case *ownConn:
-			return own.Conn, nil
-		}
-	}
-	return nil, fmt.Errorf("groupcommit: %T is not a connection of groupcommit; open the database with a name that was given to Register, or with NewConnector", dc)
+// aConn is a connection of ours, as [Driver.Open] or database/sql has it.
+type aConn interface {
+	driver.Conn
+	Host() virtual.Host
+	WithRaw(context.Context, func(driver.Conn) error) error
 }
 
-// databaseOf finds the database behind a sql.DB of ours.
-func databaseOf(db *sql.DB) (*database, error) {
-	if db == nil {
-		return nil, fmt.Errorf("groupcommit: the *sql.DB is nil")
+// ownOf finds our connection in one that database/sql pools: it is that, or is inside wrappers around ours.
+func ownOf(dc driver.Conn) (aConn, error) {
+	if own, ok := engine.Unwrapped[aConn](dc); ok {
+		return own, nil
 	}
-	d := db.Driver()
-	for {
-		if own, ok := d.(*Driver); ok && own.db != nil {
-			return own.db, nil
-		}
-		w, ok := d.(interface{ Unwrap() driver.Driver })
-		if !ok {
-			break
-		}
-		d = w.Unwrap()
-	}
-	return nil, fmt.Errorf("groupcommit: the *sql.DB has driver %T, which is not groupcommit's; open it with a name that was given to Register, or with NewConnector", db.Driver())
+	return nil, fmt.Errorf("groupcommit: %T is not a connection of groupcommit; open the database with a name that was given to Register, or with NewConnector", dc)
 }

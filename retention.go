@@ -27,7 +27,7 @@ func (d *database) deleteOld(ctx context.Context, pool *sql.DB) time.Duration {
 		return 0
 	}
 	defer d.Writer.Leave(t)
-	n, err := d.dialect.DeleteOlder(physical.InTurn(ctx), pool, d.limits.keep, sweepMost)
+	n, err := d.dialect.DeleteOlder(physical.InTurn(ctx, yielding{&d.groups, t}), pool, d.limits.keep, sweepMost)
 	if err != nil || n < sweepMost {
 		return 0
 	}

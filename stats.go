@@ -1,6 +1,7 @@
 package groupcommit
 
 import (
+	"context"
 	"database/sql"
 	"time"
 
@@ -36,7 +37,7 @@ type Stats struct {
 	Mode GroupMode // how groups are committed; Automatic until that is known
 	Why  string    // the reason, if there is one: an option, functions of the database, a level of isolation, a hook
 
-	Leased sql.DBStats // the physical connections; a warm one counts as in use
+	Leased sql.DBStats // the physical connections; those that wait are counted, too: calls and groups
 }
 
 // MeanGroup is the mean number of calls a group; 0 before the first.
@@ -58,10 +59,13 @@ func statsOf(g group.Stats) Stats {
 	}
 }
 
-// StatsOf returns the counters of a database. Any goroutine may call it at any time; it costs a lock. If db
-// is not ours, it returns an error.
+// StatsOf returns the counters of a database. Any goroutine may call it at any time; it costs a lock. If db is not ours, it
+// returns an error. If a wrapper is around our driver, the first call may need a connection of db, and returns an error if none
+// is free within a second.
 func StatsOf(db *sql.DB) (Stats, error) {
-	d, err := databaseOf(db)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	d, err := databaseOf(ctx, db)
 	if err != nil {
 		return Stats{}, err
 	}

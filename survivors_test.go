@@ -13,11 +13,12 @@ import (
 )
 
 // Where calls may be executed at the same time, those that wait for something are put off, each on a connection of its own.
-// There may be thousands of them, and a server has room for a hundred connections.
-func TestCallsThatWaitShareSixtyFourConnections(t *testing.T) {
+// There may be thousands of them, and the program's pool says how many connections they may have.
+func TestCallsThatWaitShareTheConnectionsOfTheProgramsPool(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake()
 		db := f.db(t, Writers(2), MaxLen(1))
+		db.SetMaxOpenConns(64)
 		var promises []*Promise
 		for i := range 200 {
 			promises = append(promises, Go(t.Context(), db, fmt.Sprintf("INSERT INTO plug VALUES (%d)", i)))
@@ -69,11 +70,12 @@ func TestAConnectionOfWhichNobodyKnowsThatItsTransactionIsOverIsClosed(t *testin
 	}
 }
 
-// Promises of many keys lead groups side by side, and nothing else bounds the connections that they take.
-func TestGroupsOfManyKeysShareTwentyFourConnections(t *testing.T) {
+// Promises of many keys lead groups side by side, and no caller of them has a connection of the program's pool.
+func TestGroupsOfManyKeysShareTheConnectionsOfTheProgramsPool(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake()
 		db := f.db(t, Partition(byTenant), MaxLen(2), MaxDelay(time.Hour))
+		db.SetMaxOpenConns(24)
 		var promises []*Promise
 		for tenant := range 100 {
 			for range 2 {

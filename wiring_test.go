@@ -19,7 +19,7 @@ func TestABatcherTellsItsQueueWhatACommitTakesAndKeepsNoCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db := newFake().db(t, WithEngine(&script{verdicts: []engine.Outcome{{Commit: 7 * time.Millisecond}}}))
 		require.NoError(t, db.Ping())
-		d, err := databaseOf(db)
+		d, err := databaseOf(t.Context(), db)
 		require.NoError(t, err)
 		var execs []*exec
 		for _, w := range []string{"a", "b"} {
@@ -163,7 +163,7 @@ func TestAConnectionThatAGroupHasBrokenIsClosed(t *testing.T) {
 			for _, a := range as {
 				<-a.over
 			}
-			d, err := databaseOf(db)
+			d, err := databaseOf(t.Context(), db)
 			require.NoError(t, err)
 			open = d.Pool.Stats().OpenConnections
 		})
@@ -186,7 +186,7 @@ func TestAPromiseThatIsSettledLeavesItsPartition(t *testing.T) {
 			require.NoError(t, err)
 		}
 		synctest.Wait()
-		d, err := databaseOf(db)
+		d, err := databaseOf(t.Context(), db)
 		require.NoError(t, err)
 		assert.Len(t, d.partitions.byKey, keptPartitions)
 	})
@@ -196,7 +196,7 @@ func TestAConnectionOnWhichACallHasPanickedIsClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db := newFake().usedDB(t, WithEngine(&script{}))
 		require.Equal(t, "panic", exec1(db, "panic").panicked)
-		d, err := databaseOf(db)
+		d, err := databaseOf(t.Context(), db)
 		require.NoError(t, err)
 		assert.Zero(t, d.Pool.Stats().OpenConnections)
 	})

@@ -59,9 +59,9 @@ func GroupOn(ctx context.Context, conn driver.Conn, calls []*Call) Outcome {
 	if err != nil {
 		return Outcome{Verdict: Refused, Err: err}
 	}
-	start := time.Now()
+	began := time.Now()
 	for i, c := range calls {
-		ok := c.Try(func(c *Call) (driver.Result, error) { return ExecOn(ctx, conn, c) })
+		ok := c.Try(func(c *Call) (driver.Result, error) { return ExecOn(c.Within(ctx), conn, c) })
 		if !ok || c.Err() != nil {
 			if err := tx.Rollback(); err != nil {
 				// No COMMIT was sent: closing the connection is a rollback, too.
@@ -70,13 +70,11 @@ func GroupOn(ctx context.Context, conn driver.Conn, calls []*Call) Outcome {
 			return Outcome{Verdict: RolledBack, Culprit: i}
 		}
 	}
-	now := time.Now()
-	members := now.Sub(start)
-	start = now
+	start := time.Now()
 	if err := tx.Commit(); err != nil {
 		return Outcome{Verdict: Unknown, Err: err, Broken: true}
 	}
-	return Outcome{Commit: time.Since(start), Members: members}
+	return Outcome{Commit: time.Since(start), Members: start.Sub(began)}
 }
 
 // DefaultCheck converts one argument as database/sql does for a driver that has no conversion itself. It is a

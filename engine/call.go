@@ -44,8 +44,21 @@ func (c *Call) Make(ctx context.Context, query string, args []driver.NamedValue,
 func (c *Call) Identify(id string, print durable.Key) { c.id, c.print = id, print }
 
 // Context is the caller's own context. It is for a call that runs alone. It must never reach a statement of a group, because
-// its end would interrupt the neighbours.
+// its end would interrupt the neighbours; [Call.Within] gives its values to one.
 func (c *Call) Context() context.Context { return c.ctx }
+
+// Within returns a group's context with the values of the caller's own, for a statement of the group that goes through a
+// wrapper around the driver: a tracer finds its caller's trace there, as on the plain driver.
+func (c *Call) Within(group context.Context) context.Context {
+	return within{group, context.WithoutCancel(c.ctx)}
+}
+
+type within struct {
+	context.Context
+	values context.Context
+}
+
+func (w within) Value(key any) any { return w.values.Value(key) }
 
 // Bytes is the size of the call's text and arguments, as groupcommit.MaxBytes counts them.
 func (c *Call) Bytes() int { return int(c.bytes) }

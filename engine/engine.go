@@ -7,7 +7,6 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/groupcommit/groupcommit/internal/sqltext"
@@ -19,8 +18,8 @@ type Engine interface {
 	// Open is called once for every new physical connection, before any statement runs on it. Several goroutines may call it
 	// at once.
 	//
-	// conn is the connection that the wrapped driver, or a wrapper around it, returned. Statements go through it, so that
-	// the user's hooks see them.
+	// conn is the connection that the wrapped driver, or a wrapper around it, returned. Every call goes through it, in a group,
+	// too: a wrapper may only look at the calls, but it may as well change them, or refuse them.
 	Open(ctx context.Context, conn driver.Conn, s Settings) (Session, error)
 }
 
@@ -225,62 +224,4 @@ func (t *Traits) NeedsConn(args []driver.NamedValue) bool {
 		_, out := a.Value.(sql.Out)
 		return out
 	})
-}
-
-var engines struct {
-	mu    sync.RWMutex
-	match []func(driver.Conn) Engine
-}
-
-// Register makes an engine known to groupcommit.Register and groupcommit.NewConnector, which choose by the physical
-// connection. match returns an engine for one database, or nil if the connection is not of its kind. An init function of the
-// engine's package calls Register.
-//
-// match sees the connection that the wrapped driver returned. If no engine takes that, match sees the connection inside it,
-// as far as Raw, Unwrap or WrappedConn methods show it.
-func Register(match func(driver.Conn) Engine) {
-	if match == nil {
-		panic("groupcommit: RegisterEngine: match is nil; a function is needed")
-	}
-	engines.mu.Lock()
-	defer engines.mu.Unlock()
-	engines.match = append(engines.match, match)
-}
-
-// Find returns the engine for a connection: a registered one, or the one for any driver.
-func Find(conn driver.Conn) Engine {
-	engines.mu.RLock()
-	defer engines.mu.RUnlock()
-	for ; conn != nil; conn = Unwrap(conn) {
-		for _, match := range engines.match {
-			if e := match(conn); e != nil {
-				return e
-			}
-		}
-	}
-	return anyDriver{}
-}
-
-// Unwrapped returns the first connection of type C in conn or inside its wrappers.
-func Unwrapped[C driver.Conn](conn driver.Conn) (C, bool) {
-	for ; conn != nil; conn = Unwrap(conn) {
-		if c, ok := conn.(C); ok {
-			return c, true
-		}
-	}
-	var none C
-	return none, false
-}
-
-// Unwrap takes one wrapper off, by the method names of the known wrappers; nil if there is none.
-func Unwrap(conn driver.Conn) driver.Conn {
-	switch w := conn.(type) {
-	case interface{ Raw() driver.Conn }:
-		return w.Raw()
-	case interface{ Unwrap() driver.Conn }:
-		return w.Unwrap()
-	case interface{ WrappedConn() driver.Conn }:
-		return w.WrappedConn()
-	}
-	return nil
 }

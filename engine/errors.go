@@ -54,8 +54,8 @@ func (e *RejectedError) Is(target error) bool {
 // answer never came, or the caller's context ended while another call with the same id was under way, which goes on. A call
 // without an id cannot be asked about. A call with an id finds out when it is made again.
 //
-// It matches the error of the caller's context if that context has ended and the call has an id. It never matches
-// driver.ErrBadConn, which would make database/sql execute the call again.
+// It matches the error of the caller's context if that context has ended. It never matches driver.ErrBadConn, which would
+// make database/sql execute the call again.
 type OutcomeUnknownError struct {
 	ID    string // the call's; "" if it has none
 	Cause error  // what happened to the connection, or the error of the caller's context

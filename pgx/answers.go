@@ -1,6 +1,7 @@
 package pgx
 
 import (
+	"context"
 	"errors"
 	"time"
 
@@ -15,24 +16,37 @@ type answers struct {
 	p    *pgconn.Pipeline
 	sent []request
 
-	token     token
-	began     time.Time     // when the requests' turn came; from readResults on, when the last one was here
-	executing bool          // in ledgered: their turn has come
-	tell      bool          // in autocommit: each transaction names itself
-	answered  int           // requests that have their result
-	failed    int           // the request that undid the transaction; -1 if it was another statement
-	synced    bool          // the server has said everything
-	commit    time.Duration // from the last result to the end of COMMIT
+	head       int           // statements up to the one that names the transaction
+	token      token         // names it
+	named      bool          // it has been named
+	executing  bool          // the requests' turn has come
+	began      time.Time     // when it came
+	answered   int           // requests that have their result
+	members    time.Duration // from began to the last result
+	failed     int           // the request that undid the transaction; -1 if it was another statement
+	refusal    bool          // a statement has failed, and so everything behind it
+	committing bool          // the server may have received COMMIT
+	synced     bool          // the server has said everything
+	commit     time.Duration // from the last result to the end of COMMIT
+
+	started  time.Time     // when the transaction was sent; zero if what it pays once is not to be known
+	headTook time.Duration // from the sending to the answer that says that the requests' turn has come
+	taken    int           // requests whose time has been taken
+	stopped  bool          // the rest has been cancelled, because its text is too slow
+
+	tell bool // in autocommit: each transaction names itself
 }
 
 // sendAll sends the requests, and leaves in sent those that were. It returns false if a request that has been claimed could
 // not be sent; that request is in sent, too, and so are those behind it.
+//
+// The answers to the first, the second, the fourth request and so on are on their way at once, so that a text that has become
+// slow is found out before a large group has paid for it. That is a write of the server's for each doubling.
 func (a *answers) sendAll(ready []request) bool {
 	a.sent = ready[:0]
-	before := true // the request before was a sample
 	for i, r := range ready {
-		if r.sample && !before {
-			a.p.SendFlushRequest()
+		if r.route.sample {
+			a.flush()
 		}
 		switch {
 		case a.try(a.p, r, nil):
@@ -42,44 +56,55 @@ func (a *answers) sendAll(ready []request) bool {
 			a.sent = append(a.sent, ready[i:]...)
 			return false
 		}
-		if r.sample {
-			a.p.SendFlushRequest()
+		if n := len(a.sent); r.route.sample || n&(n-1) == 0 {
+			a.flush()
 		}
-		before = r.sample
 	}
 	a.p.SendFlushRequest()
 	return true
 }
 
+// flush has the server send what it has answered up to the last request that was sent.
+func (a *answers) flush() {
+	if n := len(a.sent); n > 0 && !a.sent[n-1].flushed {
+		a.sent[n-1].flushed = true
+		a.p.SendFlushRequest()
+	}
+}
+
+// readAll reads the answers of a transaction up to the server's last word. nil says that everything was committed.
+func (a *answers) readAll() error {
+	err := a.readHead()
+	if err == nil {
+		err = a.readResults()
+	}
+	if err == nil {
+		err = a.readCommit(a.began.Add(a.members))
+	}
+	a.drain(err)
+	return err
+}
+
 // readHead reads the answers to the first statements of a transaction. The head's is the last of them.
-func (a *answers) readHead(statements int) error {
-	for range statements - 1 {
+func (a *answers) readHead() error {
+	for range a.head {
 		if _, _, err := a.next(false); err != nil {
 			return err
 		}
 	}
+	a.wire.failed = false
 	row, err := a.watch.named(a.p)
-	a.began = time.Now()
+	a.headTook = time.Since(a.started)
 	if err == nil {
-		a.token.xid = string(row[0])
+		a.named, a.token.xid = true, string(row[0])
 	}
 	return err
 }
 
-// readAll reads the requests' answers up to the server's last word. nil says that everything was committed.
-func (a *answers) readAll() error {
-	err := a.readResults()
-	if err == nil {
-		err = a.readCommit(a.began)
-	}
-	if err != nil && !a.synced {
-		a.drain()
-	}
-	return err
-}
-
-// readResults reads the requests' answers.
+// readResults reads the requests' answers. Their turn has come.
 func (a *answers) readResults() error {
+	a.executing, a.began = true, time.Now()
+	a.watch.hear(a.began)
 	last := a.began
 	for i, r := range a.sent {
 		n, _, err := a.next(false)
@@ -92,22 +117,41 @@ func (a *answers) readResults() error {
 		r.call.Answer(result(n), nil)
 		a.sent[i].rows = n
 		a.answered = i + 1
-		last = a.heard(r, last)
+		if r.flushed || i == len(a.sent)-1 {
+			last = a.heard(i, last)
+		}
 	}
-	a.wire.members = last.Sub(a.began)
-	a.began = last
+	a.members = last.Sub(a.began)
 	a.watch.executed()
 	return nil
 }
 
-// heard notes that a request has been answered, and how long that took since the last one.
-func (a *answers) heard(r request, last time.Time) (now time.Time) {
+// heard notes that the requests up to i have been answered, and how long those took that have come since the last time. If
+// their text is too slow, it has the server stop.
+func (a *answers) heard(i int, last time.Time) (now time.Time) {
 	now = time.Now()
 	a.watch.hear(now)
-	if r.sample {
-		a.memory.took(r.query, now.Sub(last), now)
+	run := a.sent[a.taken : i+1]
+	a.taken = i + 1
+	if each := now.Sub(last) / time.Duration(len(run)); a.memory.tookAll(run, each, now) && !a.stopped {
+		var rest time.Duration
+		for _, r := range a.sent[i+1:] {
+			if r.query == run[0].query || !r.route.known && !run[0].route.known {
+				rest += each
+			}
+		}
+		a.stopped = a.watch.stop(now, rest)
 	}
 	return now
+}
+
+// committed is the outcome of a transaction that the server has committed.
+func (a *answers) committed(ctx context.Context, hit bool) engine.Outcome {
+	out := a.confirmed(ctx, a.commit, a.members, hit)
+	if !a.started.IsZero() {
+		a.memory.paid(a.commit + a.headTook)
+	}
+	return out
 }
 
 // readCommit reads COMMIT's answer and the server's last word.
@@ -124,30 +168,14 @@ func (a *answers) readCommit(since time.Time) error {
 	return err
 }
 
-// undone is the end of a transaction that the server has rolled back for err. The culprit is a request, or -1.
-func (a *answers) undone(err error) (out engine.Outcome, sent []request, culprit int) {
-	a.wire.failed = a.pg.PgConn().TxStatus() != 'I'
-	if a.failed >= 0 {
-		a.invalidate(a.sent[a.failed].query, err)
-		if a.ended {
-			a.stuck = a.sent[a.failed].call
-		}
-	}
-	return engine.Outcome{Verdict: engine.RolledBack, Broken: a.ended}, a.sent, a.failed
-}
-
-// unknown is the outcome of a transaction whose answer to COMMIT was lost.
-func (a *answers) unknown(err error) engine.Outcome {
-	out := engine.Outcome{Verdict: engine.Unknown, Err: err, Broken: true}
-	if a.token.xid != "" {
-		out.Token = a.token
-	}
-	return out
-}
-
 func (a *answers) next(wanted bool) (n int64, row [][]byte, err error) {
 	return readAnswer(a.p, wanted)
 }
 
-// drain reads on after an error up to the server's last word, if it comes.
-func (a *answers) drain() { a.synced = readSync(a.p) == nil }
+// drain reads on up to the server's last word, if a statement has failed by err.
+func (a *answers) drain(err error) {
+	if err != nil && !a.synced && !endsConnection(err) {
+		a.refusal = true
+		a.synced = readSync(a.p) == nil
+	}
+}

@@ -5,16 +5,12 @@ import (
 	"errors"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// autocommit sends the requests by the autocommit pipeline, in two pieces:
+// autocommit sends the requests by the autocommit pipeline, in one piece:
 //
-//	Sync
-//	(loosen request Sync)... flush Sync
-//
-// The second waits for the answer to the first: requests sent into a dead connection would be of unknown outcome.
+//	[close…] [ROLLBACK] (loosen request Sync)... flush Sync
 //
 // Each request is one transaction and may fail by itself. These transactions do not wait for the disk, because
 // synchronous_commit is off in each of them, and only there. The last transaction waits, and with its record in the log all
@@ -24,51 +20,39 @@ import (
 // Rejected: synchronous_commit for the session, and back again. Behind a pooler these may be two sessions. The first is left
 // to other clients, whose commits then do not wait for the disk.
 //
-// Every request is answered, or put off. An error says that the connection was lost before any of them was sent.
-func (s *session) autocommit(ctx context.Context, requests []request) error {
+// Every request is answered, or put off. took is the time that the requests took one after the other. An error says that the
+// connection was lost before any of them was sent.
+func (s *session) autocommit(ctx context.Context, requests []request) (took time.Duration, err error) {
 	if len(requests) == 0 {
-		return nil
+		return 0, nil
 	}
-	if err := s.rollback(ctx); err != nil {
-		return err
+	ready, loosen, err := s.prepare(ctx, &s.watch, requests, s.loosenText())
+	if err == nil && !s.ended {
+		err = s.probe(ctx)
 	}
-	ready, err := s.prepare(ctx, requests)
 	if err != nil || s.ended {
 		s.ended = true
 		putOff(requests)
-		return err
-	}
-	loosen, tell, err := s.loosening(ctx)
-	if err != nil {
-		s.ended = true
-		return err
+		return 0, err
 	}
 	p := s.pg.PgConn().StartPipeline(ctx)
-	a := answers{session: s, p: p, tell: tell}
-	lost := p.Sync()
-	if lost == nil {
-		lost = readSync(p)
-	}
-	if lost != nil {
-		s.ended = true
-		p.Close()
-		putOff(requests)
-		return lost
-	}
-	sent := s.sendEach(p, ready, loosen)
+	a := answers{session: s, p: p, tell: s.tells()}
+	a.head = s.sendRemains(p)
+	sent := a.sendEach(ready, loosen)
 	s.watch.begin(s.itself())
 	sendText(p, flushText)
+	a.started = time.Now()
 	if err := p.Sync(); err != nil {
 		s.ended = true
 		p.Close()
 		s.watch.end(ctx)
 		if pgconn.SafeToRetry(err) {
-			return err
+			return 0, err
 		}
 		unknown(sent, err)
-		return nil
+		return 0, nil
 	}
-	answered, flushed, lost := a.readEach(sent)
+	flushed, lost := a.readEach(sent)
 	closeErr := p.Close()
 	hit := s.watch.end(ctx)
 	if lost != nil || closeErr != nil {
@@ -77,97 +61,120 @@ func (s *session) autocommit(ctx context.Context, requests []request) error {
 	if hit && flushed { // the cancel may have hit the flush
 		flushed = s.confirm(ctx) == nil
 	}
-	s.unanswered(sent[answered:], lost)
-	if open := succeeded(sent[:answered]); !flushed && len(open) > 0 && s.server.syncCommit != "off" {
+	s.unanswered(sent[a.answered:], lost)
+	if open := succeeded(sent[:a.answered]); !flushed && len(open) > 0 && s.server.syncCommit != "off" {
 		if err := s.flushElsewhere(); err != nil {
 			unknown(open, errors.Join(lost, err))
 		}
 	}
-	return nil
+	return a.members, nil
 }
 
-// sendEach sends the requests, and returns those that were sent.
-func (s *session) sendEach(p *pgconn.Pipeline, ready []request, loosen func(*pgconn.Pipeline)) []request {
+// sendEach sends the requests, and returns those that were sent. The first loosen's answer comes at once: it says that the
+// requests' turn has come.
+func (a *answers) sendEach(ready []request, loosen *pgconn.StatementDescription) []request {
 	sent := ready[:0]
 	for _, r := range ready {
-		if s.try(p, r, func() { loosen(p) }) {
-			p.SendPipelineSync()
+		if a.try(a.p, r, func() { a.sendLoosen(loosen, len(sent) == 0) }) {
+			a.p.SendPipelineSync()
 			sent = append(sent, r)
 		}
 	}
 	return sent
 }
 
-// loosenText is the statement before each request, for its transaction only. The server would log a warning for SET LOCAL.
-const loosenText = "SELECT set_config('synchronous_commit', 'off', true)"
+// loosenSQL is the statement before each request, for its transaction only. The server would log a warning for SET LOCAL.
+const loosenSQL = "SELECT set_config('synchronous_commit', 'off', true)"
 
-// loosening returns the function that sends loosenText. Behind a pooler the statement also names the transaction, and is
-// answered before the transaction is over: there is no other way to know which transaction to watch.
-func (s *session) loosening(ctx context.Context) (send func(*pgconn.Pipeline), tell bool, err error) {
-	if s.watch.limit > 0 && !s.direct() {
-		return func(p *pgconn.Pipeline) {
-			sendText(p, loosenText+", "+thisTransaction)
-			p.SendFlushRequest()
-		}, true, nil
+// tells reports that the statement before each request also names the transaction, and is answered before the transaction is
+// over. Behind a pooler there is no other way to know which transaction to watch.
+func (s *session) tells() bool { return s.watch.limit > 0 && !s.direct() }
+
+// loosenText is the statement to prepare, if it is one that may be.
+func (s *session) loosenText() string {
+	if s.tells() {
+		return ""
 	}
-	var sd *pgconn.StatementDescription
-	if s.pg.Config().DefaultQueryExecMode == pgx.QueryExecModeCacheStatement {
-		if sd, err = s.describe(ctx, loosenText, false); err != nil {
-			return nil, false, err
-		}
-	}
-	return func(p *pgconn.Pipeline) {
-		if sd == nil {
-			sendText(p, loosenText)
-		} else {
-			p.SendQueryStatement(sd, nil, nil, nil)
-		}
-	}, false, nil
+	return loosenSQL
 }
 
-// readEach reads the answers up to the flush's, which is the last. It returns how many requests are answered, whether the
-// flush has succeeded, and the error with which the connection was lost.
-func (a *answers) readEach(sent []request) (answered int, flushed bool, lost error) {
-	s := a.session
-	last := time.Now()
-	for _, r := range sent {
-		var n int64
+func (a *answers) sendLoosen(prepared *pgconn.StatementDescription, first bool) {
+	switch {
+	case a.tell:
+		sendText(a.p, loosenSQL+", "+thisTransaction)
+	case prepared == nil:
+		sendText(a.p, loosenSQL)
+	default:
+		a.p.SendQueryStatement(prepared, nil, nil, nil)
+	}
+	if a.tell || first {
+		a.p.SendFlushRequest()
+	}
+}
+
+// readEach reads the answers up to the flush's, which is the last. It returns whether the flush has succeeded, and the error
+// with which the connection was lost.
+func (a *answers) readEach(sent []request) (flushed bool, lost error) {
+	if lost := a.readRemains(a.p, a.head); lost != nil {
+		return false, lost
+	}
+	var last time.Time
+	for i, r := range sent {
+		a.executing = false
 		err, lost := a.readLoosen()
-		loose := err == nil
-		if loose && lost == nil {
+		if i == 0 {
+			a.began = time.Now()
+			a.headTook, last = a.began.Sub(a.started), a.began
+		}
+		a.executing = err == nil && lost == nil
+		var n int64
+		if a.executing {
 			n, err, lost = a.readOne()
 		}
 		if err == nil && lost != nil {
-			return answered, false, lost
+			return false, lost
 		}
-		switch {
-		case !loose: // it was not executed
-			r.call.PutOff()
-		case s.watch.mayHaveHit(err), transient(err):
-			r.call.PutOff() // it waits, or is tried again, by itself
-		case err != nil && len(r.call.Args) == 0:
-			r.call.PutOff() // the plain driver sends it by the simple protocol, where some errors differ
-		case err != nil && s.invalidate(r.query, err):
-			r.call.PutOff() // the plain driver may not fail
-		case err != nil:
-			r.call.Answer(nil, err)
-		default:
-			r.call.Answer(result(n), nil)
+		a.judge(r, n, err)
+		now := time.Now()
+		a.watch.hear(now)
+		if r.route.sample {
+			a.memory.took(r.query, now.Sub(last), now)
 		}
-		last = a.heard(r, last)
-		failed := 0
-		if err != nil {
-			failed = 1
-		}
-		s.memory.ran(r.query, 1, failed)
-		answered++
+		last = now
+		a.answered++
+		a.members = last.Sub(a.began)
 		if lost != nil {
-			return answered, false, lost
+			return false, lost
 		}
 	}
-	s.watch.executed()
+	a.watch.executed()
 	_, err, lost := a.readOne()
-	return answered, err == nil && lost == nil, lost
+	a.memory.paid(a.headTook + time.Since(last))
+	return err == nil && lost == nil, lost
+}
+
+// judge answers a request whose transaction is over, or puts it off: it has affected n rows, or has been undone for err.
+func (a *answers) judge(r request, n int64, err error) {
+	switch {
+	case err == nil:
+		r.call.Answer(result(n), nil)
+	case !a.executing: // it was not executed
+		r.call.PutOff()
+	case a.watch.mayHaveHit(err):
+		a.memory.waited(r.query, true, a.watch.limit, time.Now())
+		r.call.PutOff() // it waits by itself
+	case transient(err):
+		r.call.PutOff() // it is tried again by itself
+	case !a.same(r, err):
+		r.call.PutOff()
+	default:
+		r.call.Answer(nil, err)
+	}
+	failed := 0
+	if err != nil {
+		failed = 1
+	}
+	a.memory.ran(r.query, 1, failed)
 }
 
 // readLoosen reads the answer to loosenText. After an error of the server's own the transaction is over.
@@ -183,7 +190,7 @@ func (a *answers) readLoosen() (err, lost error) {
 	case endsConnection(err):
 		return nil, err
 	}
-	a.drop(loosenText) // the program may have had the server forget it
+	a.drop(loosenSQL) // the program may have had the server forget it
 	return err, readSync(a.p)
 }
 

@@ -8,9 +8,9 @@ import (
 	"strconv"
 	"testing"
 
+	"github.com/groupcommit/groupcommit"
 	"github.com/groupcommit/groupcommit/internal/enginetest"
 	"github.com/groupcommit/groupcommit/internal/pgtest"
-	"github.com/groupcommit/groupcommit/pgx"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 )
@@ -20,11 +20,16 @@ func TestMain(m *testing.M) { os.Exit(pgtest.Run(m)) }
 // failingRow is how an error shows a row. Its first value is a number of a sequence.
 var failingRow = regexp.MustCompile(`(Failing row contains) \(\d+, `)
 
+// oneGroup is the driver with one group at a time: what a story queues is then one group.
+const oneGroup = "pgx-groupcommit-one-group"
+
+func init() { groupcommit.Register(oneGroup, stdlib.GetDefaultDriver(), groupcommit.Writers(1)) }
+
 func TestConformance(t *testing.T) {
 	pgtest.Shared(t) // the stories count goroutines, and a server has some
 	enginetest.Run(t, enginetest.Config{
 		Plain:       "pgx",
-		Ours:        pgx.DriverName,
+		Ours:        oneGroup,
 		DSN:         func(t *testing.T) string { return pgtest.DSN(t) },
 		LockToHold:  true,
 		Placeholder: func(n int) string { return "$" + strconv.Itoa(n) },

@@ -32,6 +32,21 @@ func transient(err error) bool {
 	return false
 }
 
+// noRoom reports that the server has refused a connection, but may serve those that are open. Its limit, the database's or the
+// role's is reached; or the role may not open another one (a pooler and pg_hba.conf refuse in that way, too); or the server
+// lets what is open come to its end, before it stops or while it is a standby that recovers.
+func noRoom(err error) bool {
+	pg := asPg(err)
+	if pg == nil {
+		return false
+	}
+	switch pg.Code {
+	case "53300", "28000", "57P03": // too_many_connections, invalid_authorization_specification, cannot_connect_now
+		return true
+	}
+	return false
+}
+
 // environment reports an error of the server, or of the way to it, that does not depend on the statement. A cancelled
 // statement (57014) is not one of these: it may have been too slow, and would be again.
 func environment(err error) bool {

@@ -66,6 +66,7 @@ func TestAGroupInWhichEveryCallFailsLeavesNothingAndHurtsNobody(t *testing.T) {
 	t.Parallel()
 	bothModes(t, func(t *testing.T, mode groupcommit.Option) {
 		r := setUp(t, mode)
+		r.db.SetMaxIdleConns(10) // or else the program's own pool gives them up
 		r.exec(r.plain, "INSERT INTO rows (k) VALUES (1)")
 		for range 3 {
 			for _, a := range r.together(insert(1), insert(1), insert(1), insert(1)) {

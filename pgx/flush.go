@@ -17,13 +17,13 @@ const flushText = "SELECT " + emit
 const emit = "pg_logical_emit_message(true, 'groupcommit', '')"
 
 // confirmed is the outcome of a transaction that the server has committed, perhaps in spite of a cancel.
-func (s *session) confirmed(ctx context.Context, took time.Duration, cancelled bool) engine.Outcome {
+func (s *session) confirmed(ctx context.Context, commit, members time.Duration, cancelled bool) engine.Outcome {
 	if cancelled {
 		if err := s.confirm(ctx); err != nil {
 			return engine.Outcome{Verdict: engine.Unknown, Culprit: -1, Err: err, Broken: true}
 		}
 	}
-	return engine.Outcome{Commit: took, Members: s.wire.members}
+	return engine.Outcome{Commit: commit, Members: members}
 }
 
 // confirm makes certain that committed calls are as durable as the session's synchronous_commit asks. A cancel that came

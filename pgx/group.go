@@ -22,7 +22,6 @@ func (s *session) Group(ctx context.Context, calls []*engine.Call) engine.Outcom
 	if err := s.learn(ctx); err != nil {
 		return s.refused(ctx, err)
 	}
-	defer s.watch.close()
 	apiece, err := s.apiece(ctx)
 	if err != nil {
 		return s.refused(ctx, err)
@@ -37,11 +36,13 @@ func (s *session) Group(ctx context.Context, calls []*engine.Call) engine.Outcom
 	}
 	if s.simple || !s.server.flushes {
 		putOff(single)
-	} else if err := s.autocommit(ctx, single); err != nil {
-		if !slices.ContainsFunc(calls, func(c *engine.Call) bool { return c.Err() == nil }) {
+	} else {
+		left, took, err := s.inWindows(ctx, single)
+		out.Members += took
+		if err != nil && !slices.ContainsFunc(calls, func(c *engine.Call) bool { return c.Err() == nil }) {
 			return s.refused(ctx, err) // nothing of the group was executed
 		}
-		putOff(single)
+		putOff(left)
 	}
 	s.rollback(ctx)
 	out.Broken = s.ended || !s.Idle()
@@ -67,9 +68,8 @@ func (s *session) apiece(ctx context.Context) (bool, error) {
 func (s *session) sort(calls []*engine.Call, apiece bool) (together, single []request) {
 	now := time.Now()
 	together = make([]request, 0, len(calls))
-	for _, c := range calls {
-		way, sample := s.memory.road(c.Query, now)
-		r := request{call: c, query: c.Query, sample: sample}
+	for _, r := range s.memory.routes(calls, now) {
+		c, way := r.call, r.route.road
 		switch {
 		case way == roadAlone, c.ID() != "" && (way == roadPipeline || apiece || s.simple):
 			c.PutOff()
@@ -102,9 +102,16 @@ func (s *session) share(ctx context.Context, together []request, single *[]reque
 			transaction = s.ledgered
 		}
 		var culprit int
+		s.waits = false
+		s.watch.expect(s.memory.pays(), together)
 		out, together, culprit = transaction(ctx, together)
-		s.memory.teach(together, culprit)
+		if !s.watch.struck() {
+			s.memory.teach(together, culprit)
+		}
 		if out.Verdict != engine.RolledBack || out.Broken {
+			if out.Verdict == engine.Committed {
+				s.memory.passed(together, false)
+			}
 			return out
 		}
 		if culprit < 0 && s.hasID(together) { // perhaps a statement of the ledger's
@@ -115,10 +122,63 @@ func (s *session) share(ctx context.Context, together []request, single *[]reque
 			*single = append(together, *single...)
 			return engine.Outcome{}
 		}
+		query := together[culprit].query
 		together[culprit].call.PutOff()
 		together = append(together[:culprit:culprit], together[culprit+1:]...)
+		if s.waits {
+			s.memory.waited(query, false, s.watch.limit, time.Now())
+		}
+		together = s.sift(together, func(r request) bool {
+			if s.waits && r.query == query && r.call.ID() == "" {
+				*single = append(*single, r)
+				return false
+			}
+			return true
+		})
 	}
 	return out
+}
+
+// sift returns the requests that keep says may go on, and that are not apart by now. It puts off the others that are.
+func (s *session) sift(requests []request, keep func(request) bool) []request {
+	kept := requests[:0:0]
+	for _, r := range requests {
+		switch {
+		case s.memory.leaves(r.query):
+			r.call.PutOff()
+		case keep == nil || keep(r):
+			kept = append(kept, r)
+		}
+	}
+	return kept
+}
+
+// blame notes whether the error that undid a transaction is that of a call which waited for a lock.
+func (s *session) blame(err error) {
+	pg := asPg(err)
+	s.waits = pg != nil && (pg.Code == "40P01" || s.watch.mayHaveHit(err) && !s.watch.stopped) // deadlock_detected
+}
+
+// inWindows has the requests go by the autocommit pipeline, in several if their texts have waited for locks not long ago: the
+// requests of one pipeline are under way, and each may wait for a lock in its turn. left are those that are neither answered
+// nor put off after an error, which is as autocommit's.
+func (s *session) inWindows(ctx context.Context, requests []request) (left []request, took time.Duration, err error) {
+	for len(requests) > 0 {
+		n := s.memory.window(requests)
+		window := requests[:n:n]
+		s.watch.expect(s.memory.pays(), window)
+		each, err := s.autocommit(ctx, window)
+		if took += each; err != nil {
+			return requests, took, err
+		}
+		s.memory.passed(slices.DeleteFunc(window, func(r request) bool { return r.call.IsPutOff() }), true)
+		requests = requests[n:]
+		if s.ended {
+			return requests, took, nil
+		}
+		requests = s.sift(requests, nil)
+	}
+	return nil, took, nil
 }
 
 func (s *session) hasID(requests []request) bool { return s.settings.Promises && anyID(requests) }

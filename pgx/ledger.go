@@ -1,7 +1,6 @@
 package pgx
 
 import (
-	"cmp"
 	"context"
 	"database/sql/driver"
 	"errors"
@@ -12,93 +11,76 @@ import (
 
 	"github.com/groupcommit/groupcommit/durable"
 	"github.com/groupcommit/groupcommit/internal/record"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// ledgered is transaction for requests of which some have ids. It is sent in three pieces:
+// ledgered is transaction for requests of which some have ids. It is sent in two pieces:
 //
-//	[ROLLBACK] BEGIN SET CONSTRAINTS head Flush claim Flush
-//	[replays] request... Flush
+//	[close…] [ROLLBACK] BEGIN SET CONSTRAINTS head Flush claim Flush request... Sync
 //	[correction] COMMIT Sync
 //
 // The claim writes a row for each id, with the expected outcome: one row affected. No other transaction sees the row before
-// the commit. It is corrected only if the outcome was another, or came late. A call is not executed if its id is there
-// already: a statement after the claim reads the id's record, and sees the rows that the claim ran into. All ids are claimed
-// before anything else is locked, and in their order. So two groups with the same ids wait for each other, but not in a
-// circle.
+// the commit. It is corrected only if the outcome was another, or came late. If an id is there already, the claim fails, and
+// so nothing behind it is executed. All ids are claimed before anything else is locked, and in their order. So two groups with
+// the same ids wait for each other, but not in a circle.
+//
+// Where an id is there, the transaction is made again with a claim that does not fail, in three pieces:
+//
+//	ROLLBACK BEGIN SET CONSTRAINTS head Flush claim Sync
+//	[replays] request... Sync
+//	[correction] COMMIT Sync
+//
+// A statement after the claim reads the records of the ids that are there, and sees the rows that the claim ran into. The
+// calls with other ids are executed. Programs that come with an old id come with more of them, after a crash say. So the next
+// transaction does the same at once, until one has met no old id.
 //
 // Every result is here before COMMIT is sent. If the connection is lost before that, it is certain that nothing was
 // committed.
 //
+// Rejected: COMMIT in the first piece, too. The number of rows that a call affects would have to be known before.
+//
 // Where a statement of ours fails the culprit is -1: the requests with ids must not come again.
 func (s *session) ledgered(ctx context.Context, requests []request) (out engine.Outcome, sent []request, culprit int) {
-	if err := s.deallocate(ctx); err != nil {
-		return s.refused(ctx, err), nil, -1
-	}
-	claim, err := s.describe(ctx, record.PostgresClaim, false)
-	if err != nil && asPg(err) != nil && !s.pg.IsClosed() {
-		return engine.Outcome{Verdict: engine.RolledBack, Broken: s.ended}, requests, -1
-	}
-	ready := requests
-	if err == nil {
-		ready, err = s.prepare(ctx, requests)
-	}
+	ready, claim, err := s.prepare(ctx, &s.watch, requests, record.PostgresClaimNew)
 	if err != nil {
 		return s.refused(ctx, err), nil, -1
 	}
 	ready, c := claimsOf(ready)
-	p := s.pg.PgConn().StartPipeline(ctx)
-	s.watch.begin("")
-	head := s.sendBegin(p)
-	p.SendFlushRequest() // the claim may wait for a lock, and the watch must know the transaction before
-	sendPrepared(p, claim, record.PostgresClaim, c.params())
-	claimed := time.Now()
-	a := answers{session: s, p: p, sent: ready, token: token{server: s.server}, failed: -1}
-	err = a.readClaim(head, c)
-	if err == nil {
-		err = a.executeClaimed(ready, c)
-	}
-	committing := err == nil
-	switch {
-	case committing:
-		err = a.recordAndCommit(claimed)
-	case err == errNotSent || !endsConnection(err):
-		if lost := p.Sync(); lost != nil {
-			err = lost
-		} else {
-			a.drain()
+	if !s.database.replays.Load() {
+		a := s.begin(ctx)
+		err = a.finish(a.claimNew(ready, claim, c))
+		if ready = a.sent; err != errTaken || !a.synced {
+			return a.end(ctx, err)
+		}
+		a.end(ctx, err)
+		if s.ended {
+			return engine.Outcome{Verdict: engine.Refused, Err: driver.ErrBadConn, Broken: true}, ready, -1
 		}
 	}
-	closeErr := p.Close()
-	hit := s.watch.end(ctx)
-	switch {
-	case err == nil && closeErr == nil:
-		return s.confirmed(ctx, a.commit, hit), a.sent, -1
-	case a.synced:
-		if a.failed < 0 {
-			s.invalidate(record.PostgresClaim, err)
-		}
-		return a.undone(err)
-	}
-	return a.lost(ctx, committing, cmp.Or(err, closeErr)), a.sent, -1
+	a := s.begin(ctx)
+	err = a.finish(a.claimSome(ready, c))
+	return a.end(ctx, err)
 }
 
-// lost is the outcome of a transaction that lost its connection by err.
-func (a *answers) lost(ctx context.Context, committing bool, err error) engine.Outcome {
-	a.ended = true
-	switch {
-	case a.failed >= 0:
-		return engine.Outcome{Verdict: engine.Refused, Err: driver.ErrBadConn, Broken: true}
-	case committing:
-		return a.unknown(err)
-	case ctx.Err() != nil || lastWords(err): // one call took all the time, or ended the connection, or the claim did
-		if a.executing && a.answered < len(a.sent) {
-			a.stuck = a.sent[a.answered].call
-		}
-		return engine.Outcome{Verdict: engine.RolledBack, Broken: true}
+// finish commits a transaction whose requests have been executed.
+func (a *answers) finish(claimed time.Time, err error) error {
+	if err == nil {
+		err = a.recordAndCommit(claimed)
 	}
-	out := a.refused(ctx, err)
-	out.Broken = true
-	return out
+	return err
+}
+
+// settle reads up to the server's word that ends a piece, in which a statement may have failed by err.
+func (a *answers) settle(err error) error {
+	if err != nil && err != errNotSent && err != errTaken && endsConnection(err) {
+		return err
+	}
+	a.refusal = err != nil
+	if lost := readSync(a.p); lost != nil {
+		return lost
+	}
+	a.synced = err != nil
+	return err
 }
 
 // claims are the ids of a transaction.
@@ -132,28 +114,80 @@ func (c *claims) params() [][]byte {
 	return record.PostgresRows(c.ids, c.keys, durable.Resolved, "", expected)
 }
 
-// readClaim sends the head and the claim and reads their answers.
-func (a *answers) readClaim(head int, c *claims) error {
+var (
+	// errNotSent ends a transaction that has claimed the id of a request which cannot be sent after all.
+	errNotSent = errors.New("groupcommit/pgx: a request that was claimed could not be sent")
+
+	// errTaken ends a transaction that was to claim ids of which one is there.
+	errTaken = errors.New("groupcommit/pgx: an id is there already")
+)
+
+// claimNew claims ids of which none may be there, and has the requests executed. It reads their answers. err is errTaken if
+// not all ids could be claimed.
+func (a *answers) claimNew(ready []request, claim *pgconn.StatementDescription, c *claims) (claimed time.Time, err error) {
+	sendPrepared(a.p, claim, record.PostgresClaimNew, c.params())
 	a.p.SendFlushRequest()
-	if err := a.p.Flush(); err != nil {
-		return err
+	claimed = time.Now()
+	if !a.sendAll(ready) {
+		err = errNotSent
 	}
-	if err := a.readHead(head); err != nil {
-		return err
+	if lost := a.p.Sync(); lost != nil {
+		return claimed, lost
 	}
-	a.wire.failed = false
-	_, ids, err := a.next(true)
-	for _, id := range ids {
-		c.claimed[string(id)] = true
+	if err == nil {
+		err = a.readNew(c)
 	}
-	return err
+	return claimed, a.settle(err)
 }
 
-// errNotSent ends a transaction that has claimed the id of a request which cannot be sent after all.
-var errNotSent = errors.New("groupcommit/pgx: a request that was claimed could not be sent")
+// readNew reads the answers to what claimNew has sent.
+func (a *answers) readNew(c *claims) error {
+	if err := a.readHead(); err != nil {
+		return err
+	}
+	n, _, err := a.next(false)
+	switch {
+	case taken(err), err == nil && n != int64(len(c.ids)):
+		return errTaken
+	case err != nil:
+		a.invalidate(record.PostgresClaimNew, err)
+		return err
+	}
+	return a.readResults()
+}
+
+// taken reports the error of a claim whose id is there.
+func taken(err error) bool {
+	pg := asPg(err)
+	return pg != nil && pg.Code == "23505" // unique_violation
+}
+
+// claimSome claims those ids that are not there. It answers requests from the ledger if it has their ids, and has the others
+// executed. It reads their answers.
+func (a *answers) claimSome(ready []request, c *claims) (claimed time.Time, err error) {
+	a.sent = ready
+	sendPrepared(a.p, nil, record.PostgresClaim, c.params())
+	claimed = time.Now()
+	if err := a.p.Sync(); err != nil {
+		return claimed, err
+	}
+	err = a.readHead()
+	if err == nil {
+		var ids [][]byte
+		_, ids, err = a.next(true)
+		for _, id := range ids {
+			c.claimed[string(id)] = true
+		}
+	}
+	if err = a.settle(err); err != nil {
+		return claimed, err
+	}
+	a.database.replays.Store(len(c.claimed) < len(c.ids))
+	return claimed, a.executeClaimed(ready, c)
+}
 
 // executeClaimed answers requests from the ledger if it has their ids. It has the others executed, and reads their answers.
-func (a *answers) executeClaimed(ready []request, c *claims) error {
+func (a *answers) executeClaimed(ready []request, c *claims) (err error) {
 	var replays, fresh []request
 	var ids []string
 	for _, r := range ready {
@@ -166,24 +200,24 @@ func (a *answers) executeClaimed(ready []request, c *claims) error {
 	if len(replays) > 0 {
 		sendPrepared(a.p, nil, record.PostgresRead, record.PostgresIDs(ids))
 	}
-	ok := a.sendAll(fresh)
-	if err := a.p.Flush(); err != nil {
-		return err
+	if !a.sendAll(fresh) {
+		err = errNotSent
+	}
+	if lost := a.p.Sync(); lost != nil {
+		return lost
 	}
 	if len(replays) > 0 {
-		_, values, err := a.next(true)
-		if err != nil {
+		_, values, failed := a.next(true)
+		if failed != nil {
 			putOff(replays)
-			return err
+			return a.settle(failed)
 		}
 		replay(replays, values)
 	}
-	if !ok {
-		return errNotSent
+	if err == nil {
+		err = a.readResults()
 	}
-	a.executing, a.began = true, time.Now()
-	a.watch.hear(a.began)
-	return a.readResults()
+	return a.settle(err)
 }
 
 // replay answers requests with their records. A request is put off if its row has been deleted since the claim.
@@ -217,17 +251,14 @@ func (a *answers) recordAndCommit(claimed time.Time) error {
 		sendPrepared(a.p, nil, record.PostgresCorrect, record.PostgresCorrections(ids, values))
 	}
 	start := time.Now()
-	sendText(a.p, "COMMIT")
-	err := a.p.Sync()
+	err := a.sendCommit()
 	if err == nil && len(ids) > 0 {
 		_, _, err = a.next(false)
 	}
 	if err == nil {
 		err = a.readCommit(start)
 	}
-	if err != nil && !a.synced && !endsConnection(err) {
-		a.drain()
-	}
+	a.drain(err)
 	return err
 }
 

@@ -13,49 +13,38 @@ import (
 	"github.com/groupcommit/groupcommit/internal/record"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/stdlib"
 )
 
 // ledgeredAlone runs a call with an id by itself, in one transaction with its record in the ledger:
 //
-//	BEGIN; claim
-//	the call, as the plain driver runs it
+//	BEGIN claim call Sync
 //	[correction;] COMMIT
 //
-// Each line is a round trip, by the simple protocol except for the call's own. So this serves every mode of the driver, and
-// the arguments and errors are the driver's. The transaction has the session's own level of isolation, and waits for locks
-// as long as the caller's context lasts. The claim waits for another transaction with the same id, until that has ended.
+// Each line is a round trip. The first is a pipeline: see [session.claimAndCall]. Where that cannot be, or the id is there
+// already, or the plain driver might say something else, it is made anew in two:
+//
+//	[ROLLBACK;] BEGIN; claim
+//	the call, as the plain driver runs it
+//
+// Here all but the call goes by the simple protocol. So this serves every mode of the driver, and the arguments and errors
+// are the driver's. The transaction has the session's own level of isolation, and waits for locks as long as the caller's
+// context lasts. The claim waits for another transaction with the same id, until that has ended.
 //
 // An error that would come again is recorded, too, after the rollback: see [deterministic].
 func (s *session) ledgeredAlone(c *engine.Call) (driver.Result, error) {
 	ctx := c.Context()
 	defer s.abort(ctx) // whatever happened: an argument may have panicked
 	claimed := time.Now()
-	for tried := 1; ; tried++ {
-		tag, err := s.text(ctx, "BEGIN; "+record.PostgresInsertOne(c.ID(), c.Fingerprint(), durable.Resolved, expected))
-		switch {
-		case err != nil && s.pg.IsClosed() && ctx.Err() == nil:
-			return nil, driver.ErrBadConn // nothing was begun
-		case err != nil:
-			return nil, fmt.Errorf("groupcommit: id %q: it cannot be claimed: %w", c.ID(), err)
+	res, err := s.claimAndCall(c)
+	if err == errAnew {
+		var there bool
+		claimed = time.Now()
+		if res, there, err = s.claim(c); there || err != nil {
+			return res, err
 		}
-		if tag.RowsAffected() == 1 {
-			break
-		}
-		if p, err := s.recorded(ctx, c.ID()); err == nil {
-			c.Claimed()
-			return c.Replay(p)
-		} else if !errors.Is(err, pgx.ErrNoRows) {
-			return nil, err
-		}
-		if err := s.abort(ctx); err != nil { // the row has been deleted since
-			return nil, err
-		}
-		if tried == mostClaims {
-			return nil, record.Hidden(c.ID())
-		}
+		res, err = engine.ExecOn(ctx, s.conn, c)
 	}
-	c.Claimed()
-	res, err := engine.ExecOn(ctx, s.conn, c)
 	if err != nil {
 		return s.rejected(c, err)
 	}
@@ -77,6 +66,105 @@ func (s *session) ledgeredAlone(c *engine.Call) (driver.Result, error) {
 	default:
 		return nil, fmt.Errorf("groupcommit: id %q: its result cannot be recorded: %w", c.ID(), err)
 	}
+}
+
+// claim begins a transaction and claims the id of a call. If the id is there, it returns the call's recorded outcome.
+func (s *session) claim(c *engine.Call) (recorded driver.Result, there bool, err error) {
+	ctx := c.Context()
+	for range mostClaims {
+		begin := "BEGIN; "
+		if !s.pg.IsClosed() && !s.Idle() {
+			begin = "ROLLBACK; BEGIN; "
+		}
+		tag, err := s.text(ctx, begin+record.PostgresInsertOne(c.ID(), c.Fingerprint(), durable.Resolved, expected))
+		if err != nil {
+			return nil, false, s.unclaimed(c, err)
+		}
+		if tag.RowsAffected() == 1 {
+			s.database.replays.Store(false)
+			c.Claimed()
+			return nil, false, nil
+		}
+		if p, err := s.recorded(ctx, c.ID()); err == nil {
+			s.database.replays.Store(true)
+			c.Claimed()
+			recorded, err = c.Replay(p)
+			return recorded, true, err
+		} else if !errors.Is(err, pgx.ErrNoRows) { // otherwise the row has been deleted since
+			return nil, false, err
+		}
+	}
+	return nil, false, record.Hidden(c.ID())
+}
+
+// errAnew says that a call must be made anew: nothing of it is left but the transaction, which must be rolled back.
+var errAnew = errors.New("groupcommit/pgx: a call with an id is to be claimed and called one after the other") // no caller gets it
+
+// claimAndCall begins a transaction, claims the id of a call, which may not be there, and executes the call, in one round
+// trip.
+func (s *session) claimAndCall(c *engine.Call) (driver.Result, error) {
+	ctx := c.Context()
+	if !s.unseen() || s.database.replays.Load() {
+		return nil, errAnew
+	}
+	ready, claim, err := s.prepare(ctx, nil, []request{{call: c, query: c.Query}}, record.PostgresClaimNew)
+	if err != nil || len(ready) == 0 {
+		c.Reset()
+		return nil, s.anew(c, err)
+	}
+	a := answers{session: s, p: s.pg.PgConn().StartPipeline(ctx), failed: -1}
+	a.head = s.sendRemains(a.p) + 1
+	sendText(a.p, "BEGIN")
+	sendPrepared(a.p, claim, record.PostgresClaimNew, record.PostgresRows([]string{c.ID()}, []durable.Key{c.Fingerprint()}, durable.Resolved, "", expected))
+	sendable := a.try(a.p, ready[0], nil)
+	c.Reset()
+	err = a.p.Sync()
+	if err == nil {
+		err = a.readRemains(a.p, a.head)
+	}
+	claimed := err == nil
+	var n int64
+	if claimed {
+		n, _, err = a.next(false)
+		claimed = err == nil && n == 1
+	}
+	if claimed && sendable {
+		c.Claimed()
+		n, _, err = a.next(false)
+	}
+	if closeErr := a.p.Close(); err == nil {
+		err = closeErr
+	}
+	switch {
+	case err == nil && claimed && sendable:
+		return result(n), nil
+	case claimed && sendable && (s.pg.IsClosed() || s.same(ready[0], err)):
+		return nil, err
+	}
+	return nil, s.anew(c, err)
+}
+
+// anew is errAnew, unless the call has lost its connection by err.
+func (s *session) anew(c *engine.Call, err error) error {
+	if s.pg.IsClosed() {
+		return s.unclaimed(c, err)
+	}
+	return errAnew
+}
+
+// unclaimed is the error of a call that could not claim its id because of err.
+func (s *session) unclaimed(c *engine.Call, err error) error {
+	if s.pg.IsClosed() && c.Context().Err() == nil {
+		return driver.ErrBadConn // nothing was begun
+	}
+	return fmt.Errorf("groupcommit: id %q: it cannot be claimed: %w", c.ID(), err)
+}
+
+// unseen reports that no part of the program wants to see each call that runs alone: neither a wrapper around the driver's
+// connection nor pgx's tracer.
+func (s *session) unseen() bool {
+	_, plain := s.conn.(*stdlib.Conn)
+	return plain && !s.simple && s.pg.Config().Tracer == nil
 }
 
 // rejected ends a call whose statement failed. The caller gets the driver's own error, and later calls with the id get the

@@ -2,7 +2,6 @@ package pgx_test
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"sync/atomic"
 	"testing"
@@ -16,8 +15,9 @@ import (
 // What happens to the acknowledgement of a COMMIT of calls with ids: more than that it is lost.
 
 func TestWhoseContextEndsWhileTheOutcomeIsUnknownIsToldSo(t *testing.T) {
-	r, p := promised(t, groupcommit.MaxTime(300*time.Millisecond), noSpare)
+	r, p := promised(t, groupcommit.MaxTime(300*time.Millisecond))
 	r.forget()
+	r.noSpare()
 	free := r.hold()
 	const n = 20
 	ctx, cancel := context.WithCancel(background)
@@ -50,7 +50,7 @@ func TestWhoseContextEndsWhileTheOutcomeIsUnknownIsToldSo(t *testing.T) {
 // A call that has a connection of its own looks for another one to find out on, and must not wait for the first.
 func TestALostAcknowledgementIsFoundOutWhereThereIsRoomForOneConnection(t *testing.T) {
 	t.Parallel()
-	r, p := promised(t, groupcommit.Physical(func(pool *sql.DB) { pool.SetMaxOpenConns(1) }))
+	r, p := promised(t, groupcommit.Physical(1))
 	onCommit(p, proxy.CutAfterForward)
 	ctx, cancel := context.WithTimeout(background, 20*time.Second) // for the test's sake
 	defer cancel()

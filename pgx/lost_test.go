@@ -2,7 +2,6 @@ package pgx_test
 
 import (
 	"bytes"
-	"database/sql"
 	"database/sql/driver"
 	"errors"
 	"fmt"
@@ -30,8 +29,38 @@ func onCommit(p *proxy.Proxy, a proxy.Action) {
 	})
 }
 
+// loseAtCommit does something to the next group's connection when the group has been named, and loses its results. Either the
+// group is committed before, or its COMMIT never arrives. Each of then is called at the loss.
+func loseAtCommit(p *proxy.Proxy, committed bool, a proxy.Action, then ...func()) {
+	conn, lost := 0, false
+	p.OnClient(func(m proxy.Message) proxy.Action {
+		if !m.Commit || conn != 0 {
+			return proxy.Pass
+		}
+		conn = m.Conn
+		if committed {
+			return proxy.Pass
+		}
+		return proxy.Drop
+	})
+	p.OnServer(func(m proxy.Message) proxy.Action {
+		result := m.Tag() == "INSERT 0 1"
+		switch {
+		case m.Conn != conn || lost || !result && m.Tag() != "COMMIT":
+			return proxy.Pass
+		case committed && result:
+			return proxy.Drop
+		}
+		lost = true
+		for _, f := range then {
+			f()
+		}
+		return a
+	})
+}
+
 // noSpare leaves no connection over from earlier calls.
-var noSpare = groupcommit.Physical(func(pool *sql.DB) { pool.SetMaxIdleConns(-1) })
+func (r *rig) noSpare() { r.db.SetMaxIdleConns(0) }
 
 // logs are n calls that leave a row each, if they are executed, and two if they are executed twice.
 func logs(n int) (calls []call) {
@@ -66,7 +95,7 @@ func TestALostAcknowledgementOfACommitIsAskedFor(t *testing.T) {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			r, p := proxied(t, groupcommit.Writers(1)) // a second one would take some of the thousand
 			release := r.begin(logs(n)...)
-			onCommit(p, proxy.CutAfterForward)
+			loseAtCommit(p, true, proxy.Cut)
 			r.committed(release())
 			r.once(n)
 			r.good(r.together(inserts(0, 3)...))
@@ -78,7 +107,7 @@ func TestACommitThatNeverArrivedIsMadeAgain(t *testing.T) {
 	t.Parallel()
 	r, p := proxied(t)
 	release := r.begin(logs(50)...)
-	onCommit(p, proxy.Cut)
+	loseAtCommit(p, false, proxy.Cut)
 	r.good(release())
 	r.once(50)
 }
@@ -107,28 +136,49 @@ func TestACommitWhoseAnswerWasSeenButNotReadIsKnown(t *testing.T) {
 func TestAServerThatFallsSilentAtCommitIsAskedWhenTheTimeIsOver(t *testing.T) {
 	r, p := proxied(t, groupcommit.MaxTime(500*time.Millisecond))
 	release := r.begin(logs(20)...)
-	onCommit(p, proxy.Mute)
+	loseAtCommit(p, true, proxy.Mute)
 	r.committed(release())
 	r.once(20)
 }
 
-func TestAConnectionThatBreaksBeforeCommitCostsNobodyAnything(t *testing.T) {
+func TestAGroupThatLosesItsConnectionBeforeItIsNamedIsOfUnknownOutcome(t *testing.T) {
 	t.Parallel()
-	for _, text := range []string{"BEGIN", "SET CONSTRAINTS ALL IMMEDIATE", logged(0).query} {
-		t.Run(text, func(t *testing.T) {
+	for name, arrives := range map[string]bool{"it was committed": true, "it never arrived": false} {
+		t.Run(name, func(t *testing.T) {
 			r, p := proxied(t)
 			r.good(r.together(logs(2)...)) // the statement is prepared
 			r.exec(r.plain, "DELETE FROM log")
 			release := r.begin(logs(50)...)
-			var done atomic.Bool
+			var once atomic.Bool
 			p.OnClient(func(m proxy.Message) proxy.Action {
-				if m.Type == 'E' && m.SQL == text && done.CompareAndSwap(false, true) {
-					return proxy.CutAfterForward
+				if !arrives && m.Commit && once.CompareAndSwap(false, true) {
+					return proxy.Drop
 				}
 				return proxy.Pass
 			})
-			r.good(release())
-			r.once(50)
+			conn, last := 0, map[bool]string{true: "COMMIT", false: "INSERT 0 1"}[arrives]
+			p.OnServer(func(m proxy.Message) proxy.Action {
+				if conn == 0 && m.Tag() == "BEGIN" {
+					conn = m.Conn
+				}
+				switch {
+				case m.Conn != conn:
+					return proxy.Pass
+				case m.Tag() == last: // the server has done what it was sent
+					return proxy.Cut
+				}
+				return proxy.Drop
+			})
+			for i, a := range release() {
+				r.unknown(a.err, i)
+			}
+			want := "0"
+			if arrives {
+				want = "50"
+			}
+			require.Equal(t, want, r.value("SELECT count(*) FROM log"))
+			r.noneTwice()
+			r.good(r.together(inserts(0, 3)...))
 		})
 	}
 }
@@ -146,21 +196,14 @@ func TestAStaleConnectionIsReplaced(t *testing.T) {
 }
 
 func TestAnOutcomeThatCannotBeKnownIsSaidToBeUnknown(t *testing.T) {
-	r, p := proxied(t, groupcommit.MaxTime(300*time.Millisecond), noSpare)
+	r, p := proxied(t, groupcommit.MaxTime(300*time.Millisecond))
+	r.noSpare()
 	release := r.begin(logs(10)...)
-	p.OnClient(func(m proxy.Message) proxy.Action {
-		if m.Commit {
-			p.Refuse(true) // nobody can be asked
-			return proxy.CutAfterForward
-		}
-		return proxy.Pass
-	})
+	loseAtCommit(p, true, proxy.Cut, func() { p.Refuse(true); p.CutAll() }) // nobody can be asked
 	for i, a := range release() {
 		r.unknown(a.err, i)
 	}
 	p.Refuse(false)
-	p.OnClient(nil)
-	r.eventually("they were committed", func() bool { return r.value("SELECT count(*) FROM log") == "10" })
 	r.once(10)
 	r.good(r.together(inserts(0, 2)...))
 }
@@ -293,32 +336,30 @@ func TestAServerThatHasCrashedInBetweenIsNotTrusted(t *testing.T) {
 			s := pgtest.New(t, pgtest.Options{})
 			p, err := proxy.New(s.Addr())
 			require.NoError(t, err)
-			r := setUpOn(t, s.DSN(), []pgtest.DSNOption{pgtest.Via(p.Addr())}, groupcommit.Mode(mode), noSpare)
+			r := setUpOn(t, s.DSN(), []pgtest.DSNOption{pgtest.Via(p.Addr())}, groupcommit.Mode(mode))
+			r.noSpare()
 			t.Cleanup(func() { p.Close() })
 			t.Cleanup(func() { r.db.Close() })
 
 			release := r.begin(logs(50)...)
 			lost := make(chan struct{})
-			lose := func(a proxy.Action) proxy.Action {
+			lose := func() {
 				p.Refuse(true)
 				close(lost)
-				return a
 			}
 			var seen int
-			p.OnClient(func(m proxy.Message) proxy.Action {
-				if m.Commit {
-					return lose(proxy.CutAfterForward)
-				}
-				return proxy.Pass
-			})
 			p.OnServer(func(m proxy.Message) proxy.Action {
-				if mode == groupcommit.Autocommit && m.Tag() == "INSERT 0 1" {
+				if m.Tag() == "INSERT 0 1" {
 					if seen++; seen == 21 {
-						return lose(proxy.Cut)
+						lose()
+						return proxy.Cut
 					}
 				}
 				return proxy.Pass
 			})
+			if mode == groupcommit.Transaction {
+				loseAtCommit(p, true, proxy.Cut, lose)
+			}
 			answers := make(chan []answer)
 			go func() { answers <- release() }()
 			bounded.Receive(t, "the connection is lost", lost)

@@ -2,24 +2,35 @@ package pgx
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/groupcommit/groupcommit/engine"
 	"github.com/groupcommit/groupcommit/internal/lru"
 )
 
-// memory remembers, for all sessions of a database, which statement texts keep failing, and which take far longer than the
-// others. Both fade, so that a text that has got better is found out.
+// memory remembers, for all sessions of a database, what its statement texts cost their groups, which of them keep failing,
+// and which wait for locks. All of it fades or is tried again, so that a text that has changed is found out.
+//
+// A group of n calls takes once + n·cost: once is what it pays however many calls it has, and cost is the text's. A call by
+// itself takes once + cost. So a group saves its calls once, each, and a call costs its neighbours cost, each. A text that
+// costs more than once is better off by itself: its calls are apart, and do not come into a queue (see [experience]).
+//
+// A cost is the gap between two answers of one pipeline, and never the time of a call that ran alone or of a whole group: on
+// a loaded server these look slow for whatever text, and a text that is apart loads the server.
+//
+// A text of which nothing is known is taken for one like the last texts that were new. So where every text is new, by a
+// comment in it say, the new ones are learned together.
 type memory struct {
-	mu    sync.Mutex
-	texts *lru.Cache[*experience]
-	usual time.Duration // what one call takes, moving average of the samples that are not slow
-}
+	aparts atomic.Int64 // texts that are apart, and fresh, for a look without the lock
 
-type experience struct {
-	failing float64   // the part of its calls that fail, moving average
-	calls   int       // that asked for their road
-	slow    int       // samples in a row that were slow
-	slowAt  time.Time // when the last of them was taken
+	mu       sync.Mutex
+	texts    *lru.Cache[*experience]
+	fresh    experience    // of the texts of which nothing is known
+	news     int           // texts that came for the first time
+	round    int           // groups
+	once     time.Duration // what a group pays once, moving average
+	measured bool          // once is of a group, and not only of the opening of a connection
 }
 
 const (
@@ -31,14 +42,23 @@ const (
 	failingFade  = 1.0 / 256 // what one call weighs
 
 	sampleFirst = 3  // calls of a new text that are timed
-	sampleEvery = 64 // and later on one in so many, and all from the first slow one on
-	slowTimes   = 20 // a sample is slow if it is so many times the usual
-	slowLeast   = 5 * time.Millisecond
-	slowInARow  = 3                // a text is slow after so many: one may be the machine's fault
-	slowFor     = 30 * time.Second // how long a slow text runs by itself before it is tried again
+	sampleEvery = 64 // and later on one in so many. A sample costs the server a write, which is a fraction of a short call
+	sampleNew   = 8  // the same of texts that come for the first time, which may be all that there are
+
+	// leastCost: a shorter gap makes no text slow, even where a group saves less. The machine gives another process as long,
+	// in the middle of a short call.
+	leastCost = time.Millisecond
 )
 
-func newMemory() *memory { return &memory{texts: lru.New[*experience](maxExperiences, nil)} }
+func newMemory() *memory {
+	m := &memory{}
+	m.texts = lru.New(maxExperiences, func(e *experience) {
+		if e.apart {
+			m.aparts.Add(-1)
+		}
+	})
+	return m
+}
 
 func (m *memory) of(query string) *experience {
 	e, ok := m.texts.Get(query)
@@ -49,20 +69,40 @@ func (m *memory) of(query string) *experience {
 	return e
 }
 
-// road chooses the road of a text's next call, and says whether its time should be taken.
-func (m *memory) road(query string, now time.Time) (r road, sample bool) {
+// judge is the experience that decides about a text.
+func (m *memory) judge(e *experience) *experience {
+	if e == nil || e.cost == 0 && !e.apart { // one that waits for locks may be apart without a sample
+		return &m.fresh
+	}
+	return e
+}
+
+// apart is the engine's [engine.Traits.Apart].
+func (m *memory) apart(query string) bool { return m.apartAt(query, time.Now()) }
+
+func (m *memory) apartAt(query string, now time.Time) bool {
+	if m.aparts.Load() == 0 {
+		return false
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	e := m.of(query)
-	sample = e.calls < sampleFirst || e.slow > 0 || e.calls%sampleEvery == 0
-	e.calls++
-	switch {
-	case e.slow >= slowInARow && now.Sub(e.slowAt) < slowFor:
-		return roadAlone, false
-	case e.failing > failingOften:
-		return roadPipeline, sample
+	e, _ := m.texts.Get(query)
+	if e = m.judge(e); !e.apart {
+		return false
 	}
-	return roadGroup, sample
+	return !e.mayTry(now)
+}
+
+// leaves reports that the calls of a text which are left of a group should not stay in it.
+func (m *memory) leaves(query string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e, _ := m.texts.Get(query)
+	if e != nil && e.waits >= mostWaits {
+		return true
+	}
+	e = m.judge(e)
+	return e.apart && e.tries == 0
 }
 
 type road uint8
@@ -72,6 +112,143 @@ const (
 	roadPipeline             // in a transaction of its own, by the autocommit pipeline
 	roadAlone                // put off, and run by its caller
 )
+
+// A route is what the memory says of one call of a group.
+type route struct {
+	road   road
+	sample bool          // its time is to be taken
+	known  bool          // the cost is the text's own
+	cost   time.Duration // that it is expected to have; 0 if no text is known
+}
+
+// routes makes requests of a group's calls, and chooses their roads.
+func (m *memory) routes(calls []*engine.Call, now time.Time) []request {
+	requests := make([]request, len(calls))
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.round++
+	for i, c := range calls {
+		requests[i] = request{call: c, query: c.Query, route: m.route(m.of(c.Query), now)}
+	}
+	return requests
+}
+
+func (m *memory) route(e *experience, now time.Time) (r route) {
+	j := m.judge(e)
+	r = route{road: roadGroup, cost: j.cost, known: e.cost > 0}
+	if e.calls == 0 {
+		r.sample = m.news%sampleNew == 0
+		m.news++
+	} else {
+		r.sample = e.calls < sampleFirst || e.streak > 0 || e.calls%sampleEvery == 0
+	}
+	e.calls++
+	switch {
+	case j.apart && j.tries == 0: // it was queued before that was known
+		r.road = roadAlone
+	case j.apart:
+		j.tries--
+		r.sample = true
+		if j.locked {
+			r.road = roadPipeline
+		}
+	case e.failing > failingOften, now.Before(e.piped), !e.takes(m.round):
+		r.road = roadPipeline
+	}
+	return r
+}
+
+// took notes that a call of a text took so long after the answer before, and reports whether the text is apart.
+func (m *memory) took(query string, d time.Duration, now time.Time) (apart bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e := m.of(query)
+	if e.cost == 0 { // each text has one vote
+		m.note(&m.fresh, d, now)
+	}
+	m.note(e, d, now)
+	return m.judge(e).apart
+}
+
+// tookAll notes that each of the requests took so long, if that tells something of one text, or of texts of which nothing was
+// known. It reports whether that text is apart.
+func (m *memory) tookAll(run []request, each time.Duration, now time.Time) (apart bool) {
+	same, unknown := true, true
+	for _, r := range run {
+		same = same && r.query == run[0].query
+		unknown = unknown && !r.route.known
+	}
+	switch {
+	case same:
+		return m.took(run[0].query, each, now)
+	case unknown:
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.note(&m.fresh, each, now)
+		return m.fresh.apart
+	}
+	return false
+}
+
+func (m *memory) note(e *experience, d time.Duration, now time.Time) {
+	m.change(e, func() { e.note(d, max(m.once, leastCost), now) })
+}
+
+// change has f change an experience, and counts those that are apart.
+func (m *memory) change(e *experience, f func()) {
+	before := e.apart
+	f()
+	switch {
+	case e.apart && !before:
+		m.aparts.Add(1)
+	case !e.apart && before:
+		m.aparts.Add(-1)
+	}
+}
+
+// waited notes that a call of a text has waited for a lock, or was in a deadlock, in the autocommit pipeline or else in a
+// transaction of several calls.
+func (m *memory) waited(query string, pipeline bool, limit time.Duration, now time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e := m.of(query)
+	m.change(e, func() { e.waited(pipeline, limit, now) })
+}
+
+// window is how many of the requests, from the first on, may be in one autocommit pipeline. Of a text that has waited for a
+// lock not long ago it is few at first.
+func (m *memory) window(requests []request) int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var used map[*experience]int
+	for i, r := range requests {
+		e := m.of(r.query)
+		if e.window == 0 {
+			continue
+		}
+		if used == nil {
+			used = make(map[*experience]int)
+		}
+		if used[e]++; used[e] > e.window {
+			return i
+		}
+	}
+	return len(requests)
+}
+
+// passed notes that the requests were in one autocommit pipeline, or in one transaction, and those that are left in it have
+// not waited for a lock.
+func (m *memory) passed(requests []request, pipeline bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var last *experience
+	for _, r := range requests {
+		if e := m.of(r.query); e != last && (e.lot > 0 || e.window > 0) {
+			last = e
+			e.passed(pipeline)
+		}
+	}
+}
 
 // ran notes so many calls of a text, of which so many failed.
 func (m *memory) ran(query string, calls, failed int) {
@@ -104,19 +281,29 @@ func (m *memory) teach(requests []request, culprit int) {
 	}
 }
 
-// took notes how long one call of a text took.
-func (m *memory) took(query string, d time.Duration, now time.Time) {
+// opened notes how long a new connection took to answer. Until a group has told, that is what one pays once: both are some
+// round trips and the server's work for them.
+func (m *memory) opened(d time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	e := m.of(query)
-	switch {
-	case m.usual == 0:
-		m.usual = d
-	case d > slowLeast && d > slowTimes*m.usual:
-		e.slow++
-		e.slowAt = now
-	default:
-		e.slow = 0
-		m.usual += (d - m.usual) / 16
+	if m.once == 0 {
+		m.once = d
 	}
+}
+
+// paid notes what a group has paid once.
+func (m *memory) paid(d time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.measured {
+		m.once, m.measured = d, true
+	}
+	m.once += (min(d, 2*m.once) - m.once) / 8 // so that one checkpoint counts little
+}
+
+// pays is what a group pays once.
+func (m *memory) pays() time.Duration {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.once
 }

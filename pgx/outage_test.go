@@ -3,6 +3,7 @@ package pgx_test
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -13,31 +14,38 @@ import (
 )
 
 // silence has the connections that there are now, and so many that come next, go silent in both directions, from the next COMMIT
-// after arm on. Newer ones work. heard says whether that COMMIT reaches the server.
+// after arm on. Newer ones work. heard says whether that COMMIT reaches the server, and named whether the answer of its
+// transaction's first statements still comes.
 //
 // asked counts what the other idle connections are asked afterwards.
-func silence(p *proxy.Proxy, heard bool, more int64) (arm func(), asked *atomic.Int64) {
-	var newest, silent, group atomic.Int64
+func silence(p *proxy.Proxy, heard, named bool, more int) (arm func(), asked *atomic.Int64) {
 	var armed atomic.Bool
 	asked = new(atomic.Int64)
+	newest, silent, group, over := 0, 0, 0, false
 	p.OnClient(func(m proxy.Message) proxy.Action {
-		newest.Store(max(newest.Load(), int64(m.Conn)))
-		if armed.Load() && m.Commit && silent.CompareAndSwap(0, newest.Load()+more) {
-			group.Store(int64(m.Conn))
+		newest = max(newest, m.Conn)
+		if armed.Load() && m.Commit && silent == 0 {
+			silent, group = newest+more, m.Conn
 			if heard {
 				return proxy.Pass
 			}
 		}
-		if old := int64(m.Conn); old <= silent.Load()-more && old != group.Load() && (m.Type == 'Q' || m.Type == 'P') {
+		if m.Conn <= silent-more && m.Conn != group && (m.Type == 'Q' || m.Type == 'P') {
 			asked.Add(1)
 		}
-		if int64(m.Conn) <= silent.Load() {
+		if m.Conn <= silent {
 			return proxy.Drop
 		}
 		return proxy.Pass
 	})
 	p.OnServer(func(m proxy.Message) proxy.Action {
-		if int64(m.Conn) <= silent.Load() {
+		if m.Conn == group && named && !over {
+			over = m.Tag() == "INSERT 0 1"
+			if !over {
+				return proxy.Pass
+			}
+		}
+		if m.Conn <= silent {
 			return proxy.Drop
 		}
 		return proxy.Pass
@@ -48,13 +56,16 @@ func silence(p *proxy.Proxy, heard bool, more int64) (arm func(), asked *atomic.
 // A firewall forgets the connections, or a host is gone without a word. MaxTime is an hour: it must not take that long.
 func TestASilentNetworkCostsCallersTheirOwnTimeAndThenTheyGetTheTruth(t *testing.T) {
 	for name, c := range map[string]struct {
-		heard bool
-		more  int64
-	}{"COMMIT was heard": {true, 0}, "COMMIT was not heard": {false, 0}, "and the next connections are silent": {true, 2}} {
+		heard, named bool
+		more         int
+	}{
+		"COMMIT was heard": {true, true, 0}, "COMMIT was not heard": {false, true, 0},
+		"and the next connections are silent": {true, true, 2}, "and nothing was answered": {true, false, 0},
+	} {
 		heard := c.heard
 		t.Run(name, func(t *testing.T) {
 			r, p := proxied(t, groupcommit.Mode(groupcommit.Transaction), groupcommit.MaxTime(time.Hour))
-			arm, asked := silence(p, heard, c.more)
+			arm, asked := silence(p, heard, c.named, c.more)
 			var idle []*sql.Tx // of connections that will be silent
 			for range 3 {
 				tx, err := r.db.Begin()
@@ -77,10 +88,12 @@ func TestASilentNetworkCostsCallersTheirOwnTimeAndThenTheyGetTheTruth(t *testing
 				returned := make(chan error, 1)
 				go func() { _, err := promise.Await(background); returned <- err }()
 				err := returns(t, p, returned)
-				if heard {
+				var unknown *groupcommit.OutcomeUnknownError
+				if heard && c.named {
 					require.NoError(t, err)
 				} else {
 					require.ErrorIs(t, err, context.DeadlineExceeded)
+					require.Equal(t, !c.named, errors.As(err, &unknown), "%v", err)
 				}
 			}
 			if heard {

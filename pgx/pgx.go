@@ -10,12 +10,13 @@
 //
 // A group is one transaction, sent in one piece and answered in one: BEGIN, SET CONSTRAINTS ALL IMMEDIATE, the calls,
 // COMMIT. SET CONSTRAINTS has a deferrable constraint checked by the call that violates it. A group of any size costs one
-// round trip and one flush of the log.
+// round trip and one flush of the log. The texts that are new to its connection cost one round trip more, however many there
+// are, where they have arguments and the driver's mode describes them.
 //
 // An error undoes a transaction in PostgreSQL. The others are then committed as a group again, and after that the culprit's
 // own caller runs it alone. If a second call fails, the rest goes by the autocommit pipeline: each call has a transaction of
 // its own, with synchronous_commit off in that transaction, and a last transaction is flushed, and the others with it. All
-// of them still take two round trips. The pipeline is slower than one transaction. Otherwise it behaves as the plain driver
+// of them take one round trip, too. The pipeline is slower than one transaction. Otherwise it behaves as the plain driver
 // does, except after a lost connection. A text that keeps failing goes that way from the start. All calls do with
 // groupcommit_mode=autocommit, and where default_transaction_isolation is not read committed.
 //
@@ -46,21 +47,27 @@
 //
 // # Waiting and slow calls
 //
-// A call that waits for a lock longer than [groupcommit.LockTimeout] leaves its group and waits by itself. When the server
-// has not answered a group for so long, another connection asks it to cancel the call, if the call waits for a lock. A
-// cancelled call is undone. This needs no setting, and a function does not handle the error by WHEN OTHERS. If many calls
-// wait for the same lock, the later ones are given less time.
+// A group that takes twice as long as it should is late. Another connection then asks the server to cancel the group's
+// statement if that waits for a lock. [groupcommit.LockTimeout] bounds the time before. A cancelled call is undone, and runs
+// alone. This needs no setting, and a function does not handle the error by WHEN OTHERS. The text of a call that has waited
+// for a lock, or was in a deadlock, goes by the autocommit pipeline for a while, where each call's locks end with it, and a
+// few of its calls at a time at first. If it waits there, too, its calls run by themselves.
 //
-// A lone call keeps the calls behind it waiting for a tenth of a second at most, whatever it waits for. A text that takes
-// far longer than the others of its groups is learned, and runs by itself for a while.
+// A lone call keeps the calls behind it waiting for a tenth of a second at most, whatever it waits for. A text whose calls
+// cost their group more than the group saves them, which is a commit and a round trip, is learned, and its calls run by
+// themselves. Now and then a few of them are grouped again, one in two hundred at most, so that a change is found out within
+// two seconds. If a text becomes slow while a large group of it is under way, that group's statement is cancelled, and the
+// calls run by themselves.
 //
 // # Lost connections
 //
+// A connection that has died while it was not used is replaced before anything is sent.
+//
 // If the connection dies before the answer to COMMIT, the engine asks the server for the outcome of the transaction, by its
 // id. Either the callers get their results, or the group runs again. The callers get a [*engine.OutcomeUnknownError] only if
-// the outcome cannot be known: because the server cannot be reached for [groupcommit.MaxTime]; or because the server has
-// been restarted, has crashed or has been replaced by its standby in between and says that the id was committed, which may
-// then be another transaction's. A call that was committed, but whose result was lost with the connection, is answered
+// the outcome cannot be known: because the connection was lost within the first round trip, before the server has told the
+// id; because the server cannot be reached for [groupcommit.MaxTime]; or because the server has been restarted, has crashed or
+// has been replaced by its standby in between and says that the id was committed, which may then be another transaction's. A call that was committed, but whose result was lost with the connection, is answered
 // without an error; its RowsAffected returns an error that says so.
 //
 // In the autocommit pipeline, a new connection of the same configuration flushes the calls that had been answered, and they
@@ -78,10 +85,15 @@
 // # Calls with ids
 //
 // A group claims all its ids first, executes the calls whose ids are new, and commits their records with them. This costs
-// two more round trips. Where its group could not have been one transaction, a call with an id runs by itself, in a
-// transaction of three round trips: in the autocommit mode, by the simple protocol, or at another level of isolation. There
-// the others of its group do not wait for it. Elsewhere they wait for another program's claim of the id up to
-// [groupcommit.LockTimeout].
+// one more round trip, for a lone call, too. An id that is there already costs two round trips more than a new one, and one
+// where the last group had met one, too. The server's log then has an error, duplicate key value of groupcommit_promises,
+// because the claim is to fail.
+//
+// Where its group could not have been one transaction, a call with an id runs by itself: in the autocommit mode, by the simple
+// protocol, or at another level of isolation. There the others of its group do not wait for it. Elsewhere they wait for
+// another program's claim of the id up to [groupcommit.LockTimeout].
+//
+// A lone call takes three round trips by the simple protocol, and where a wrapper of the driver or a Tracer is to see it.
 //
 // An error is recorded as the outcome if the same call meets it again: of SQLSTATE class 22, 23 or P0. It is recorded in a
 // separate transaction, after the call's own has been undone. Any other error leaves the id free.
@@ -109,8 +121,8 @@
 // LockTimeout(0) there is no such cancel.
 //
 // pg_stat_activity tells which call waits for a lock. With track_activities=off nothing is cancelled, and
-// [groupcommit.MaxTime] bounds the wait. If the server has no room for the connection that asks, a slow call is cancelled
-// after some vain attempts, be it a lock that it waits for or not. Between the server's look and its signal lie
+// [groupcommit.MaxTime] bounds the wait. If the server has no room for the connection that asks, a call that takes longer
+// than LockTimeout is cancelled after some vain attempts, be it a lock that it waits for or not. Between the server's look and its signal lie
 // microseconds. In these a pooler in transaction mode could have given the server's session to another client.
 //
 // Calls that were put off share 64 connections. If 64 of them wait for locks, the next one waits for one of these
@@ -122,8 +134,12 @@
 // If a server was replaced, the new one is believed about transactions that it does not have. If the old one goes on taking
 // writes, too, there are two truths, and neither server can tell which one a call belongs to.
 //
-// A Tracer of a pgx.ConnConfig sees the calls that run alone, and the preparing of texts. It does not see the calls of a
-// group, except by the simple protocol.
+// A wrapper around the driver's connections may look at calls, change them or refuse them, so each call goes by the wrapper's own
+// Exec. A group is then one transaction of as many round trips as it has calls, which is logged once. A wrapper around
+// groupcommit's driver sees all calls, too, and costs nothing of that.
+//
+// A Tracer of a pgx.ConnConfig sees the calls that run alone. It does not see the calls of a group and the preparing of their
+// texts, except by the simple protocol.
 package pgx
 
 import (
@@ -140,18 +156,21 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 )
 
-// DriverName is the name that importing the package registers, unless it is taken.
+// DriverName is the name that importing the package registers, unless it is taken. The package also registers
+// "pgx/v5-groupcommit", as package stdlib registers "pgx/v5" beside "pgx".
 const DriverName = "pgx-groupcommit"
 
 func init() {
 	engine.Register(func(c driver.Conn) engine.Engine {
 		if _, ok := c.(*stdlib.Conn); ok {
-			return &adapter{database{memory: newMemory(), functions: functions{asking: make(contextMutex, 1)}}}
+			return &adapter{database{memory: newMemory(), functions: functions{asking: make(contextMutex, 1)}, asker: asker{asking: make(contextMutex, 1)}}}
 		}
 		return nil
 	})
-	if !slices.Contains(sql.Drivers(), DriverName) {
-		groupcommit.Register(DriverName, stdlib.GetDefaultDriver())
+	for _, name := range []string{DriverName, "pgx/v5-groupcommit"} {
+		if !slices.Contains(sql.Drivers(), name) {
+			groupcommit.Register(name, stdlib.GetDefaultDriver())
+		}
 	}
 }
 
@@ -172,7 +191,11 @@ func (e *adapter) Open(_ context.Context, conn driver.Conn, s engine.Settings) (
 		h := hooksOf(s.Connector, std)
 		e.traits, e.settings = traits, s
 		e.traits.Hook, e.traits.Pooled = h.name, h.pooled
+		e.traits.Apart = e.memory.apart
 	})
+	if conn != driver.Conn(std) {
+		warnOfWrapper(conn)
+	}
 	return e.session(conn, std.Conn(), s), nil
 }
 
@@ -227,6 +250,7 @@ var traits = engine.Traits{
 	ForDriver:   forTheDriver,
 	Final:       final,
 	Transient:   transient,
+	NoRoom:      noRoom,
 	Environment: environment,
 }
 

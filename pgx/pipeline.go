@@ -35,10 +35,25 @@ func readAnswer(p *pgconn.Pipeline, wanted bool) (n int64, row [][]byte, err err
 		}
 		tag, err := r.Close()
 		return tag.RowsAffected(), row, err
+	case *pgconn.CloseComplete:
+		return 0, nil, nil
 	case *pgconn.PipelineSync:
 		return 0, nil, errSynced
 	}
 	return 0, nil, errNoAnswer
+}
+
+// readDescription reads the answer to the preparing of a statement.
+func readDescription(p *pgconn.Pipeline) (*pgconn.StatementDescription, error) {
+	res, err := p.GetResults()
+	if err != nil {
+		return nil, err
+	}
+	sd, ok := res.(*pgconn.StatementDescription)
+	if !ok {
+		return nil, errNoAnswer
+	}
+	return sd, nil
 }
 
 var (

@@ -16,7 +16,8 @@ import (
 type request struct {
 	call      *engine.Call
 	query     string                       // the call's, for the memory, which is told after the call has been answered
-	sample    bool                         // its time is to be taken
+	route     route                        // what the memory says of it
+	flushed   bool                         // its answer is on its way before the next one is there
 	rows      int64                        // that it has affected
 	described *pgconn.StatementDescription // by the server; nil if it was not asked
 }

@@ -40,7 +40,8 @@ func newPair(t *testing.T) *pair {
 	both := func(a, b []string) []pgtest.DSNOption {
 		return []pgtest.DSNOption{pgtest.Param("host", strings.Join(a, ",")), pgtest.Param("port", strings.Join(b, ","))}
 	}
-	p.rig = setUpOn(t, p.primary.KeywordDSN(), both(hosts, ports), noSpare)
+	p.rig = setUpOn(t, p.primary.KeywordDSN(), both(hosts, ports))
+	p.noSpare()
 	t.Cleanup(func() { p.db.Close() })
 	return p
 }
@@ -60,14 +61,7 @@ func TestAStandbyIsNotBelieved(t *testing.T) {
 	behind := p.open("pgx", p.standby.DSN())
 	release := p.begin(logs(50)...)
 	p.exec(behind, "SELECT pg_wal_replay_pause()") // it will not hear of the group
-	p.primaryProxy.OnClient(func(m proxy.Message) proxy.Action {
-		if !m.Commit {
-			return proxy.Pass
-		}
-		p.primaryProxy.OnClient(nil)
-		p.primaryProxy.Refuse(true)
-		return proxy.CutAfterForward
-	})
+	loseAtCommit(p.primaryProxy, true, proxy.Cut, func() { p.primaryProxy.Refuse(true) })
 	p.onAsked(func() { p.primaryProxy.Refuse(false) })
 	p.committed(release())
 	p.once(50)
@@ -85,13 +79,7 @@ func TestAGroupThatDidNotReachTheStandbyThatTookOverIsMadeAgain(t *testing.T) {
 	})
 	p.eventually("the standby has the tables", func() bool { return p.value("SELECT to_regclass('log')") == "log" })
 	release := p.begin(logs(50)...)
-	p.primaryProxy.OnClient(func(m proxy.Message) proxy.Action {
-		if !m.Commit {
-			return proxy.Pass
-		}
-		p.primaryProxy.Refuse(true)
-		return proxy.Cut
-	})
+	loseAtCommit(p.primaryProxy, false, proxy.Cut, func() { p.primaryProxy.Refuse(true) })
 	answers := make(chan []answer)
 	go func() { answers <- release() }()
 	bounded.Receive(t, "the standby is asked", asked)

@@ -5,18 +5,22 @@ import (
 	"database/sql/driver"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/groupcommit/groupcommit/engine"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/stdlib"
 )
 
 // database is shared by all sessions of one database.
 type database struct {
 	memory    *memory
 	functions functions
+	asker     asker
 	isolation atomic.Pointer[string] // of a session, if it is stricter than read committed
+	replays   atomic.Bool            // the last claim of ids has met some that were there
 
 	once     sync.Once
 	traits   engine.Traits // of the first connection: all are of one connector
@@ -36,15 +40,17 @@ type session struct {
 	settings engine.Settings
 	database *database
 	memory   *memory
-	simple   bool // by the simple protocol: nothing can be pipelined
+	simple   bool // nothing can be pipelined: the protocol is the simple one, or a wrapper must see each call
 
+	waits bool         // the culprit of the transaction has waited for a lock, or was in a deadlock
 	stuck *engine.Call // the server was at this call when the group was lost
 }
 
 func newSession(conn driver.Conn, pg *pgx.Conn, s engine.Settings, d *database) *session {
 	ses := &session{wire: wire{pg: pg}, conn: conn, settings: s, database: d, memory: d.memory}
-	ses.simple = pg.Config().DefaultQueryExecMode == pgx.QueryExecModeSimpleProtocol
-	ses.watch.wire, ses.watch.limit = &ses.wire, s.LockTimeout
+	_, bare := conn.(*stdlib.Conn)
+	ses.simple = !bare || pg.Config().DefaultQueryExecMode == pgx.QueryExecModeSimpleProtocol
+	ses.watch.wire, ses.watch.asker, ses.watch.limit = &ses.wire, &d.asker, s.LockTimeout
 	ses.statements = newStatements(&ses.wire, &ses.watch)
 	return ses
 }
@@ -59,7 +65,9 @@ func (s *session) Close() {} // the statements end with the connection
 // learn asks the server, once a connection.
 func (s *session) learn(ctx context.Context) (err error) {
 	if s.server == nil {
+		start := time.Now()
 		s.server, err = learnServer(ctx, s.pg, s.settings)
+		s.memory.opened(time.Since(start))
 	}
 	return err
 }

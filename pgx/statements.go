@@ -1,10 +1,7 @@
 package pgx
 
 import (
-	"context"
-	"crypto/sha256"
 	"database/sql/driver"
-	"encoding/hex"
 	"slices"
 
 	"github.com/groupcommit/groupcommit/engine"
@@ -19,7 +16,8 @@ type statements struct {
 	wire    *wire
 	watch   *watch
 	known   *lru.Cache[*pgconn.StatementDescription]
-	dropped []*pgconn.StatementDescription // no longer known; the server is still to forget them
+	dropped []string // names of those that are no longer known; a pipeline that is under way may use them
+	closing []string // of these, those that no pipeline uses any more; the next one has the server forget them
 	eqb     pgx.ExtendedQueryBuilder
 	args    []any // of the request that is being encoded
 }
@@ -28,124 +26,6 @@ func newStatements(w *wire, over *watch) *statements {
 	s := &statements{wire: w, watch: over}
 	s.known = lru.New(max(1, w.pg.Config().StatementCacheCapacity), s.forget)
 	return s
-}
-
-// describe returns the server's description of a text; nil if the connection's mode does not ask for one. Descriptions are
-// kept up to the capacity of pgx's own cache. The text is prepared where the mode prepares, under a name of ours: pgx closes
-// its own when a call fails and when a sql.Stmt of the same text is closed.
-func (s *statements) describe(ctx context.Context, query string, prepared bool) (*pgconn.StatementDescription, error) {
-	mode := s.wire.pg.Config().DefaultQueryExecMode
-	if mode == pgx.QueryExecModeExec && !prepared { // a prepared text's arguments are encoded for the server's types, in each mode
-		return nil, nil
-	}
-	if sd, ok := s.known.Get(query); ok {
-		return sd, nil
-	}
-	name := ""
-	if mode == pgx.QueryExecModeCacheStatement {
-		digest := sha256.Sum256([]byte(query))
-		name = "groupcommit_" + hex.EncodeToString(digest[:24])
-	}
-	if err := s.wire.rollback(ctx); err != nil { // nothing can be prepared in a transaction that failed
-		return nil, err
-	}
-	sd, err := s.parse(ctx, name, query)
-	if err != nil {
-		return nil, err
-	}
-	s.known.Put(query, sd)
-	return sd, nil
-}
-
-// parse has the server prepare a text, which takes locks. Behind a pooler this is a transaction of two statements: the first
-// tells which transaction to watch.
-func (s *statements) parse(ctx context.Context, name, query string) (*pgconn.StatementDescription, error) {
-	target := s.wire.itself()
-	s.watch.begin(target)
-	defer s.watch.end(ctx)
-	if target != "" || s.watch.limit <= 0 {
-		return s.wire.pg.Prepare(ctx, name, query)
-	}
-	p := s.wire.pg.PgConn().StartPipeline(ctx)
-	sendText(p, "SELECT "+thisTransaction)
-	p.SendFlushRequest()
-	p.SendPrepare(name, query, nil)
-	err := p.Sync()
-	if err == nil {
-		_, err = s.watch.named(p)
-	}
-	var sd *pgconn.StatementDescription
-	if err == nil {
-		var res any
-		if res, err = p.GetResults(); err == nil {
-			sd, _ = res.(*pgconn.StatementDescription)
-		}
-	}
-	if closeErr := p.Close(); err == nil {
-		err = closeErr
-	}
-	if err == nil && sd == nil {
-		err = errNoAnswer
-	}
-	if err != nil {
-		return nil, err
-	}
-	sd.Name, sd.SQL = name, query
-	return sd, nil
-}
-
-// forget is called for a statement that fell out of the cache. A pipeline that uses it may be in preparation or under way.
-func (s *statements) forget(sd *pgconn.StatementDescription) {
-	if sd.Name != "" {
-		s.dropped = append(s.dropped, sd)
-	}
-}
-
-// deallocate has the server forget the statements that fell out of the cache.
-func (s *statements) deallocate(ctx context.Context) error {
-	for len(s.dropped) > 0 {
-		sd := s.dropped[0]
-		if _, again := s.known.Get(sd.SQL); !again {
-			if err := s.wire.pg.Deallocate(ctx, sd.Name); err != nil {
-				return err
-			}
-		}
-		s.dropped = s.dropped[1:]
-	}
-	return nil
-}
-
-// prepare describes the texts of the requests before their pipeline. It puts off the requests that the server refuses or
-// that cannot be sent: the plain driver gives the right error. It returns the others, in the place of requests. An error is
-// the connection's.
-func (s *statements) prepare(ctx context.Context, requests []request) ([]request, error) {
-	if err := s.deallocate(ctx); err != nil {
-		return nil, err
-	}
-	if s.wire.pg.Config().DefaultQueryExecMode == pgx.QueryExecModeDescribeExec {
-		s.known = lru.New(max(1, len(requests)), s.forget) // the mode is to ask each time
-	}
-	kept := requests[:0]
-	for _, r := range requests {
-		if !r.sendable() {
-			r.call.PutOff()
-			continue
-		}
-		if len(r.call.Args) > 0 {
-			sd, err := s.describe(ctx, r.query, r.call.Prepared)
-			switch {
-			case err == nil:
-				r.described = sd
-			case asPg(err) == nil || s.wire.pg.IsClosed():
-				return nil, err
-			default:
-				r.call.PutOff()
-				continue
-			}
-		}
-		kept = append(kept, r)
-	}
-	return kept, nil
 }
 
 // send calls first and puts a request into the pipeline. An error is the request's, and no part of the request was sent.
@@ -202,6 +82,12 @@ func (s *statements) invalidate(query string, err error) bool {
 	}
 	s.drop(query)
 	return true
+}
+
+// same reports that the plain driver would give a request the same error.
+func (s *statements) same(r request, err error) bool {
+	return len(r.call.Args) > 0 && // without arguments it uses the simple protocol, where some errors differ
+		!s.invalidate(r.query, err) // after the dropping of the text it may succeed
 }
 
 func (s *statements) drop(query string) {

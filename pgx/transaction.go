@@ -1,99 +1,135 @@
 package pgx
 
 import (
-	"cmp"
 	"context"
 	"database/sql/driver"
+	"time"
 
 	"github.com/groupcommit/groupcommit/engine"
 
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// transaction commits the requests in one transaction, which is sent in two pieces:
+// transaction commits the requests in one transaction, which is sent in one piece:
 //
-//	[ROLLBACK] BEGIN SET CONSTRAINTS head Flush request... Flush
-//	COMMIT Sync
+//	[close…] [ROLLBACK] BEGIN SET CONSTRAINTS head Flush request... Flush COMMIT Sync
 //
-// The head names the transaction, and COMMIT is not sent before the name is known. So if the answer to COMMIT is lost, the
-// session knows which transaction to ask for; if the connection is lost earlier, it knows that nothing was committed. The
-// name arrives while the server is still executing the requests, and COMMIT reaches the server before it has executed them.
-// So the name costs one more write, and nothing else.
+// The head names the transaction, and its answer is on its way while the server executes the requests. So if the answer to
+// COMMIT is lost, the session knows which transaction to ask for. If the connection is lost before the name has come, the
+// outcome is unknown, as that of the plain driver's call is.
 //
 // The second Flush has the results on their way while the server is writing its log.
 //
+// Rejected: to hold COMMIT back until the name is known. That costs each group a round trip, for the sake of connections that
+// are lost within the first one. Most of these are dead before anything is sent, which probe finds out.
+//
 // Rejected: one Sync without BEGIN. It needs no ROLLBACK after an error, but SET CONSTRAINTS then puts a warning into the
-// server's log each time, and the name could not be waited for.
+// server's log each time.
 //
 // sent are the requests that the transaction held: the others have been put off or answered, and must not come again.
 // culprit is the index in sent of the request whose error undid the transaction, or -1.
 func (s *session) transaction(ctx context.Context, requests []request) (out engine.Outcome, sent []request, culprit int) {
-	ready, err := s.prepare(ctx, requests)
+	ready, _, err := s.prepare(ctx, &s.watch, requests, "")
+	if err == nil {
+		err = s.probe(ctx)
+	}
 	if err != nil {
 		return s.refused(ctx, err), nil, -1
 	}
-	p := s.pg.PgConn().StartPipeline(ctx)
-	s.watch.begin("")
-	head := s.sendBegin(p)
-	p.SendFlushRequest()
-	a := answers{session: s, p: p, token: token{server: s.server}, failed: -1}
+	a := s.begin(ctx)
 	a.sendAll(ready)
-	sent = a.sent
-	err = p.Flush()
+	err = a.sendCommit()
 	if err == nil {
-		err = a.readHead(head)
-	}
-	if err != nil && endsConnection(err) {
-		s.ended = true
-		p.Close()
-		s.watch.end(ctx)
-		return s.refused(ctx, err), nil, -1
-	}
-	s.failed = false
-	sendText(p, "COMMIT")
-	syncErr := p.Sync()
-	switch {
-	case syncErr != nil:
-		err = syncErr
-	case err != nil:
-		a.drain()
-	default:
 		err = a.readAll()
 	}
-	closeErr := p.Close()
-	hit := s.watch.end(ctx)
-	switch {
-	case err == nil && closeErr == nil:
-		return s.confirmed(ctx, a.commit, hit), sent, -1
-	case a.synced:
-		return a.undone(err)
-	case s.direct() && lastWords(err) && a.answered < len(sent): // before the server came to COMMIT
-		s.ended, s.stuck = true, sent[a.answered].call
-		return engine.Outcome{Verdict: engine.RolledBack, Broken: true}, sent, -1
-	}
-	s.ended = true
-	if a.failed >= 0 { // undone for certain, whatever came after; its error is no other request's
-		return engine.Outcome{Verdict: engine.Refused, Err: driver.ErrBadConn, Broken: true}, sent, -1
-	}
-	// The connection is gone, and the server may have received COMMIT. If it committed, the results that did not arrive are
-	// lost.
-	for _, r := range sent[a.answered:] {
-		r.call.Answer(lostResult{}, nil)
-	}
-	if a.answered < len(sent) {
-		s.stuck = sent[a.answered].call
-	}
-	return a.unknown(cmp.Or(err, closeErr)), sent, -1
+	return a.end(ctx, err)
 }
 
-// sendBegin sends the first statements of a transaction, and returns how many there are.
-func (s *session) sendBegin(p *pgconn.Pipeline) (head int) {
-	texts := []string{"BEGIN", "SET CONSTRAINTS ALL IMMEDIATE", s.server.head}
-	if s.failed {
-		texts = append([]string{"ROLLBACK"}, texts...)
+// begin begins a pipeline with the first statements of a transaction.
+func (s *session) begin(ctx context.Context) *answers {
+	a := &answers{session: s, p: s.pg.PgConn().StartPipeline(ctx), token: token{server: s.server}, failed: -1}
+	s.watch.begin(s.itself())
+	a.head = s.sendRemains(a.p) + 2
+	for _, text := range []string{"BEGIN", "SET CONSTRAINTS ALL IMMEDIATE", s.server.head} {
+		sendText(a.p, text)
 	}
-	for _, text := range texts {
-		sendText(p, text)
+	a.p.SendFlushRequest()
+	return a
+}
+
+// writeApart is the size in bytes from which the requests are written before COMMIT is put behind them. The write of so much
+// takes a while, and if the connection is lost in it, it is certain that nothing was committed.
+const writeApart = 64 << 10
+
+// sendCommit sends COMMIT, and writes all that is in the pipeline.
+func (a *answers) sendCommit() error {
+	a.started = time.Now()
+	size := 0
+	for _, r := range a.sent {
+		size += r.call.Bytes()
 	}
-	return len(texts)
+	if size >= writeApart {
+		if err := a.p.Flush(); err != nil {
+			return err
+		}
+	}
+	sendText(a.p, "COMMIT")
+	err := a.p.Sync()
+	a.committing = err == nil || !pgconn.SafeToRetry(err)
+	return err
+}
+
+// end ends a transaction's pipeline. err is nil if the transaction was committed.
+func (a *answers) end(ctx context.Context, err error) (out engine.Outcome, sent []request, culprit int) {
+	closeErr := a.p.Close()
+	hit := a.watch.end(ctx)
+	switch {
+	case err == nil:
+		a.ended = a.ended || closeErr != nil
+		return a.committed(ctx, hit), a.sent, -1
+	case a.synced:
+		return a.undone(err)
+	}
+	return a.lost(ctx, err), a.sent, -1
+}
+
+// undone is the end of a transaction that the server has rolled back for err. The culprit is a request, or -1.
+func (a *answers) undone(err error) (out engine.Outcome, sent []request, culprit int) {
+	a.wire.failed = a.pg.PgConn().TxStatus() != 'I'
+	if a.failed >= 0 {
+		a.invalidate(a.sent[a.failed].query, err)
+		a.blame(err)
+		if a.ended {
+			a.stuck = a.sent[a.failed].call
+		}
+	}
+	return engine.Outcome{Verdict: engine.RolledBack, Broken: a.ended}, a.sent, a.failed
+}
+
+// lost is the outcome of a transaction that lost its connection by err.
+func (a *answers) lost(ctx context.Context, err error) engine.Outcome {
+	a.ended = true
+	left := a.sent[a.answered:]
+	if a.executing && len(left) > 0 {
+		a.stuck = left[0].call
+	}
+	switch {
+	case a.failed >= 0, a.refusal: // undone for certain, whatever came after; its error is no other request's
+		a.stuck = nil
+		return engine.Outcome{Verdict: engine.Refused, Err: driver.ErrBadConn, Broken: true}
+	case a.committing && !(lastWords(err) && a.direct() && len(left) > 0): // not certain to have ended before COMMIT
+		for _, r := range left { // if it committed, these results are lost
+			r.call.Answer(lostResult{}, nil)
+		}
+		out := engine.Outcome{Verdict: engine.Unknown, Err: err, Broken: true}
+		if a.token.xid != "" {
+			out.Token = a.token
+		}
+		return out
+	case ctx.Err() != nil, lastWords(err) && a.named: // a statement took all the time, or ended the connection
+		return engine.Outcome{Verdict: engine.RolledBack, Broken: true}
+	}
+	out := a.refused(ctx, err)
+	out.Broken = true
+	return out
 }

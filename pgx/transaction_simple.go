@@ -29,7 +29,7 @@ func (s *session) oneByOne(ctx context.Context, requests []request) (out engine.
 	out, culprit = s.executeOneByOne(ctx, sent)
 	hit := s.watch.end(ctx)
 	if out.Verdict == engine.Committed {
-		return s.confirmed(ctx, out.Commit, hit), sent, -1
+		return s.confirmed(ctx, out.Commit, out.Members, hit), sent, -1
 	}
 	if s.ended && !out.Broken {
 		out.Broken = true
@@ -43,22 +43,26 @@ func (s *session) oneByOne(ctx context.Context, requests []request) (out engine.
 // executeOneByOne has the requests executed and commits them.
 func (s *session) executeOneByOne(ctx context.Context, requests []request) (out engine.Outcome, culprit int) {
 	conn := s.pg.PgConn()
+	sent := time.Now()
 	begun, err := conn.Exec(ctx, "BEGIN; SET CONSTRAINTS ALL IMMEDIATE; "+s.server.head).ReadAll()
 	if err != nil {
 		return s.rolledBack(ctx, err), -1
 	}
 	head := begun[2].Rows[0]
-	start := time.Now()
+	began := time.Now()
+	start := began
 	s.watch.aim(at(string(head[1]), string(head[2])), start)
 	for i, r := range requests {
-		returned := r.call.Try(func(c *engine.Call) (driver.Result, error) { return engine.ExecOn(ctx, s.conn, c) })
+		returned := r.call.Try(func(c *engine.Call) (driver.Result, error) { return engine.ExecOn(c.Within(ctx), s.conn, c) })
 		now := time.Now()
 		s.watch.hear(now)
-		if r.sample {
+		if r.route.sample {
 			s.memory.took(r.query, now.Sub(start), now)
 		}
 		start = now
 		switch err := r.call.Err(); {
+		case returned && err == nil && conn.TxStatus() != 'T':
+			return s.endedWithin(requests[i+1:]), -1
 		case returned && err == nil:
 		case conn.IsClosed(): // it took all the time, or ended the connection
 			s.stuck = r.call
@@ -71,7 +75,9 @@ func (s *session) executeOneByOne(ctx context.Context, requests []request) (out 
 	answer, err := conn.Exec(ctx, "COMMIT").ReadAll()
 	switch {
 	case err == nil && answer[0].CommandTag.String() == "COMMIT":
-		return engine.Outcome{Commit: time.Since(start)}, -1
+		out = engine.Outcome{Commit: time.Since(start), Members: start.Sub(began)}
+		s.memory.paid(began.Sub(sent) + out.Commit)
+		return out, -1
 	case err == nil, !endsConnection(err): // not by pgconn.SafeToRetry: ReadAll says yes also for a COMMIT that was sent
 		return s.rolledBack(ctx, err), -1
 	}
@@ -83,11 +89,20 @@ func (s *session) executeOneByOne(ctx context.Context, requests []request) (out 
 	return out, -1
 }
 
+// endedWithin is the outcome where a wrapper has ended the group's transaction in the middle of it, by a transaction of its own for
+// each call: the calls up to there are committed, and the others were not begun.
+func (s *session) endedWithin(others []request) engine.Outcome {
+	s.failed = s.pg.PgConn().TxStatus() != 'I'
+	putOff(others)
+	return engine.Outcome{}
+}
+
 // rolledBack is the outcome of a transaction whose COMMIT was not sent, or has failed.
 func (s *session) rolledBack(ctx context.Context, err error) engine.Outcome {
 	if s.pg.IsClosed() {
 		return s.refused(ctx, err)
 	}
 	s.failed = s.pg.PgConn().TxStatus() != 'I'
+	s.blame(err)
 	return engine.Outcome{Verdict: engine.RolledBack}
 }

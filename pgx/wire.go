@@ -4,7 +4,6 @@ import (
 	"context"
 	"net"
 	"strconv"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -15,7 +14,6 @@ type wire struct {
 	pg     *pgx.Conn
 	server *server // nil before the first group
 	failed bool    // the last transaction failed and is still to be rolled back
-	members time.Duration
 	ended  bool    // the connection is of no more use
 }
 
@@ -61,6 +59,14 @@ func (w *wire) itself() string {
 // connection agree on its pid. A pooler tells another pid, which its own cancel requests use.
 func (w *wire) direct() bool {
 	return w.server.born != "" && w.server.pid == strconv.FormatUint(uint64(w.pg.PgConn().PID()), 10)
+}
+
+// peer names the other end of the connection; "" if it has no name.
+func (w *wire) peer() string {
+	if peer := w.pg.PgConn().Conn().RemoteAddr(); peer != nil {
+		return peer.Network() + " " + peer.String()
+	}
+	return ""
 }
 
 // wayTo is the configuration for another connection. same leads to the same server, whatever other hosts the configuration

@@ -47,6 +47,8 @@ type group struct {
 	guard int  // from this call on, each has a savepoint
 	again bool // the group is to run once more
 	out   engine.Outcome
+
+	members time.Duration // that the calls took
 }
 
 // run runs the group until its outcome is known. No panic passes through it.
@@ -86,6 +88,7 @@ func (g *group) transaction() {
 		g.undo(-1) // each call gets its own error, and a call without an id none
 		return
 	}
+	began := time.Now()
 	for i, c := range g.calls {
 		if p, ok := found[c.ID()]; ok {
 			c.Answer(c.Replay(p))
@@ -96,7 +99,7 @@ func (g *group) transaction() {
 			return
 		}
 	}
-	g.at = len(g.calls)
+	g.at, g.members = len(g.calls), time.Since(began)
 	if g.ledger.write(g.calls, found) != nil {
 		g.undo(-1)
 		return
@@ -164,7 +167,7 @@ func (g *group) finish() {
 	err := g.commit()
 	switch {
 	case err == nil:
-		g.out = engine.Outcome{Commit: time.Since(start)}
+		g.out = engine.Outcome{Commit: time.Since(start), Members: g.members}
 	case g.lite.AutoCommit() && !g.undone(err):
 		g.out = engine.Outcome{Verdict: engine.Unknown, Culprit: -1, Err: err}
 	default:

@@ -24,7 +24,7 @@ func unhurried(t *testing.T) context.Context {
 func onlyOnePhysical(t *testing.T) *sql.DB {
 	dsn := dsnOf(t, "")
 	openDB(t, "sqlite3", dsn, "CREATE TABLE a (n)")
-	_, grouped := hookedDrivers(nil, groupcommit.Physical(func(pool *sql.DB) { pool.SetMaxOpenConns(1) }))
+	_, grouped := hookedDrivers(nil, groupcommit.Physical(1))
 	return openDB(t, grouped, dsn)
 }
 

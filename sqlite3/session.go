@@ -19,26 +19,25 @@ import (
 // which the driver must refuse, and for a statement with rows (RETURNING, PRAGMA count_changes), which would stay in the
 // middle of its rows and fail the COMMIT.
 //
+// If a wrapper is around the driver's connection, every call goes by the wrapper's own Exec, as the plain driver's would: the
+// wrapper sees the call once, with the values of its caller's context, and may change it.
+//
 // Where statements may call the program's functions, a call or a group stays on one thread until it is over, see abandon.
 // Elsewhere that would cost a tenth.
 type session struct {
 	connection
 	conn   driver.Conn // for the calls' statements; the connection is the same or inside it
+	within bool        // the connection is inside it, in a wrapper
 	traits engine.Traits
-	rows   bool                  // every statement may have rows
-	counts bool                  // every statement that writes has one
-	kept   *lru.Cache[statement] // nil for a text that the driver's Exec must run
+	rows   bool                            // every statement may have rows
+	counts bool                            // every statement that writes has one
+	kept   *lru.Cache[*sqlite3.SQLiteStmt] // nil for a text that the driver's Exec must run
 	inTurn func(*engine.Call) (driver.Result, error)
 	ledger ledger
 	words  schemaWords
 
-	untouched bool      // the latest statement has failed before any part of it was executed
-	current   statement // is executed, and not kept
-}
-
-type statement interface {
-	driver.Stmt
-	driver.StmtExecContext
+	untouched bool                // the latest statement has failed before any part of it was executed
+	current   *sqlite3.SQLiteStmt // is executed, and not kept
 }
 
 const (
@@ -50,15 +49,21 @@ const (
 func newSession(conn driver.Conn, lite *sqlite3.SQLiteConn, t engine.Traits, counts bool, files []string) *session {
 	// On the only connection of a database the program may set the PRAGMA at any time.
 	s := &session{connection: connection{lite: lite, files: files}, conn: conn, traits: t, rows: counts || t.OneConn, counts: counts}
+	s.within = conn != driver.Conn(lite)
 	s.ledger.connection, s.ledger.rows = &s.connection, s.rows
-	s.kept = lru.New(keptStatements, func(st statement) {
+	s.kept = lru.New(keptStatements, func(st *sqlite3.SQLiteStmt) {
 		if st != nil {
 			st.Close()
 		}
 	})
 	// Without a context that can end: the driver would start a goroutine for each statement, and interrupt the transaction
 	// of all calls for the sake of one.
-	s.inTurn = func(c *engine.Call) (driver.Result, error) { return s.exec(background, c) }
+	s.inTurn = func(c *engine.Call) (driver.Result, error) {
+		if s.within {
+			return s.exec(context.WithoutCancel(c.Context()), c)
+		}
+		return s.exec(background, c)
+	}
 	return s
 }
 
@@ -102,6 +107,9 @@ func (s *session) Close() {
 // exec runs one call as the driver's own Exec would.
 func (s *session) exec(ctx context.Context, c *engine.Call) (driver.Result, error) {
 	s.untouched = false
+	if s.within {
+		return s.execWithin(ctx, c)
+	}
 	if len(c.Args) > 0 && !s.rows && c.Bytes() <= keptBytes {
 		st, known := s.kept.Get(c.Query)
 		if !known && !returns(c.Query) {
@@ -124,6 +132,23 @@ func (s *session) exec(ctx context.Context, c *engine.Call) (driver.Result, erro
 	return s.direct(ctx, c)
 }
 
+// execWithin runs a call by the wrapper's own Exec. It is made once: a second attempt, after an error of an old schema, would be
+// another call to the wrapper. And the statement may have been another than the call's text, so an error tells less.
+func (s *session) execWithin(ctx context.Context, c *engine.Call) (driver.Result, error) {
+	switch {
+	case s.fresh:
+	case len(s.files) == 1:
+		s.do(&s.own.schema, schemaText)
+	default:
+		s.refresh()
+	}
+	res, err := engine.ExecOn(ctx, s.conn, c)
+	if err == nil && (s.counts || returns(c.Query)) { // the driver has closed its statement
+		return s.counted(res)
+	}
+	return res, err
+}
+
 // execUnkept runs a call by a statement that is not kept. counts makes the result, for a statement that is at its end only
 // when it has been closed.
 func (s *session) execUnkept(ctx context.Context, c *engine.Call, counts func(driver.Result) (driver.Result, error)) (driver.Result, error) {
@@ -131,10 +156,8 @@ func (s *session) execUnkept(ctx context.Context, c *engine.Call, counts func(dr
 	if err != nil {
 		return nil, err
 	}
-	if st == nil || st.NumInput() != len(c.Args) {
-		if st != nil {
-			st.Close()
-		}
+	if st.NumInput() != len(c.Args) {
+		st.Close()
 		return s.direct(ctx, c)
 	}
 	s.current = st
@@ -176,14 +199,14 @@ func returns(query string) bool {
 
 // direct runs a call by the driver's own Exec.
 func (s *session) direct(ctx context.Context, c *engine.Call) (driver.Result, error) {
-	res, err := engine.ExecOn(ctx, s.conn, c)
+	res, err := engine.ExecOn(ctx, s.lite, c)
 	if err == nil {
 		return res, nil
 	}
 	prepared, inputs := s.prepares(c.Query)
 	if !prepared && s.mayBeOutdated(err) && s.refresh() {
 		if prepared, inputs = s.prepares(c.Query); prepared {
-			if res, err = engine.ExecOn(ctx, s.conn, c); err == nil {
+			if res, err = engine.ExecOn(ctx, s.lite, c); err == nil {
 				return res, nil
 			}
 		}
@@ -202,23 +225,14 @@ func (s *session) prepares(query string) (ok bool, inputs int) {
 	return true, st.NumInput()
 }
 
-// prepare returns nil for a text whose statement cannot be kept.
-func (s *session) prepare(ctx context.Context, query string) (statement, error) {
-	p, ok := s.conn.(driver.ConnPrepareContext)
-	if !ok {
-		return nil, nil
-	}
-	prepared, err := p.PrepareContext(ctx, query)
+func (s *session) prepare(ctx context.Context, query string) (*sqlite3.SQLiteStmt, error) {
+	prepared, err := s.lite.PrepareContext(ctx, query)
 	if s.mayBeOutdated(err) && s.refresh() {
-		prepared, err = p.PrepareContext(ctx, query)
+		prepared, err = s.lite.PrepareContext(ctx, query)
 	}
 	if err != nil {
 		s.untouched = true
 		return nil, err
 	}
-	st, ok := prepared.(statement)
-	if !ok { // a wrapper's
-		prepared.Close()
-	}
-	return st, nil
+	return prepared.(*sqlite3.SQLiteStmt), nil
 }

@@ -122,6 +122,9 @@ func (adapter) Open(ctx context.Context, conn driver.Conn, s engine.Settings) (e
 		return nil, err
 	}
 	t := traits(lite.GetFilename("main"), s.DSN, time.Duration(busy)*time.Millisecond)
+	if _, ok := conn.(driver.NamedValueChecker); ok { // a wrapper's, which each connection asks for itself
+		t.Check = func(*driver.NamedValue) error { return nil }
+	}
 	session := newSession(conn, lite, t, counts != 0, files)
 	if s.Promises && session.unprotected() {
 		return nil, errUnprotected("option promises")

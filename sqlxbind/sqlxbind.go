@@ -11,4 +11,5 @@ import "github.com/jmoiron/sqlx"
 func init() {
 	sqlx.BindDriver("sqlite3-groupcommit", sqlx.QUESTION)
 	sqlx.BindDriver("pgx-groupcommit", sqlx.DOLLAR)
+	sqlx.BindDriver("pgx/v5-groupcommit", sqlx.DOLLAR)
 }

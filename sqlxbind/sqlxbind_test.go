@@ -1,6 +1,7 @@
 package sqlxbind_test
 
 import (
+	"database/sql"
 	"os/exec"
 	"strings"
 	"testing"
@@ -16,6 +17,8 @@ import (
 func TestSqlxKnowsThePlaceholdersOfBothDrivers(t *testing.T) {
 	assert.Equal(t, sqlx.QUESTION, sqlx.BindType(sqlite3.DriverName))
 	assert.Equal(t, sqlx.DOLLAR, sqlx.BindType(pgx.DriverName))
+	assert.Equal(t, sqlx.DOLLAR, sqlx.BindType("pgx/v5-groupcommit"))
+	assert.Contains(t, sql.Drivers(), "pgx/v5-groupcommit")
 }
 
 // Otherwise sqlx would be a dependency of every program, and both drivers one of every program with sqlx.

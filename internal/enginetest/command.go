@@ -216,7 +216,7 @@ func oneBatchAtATime(s *scene) {
 }
 
 func handlersSession(s *scene) {
-	db := s.openWith(groupcommit.Physical(func(pool *sql.DB) { pool.SetMaxOpenConns(1) }))
+	db := s.openWith(groupcommit.Physical(1))
 	cs := handle(s, db, func(ctx context.Context, tx *sql.Tx, batch []*groupcommit.Command[put, int]) error {
 		_, err := tx.ExecContext(ctx, "CREATE TEMP TABLE mine (n BIGINT)")
 		return err

@@ -118,6 +118,7 @@ var names atomic.Int64
 func (s *scene) openWith(opts ...groupcommit.Option) *sql.DB {
 	s.Helper()
 	name := fmt.Sprintf("%s-enginetest-%d", s.Ours, names.Add(1))
+	opts = append([]groupcommit.Option{groupcommit.Writers(1)}, opts...) // what a story queues is one group
 	groupcommit.Register(name, s.open(s.Plain, s.dsn).Driver(), opts...)
 	db := s.open(name, s.DSN(s.T))
 	s.create(db)

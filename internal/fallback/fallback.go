@@ -49,14 +49,15 @@ func directExec(ctx context.Context, c driver.Conn, query string, args []driver.
 	return execer.Exec(query, values)
 }
 
-// Query asks the connection itself. driver.ErrSkip goes up to database/sql, which then prepares.
+// Query asks the connection itself. driver.ErrSkip goes up to database/sql, which then prepares. Query may change args, which
+// database/sql makes for each attempt.
 func Query(ctx context.Context, c driver.Conn, query string, args []driver.NamedValue) (driver.Rows, error) {
 	queryerCtx, isCtx := c.(driver.QueryerContext)
 	queryer, isOld := c.(driver.Queryer)
 	if !isCtx && !isOld {
 		return nil, driver.ErrSkip
 	}
-	args, err := checkFor(c, nil, args)
+	args, err := checkInPlace(c, nil, args)
 	if err != nil {
 		return nil, err
 	}
@@ -120,7 +121,7 @@ func execChecked(ctx context.Context, s driver.Stmt, args []driver.NamedValue) (
 
 // QueryStmt is ExecStmt for a query.
 func QueryStmt(ctx context.Context, c driver.Conn, s driver.Stmt, args []driver.NamedValue) (driver.Rows, error) {
-	args, err := checkFor(c, s, args)
+	args, err := checkInPlace(c, s, args)
 	if err != nil {
 		return nil, err
 	}
@@ -201,19 +202,20 @@ type ArgCheck = func(*driver.NamedValue) error
 // number with want, unless want is -1.
 func Check(args []driver.NamedValue, want int, checks []ArgCheck) ([]driver.NamedValue, error) {
 	n := 0
-	for _, nv := range args {
+	for at := range args {
+		nv := &args[n] // and not a variable, which would be allocated
+		*nv = args[at]
 		nv.Ordinal = n + 1
 		err := driver.ErrSkip
 		for i := 0; err == driver.ErrSkip && i < len(checks); i++ {
-			err = checks[i](&nv)
+			err = checks[i](nv)
 		}
 		switch err {
 		case nil:
-			args[n] = nv
 			n++
 		case driver.ErrRemoveArgument:
 		default:
-			return nil, argError(&nv, err)
+			return nil, argError(nv, err)
 		}
 	}
 	if want != -1 && n != want {

@@ -238,12 +238,16 @@ func (q *Queue[T]) beware() {
 }
 
 // rest is how long a group may still take before it is late. With one lane members are run in their order, and only one that
-// runs alone may be late: a goroutine whose next member is behind it may hold the lock that it waits for.
+// runs alone may be late, after the first time: a goroutine whose next member is behind it may hold the lock that it waits for.
 func (q *Queue[T]) rest(r *round[T], first time.Duration, now time.Time) time.Duration {
-	if q.breadth.most == 1 && len(r.slots) > 1 {
+	limit := first
+	switch {
+	case q.breadth.most > 1:
+		limit = q.late.of(len(r.slots), first)
+	case len(r.slots) > 1:
 		return math.MaxInt64
 	}
-	return q.late.of(len(r.slots), first) - now.Sub(r.start)
+	return limit - now.Sub(r.start)
 }
 
 // look hands on the lead of each group that is late, if members wait.

@@ -18,8 +18,8 @@ type Runner[T any] interface {
 	// takes, as where Overtime is not 0. Any goroutine may call it, and it may change.
 	Patience() (time.Duration, error)
 
-	// Overtime is how long a group may keep the lead before it is known how long groups take; 0 says that a group keeps it for
-	// as long as it takes.
+	// Overtime is how long a group may keep the lead before it is known how long groups take; with one lane, how long a member
+	// that runs alone may keep it. 0 says that a group keeps it for as long as it takes.
 	Overtime() time.Duration
 
 	// Run runs the members as one group, in their order. One member is run alone, in its own caller's goroutine if it has

@@ -2,7 +2,6 @@ package physical
 
 import (
 	"context"
-	"database/sql"
 	"database/sql/driver"
 
 	"github.com/groupcommit/groupcommit/engine"
@@ -18,11 +17,22 @@ type Config struct {
 	TakeTurn func(ctx context.Context) (leave func(), err error)
 	// Refresh learns from a session what a setting of that name has changed of the database's traits.
 	Refresh func(s engine.Session, setting string)
-	// SetUp sets up the pool on the program's behalf. If it is nil, no connection is idle in the pool before MayKeep.
-	SetUp func(*sql.DB)
+	// NoRoom reports that the server has refused a connection, but may serve those that are open; nil: no error says so.
+	NoRoom func(error) bool
+	// Most is how many connections there may be; 0 is as many as there are seats.
+	Most int
 }
 
 type inTurnKey struct{}
 
-// InTurn returns a context that says that the writer's turn is taken already.
-func InTurn(ctx context.Context) context.Context { return context.WithValue(ctx, inTurnKey{}, true) }
+// A Turn is the writer's turn, which a borrower has. The borrower gives it up while it waits for a connection: whoever has
+// that may be waiting for the turn.
+type Turn interface {
+	Yield()
+	Regain(ctx context.Context) error // before the connection is used
+}
+
+// InTurn returns a context for a use of DB, which says that the writer's turn is taken already.
+func InTurn(ctx context.Context, t Turn) context.Context {
+	return context.WithValue(ctx, inTurnKey{}, t)
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql/driver"
 	"sync/atomic"
+	"time"
 
 	"github.com/groupcommit/groupcommit/engine"
 	"github.com/groupcommit/groupcommit/internal/fallback"
@@ -19,14 +20,8 @@ type shared struct {
 	stmts      openStmts
 }
 
-// connector opens what the pool holds: the wrapped driver's connections, each with its session.
-type connector struct {
-	driver.Connector
-	shared *shared
-}
-
-func (cr connector) Connect(ctx context.Context) (driver.Conn, error) {
-	s := cr.shared
+// connect opens what the pool holds: the wrapped driver's connections, each with its session.
+func (s *shared) connect(ctx context.Context) (*Conn, error) {
 	born := s.generation.Load()
 	if ctx.Value(inTurnKey{}) == nil {
 		leave, err := s.config.TakeTurn(ctx)
@@ -35,13 +30,18 @@ func (cr connector) Connect(ctx context.Context) (driver.Conn, error) {
 		}
 		defer leave()
 	}
-	raw, err := cr.Connector.Connect(ctx)
+	raw, err := s.config.Connector.Connect(ctx)
 	if err != nil {
 		return nil, err
 	}
+	made := false
+	defer func() { // also after a panic in a hook of the program's
+		if !made {
+			raw.Close()
+		}
+	}()
 	session, err := s.config.Open(ctx, raw)
 	if err != nil {
-		raw.Close()
 		return nil, err
 	}
 	c := &Conn{
@@ -49,26 +49,34 @@ func (cr connector) Connect(ctx context.Context) (driver.Conn, error) {
 		Session: session,
 		shared:  s,
 		born:    born,
+		opened:  time.Now(),
 		unused:  lru.New(maxIdleStmts, func(st driver.Stmt) { st.Close() }),
 	}
 	c.CatchUp(ctx)
+	made = true
 	return c, nil
 }
 
-// A Conn is one of the wrapped driver's connections. The inner pool knows it as a driver.Conn, so that lifetimes,
-// resets and retries are database/sql's own.
+// A Conn is one of the wrapped driver's connections. The library's own sql.DB knows it as a driver.Conn.
 type Conn struct {
 	Raw     driver.Conn    // the wrapped driver's own
 	Session engine.Session // the engine's
 
 	shared *shared
 	born   int64                   // the generation that it is of
+	opened time.Time               // after its opening
 	schema int64                   // the version of the schema that unused is of
 	closed int64                   // the program's statements that unused knows to be closed
-	unused *lru.Cache[driver.Stmt] // prepared statements that are not in use, by text
+	latest Stmt                    // the prepared statement that was in use last, if it is not now: mostly the next one
+	unused *lru.Cache[driver.Stmt] // the others that are not in use, by text
 
 	settings int64 // the version of the program's settings that it has
 	unset    error // why it does not have them
+
+	// While it is idle; the pool's mutex guards them.
+	wrote  bool            // its last use has written
+	seat   *Seat           // the only one that may use it: see reserve
+	opener context.Context // the only one that may use it
 }
 
 var (
@@ -111,7 +119,7 @@ func (c *Conn) Begin() (driver.Tx, error) {
 }
 
 func (c *Conn) Close() error {
-	c.unused.Clear()
+	c.closeUnused()
 	c.Session.Close()
 	return c.Raw.Close()
 }

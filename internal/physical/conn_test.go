@@ -62,7 +62,7 @@ func (n *noting) pool(t *testing.T, refresh func(string)) *Pool {
 	p := New(Config{
 		Connector: n,
 		Open: func(ctx context.Context, raw driver.Conn) (engine.Session, error) {
-			s, err := engine.Find(raw).Open(ctx, raw, engine.Settings{})
+			s, err := engine.Find(raw, nil).Open(ctx, raw, engine.Settings{})
 			return idle{s}, err
 		},
 		TakeTurn: func(context.Context) (func(), error) {
@@ -71,7 +71,8 @@ func (n *noting) pool(t *testing.T, refresh func(string)) *Pool {
 		},
 		Refresh: func(_ engine.Session, setting string) { refresh(setting) },
 	})
-	p.MayKeep()
+	p.Kept()
+	sit(p, 3)
 	t.Cleanup(func() { assert.NoError(t, p.Close()) })
 	return p
 }
@@ -149,7 +150,7 @@ func TestNothingRunsOnAConnectionWithoutTheProgramsSettings(t *testing.T) {
 	first.Conn.Share([]sqltext.Setting{{Name: "a", Text: "PRAGMA a=1"}})
 	second.GiveBack(false)
 	n.fail = errors.New("no such setting")
-	_, err := p.Borrow(t.Context(), false)
+	_, err := p.Borrow(t.Context(), Use{})
 	assert.ErrorIs(t, err, n.fail)
 	n.fail = nil
 	l := take(t, p, false)
@@ -169,7 +170,7 @@ func TestAConnectionIsOpenedInTheTurnUnlessItsBorrowerHasIt(t *testing.T) {
 	writer := take(t, p, true)
 	assert.Empty(t, n.take())
 	n.fail = errors.New("the turn cannot be had")
-	_, err := p.Borrow(t.Context(), false)
+	_, err := p.Borrow(t.Context(), Use{})
 	assert.ErrorIs(t, err, n.fail)
 	assert.EqualValues(t, 2, n.opened.Load())
 	reader.GiveBack(false)

@@ -5,43 +5,24 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
-	"time"
+	"reflect"
 )
 
 // A Lease is the use of a physical connection, until it is ended by one of its methods. It is copied freely; the zero value
 // is no lease, and its Conn is nil.
 type Lease struct {
-	Conn   *Conn
-	pooled *sql.Conn
-	pool   *Pool
-	since  time.Time       // when it left the inner pool
-	ctx    context.Context // of a connection that is kept for its opener: the context of the caller that it was opened for
+	Conn    *Conn
+	pool    *Pool
+	seat    *Seat // of the virtual connection that has it; nil if it is none of the program's
+	stand   *stand
+	purpose Purpose
 }
-
-// SQL is the connection for the library's own statements.
-func (l Lease) SQL() *sql.Conn { return l.pooled }
 
 // GiveBack ends the lease. wrote says that the next writer is better off with this connection than with another.
-func (l Lease) GiveBack(wrote bool) {
-	p := l.pool
-	if wrote && p.busy.Load() > 1 && p.Keeps() && !p.lent && time.Since(l.since) < warmFor {
-		l = p.warm.put(l)
-	}
-	if l.pooled != nil {
-		l.pooled.Close()
-	}
-	p.left() // after it has been kept, which those that left meanwhile could not know
-}
+func (l Lease) GiveBack(wrote bool) { l.end(l.Conn.IsValid(), wrote, nil) }
 
 // Discard ends the lease and closes the physical connection, and with it whatever was open on it.
-func (l Lease) Discard() {
-	l.drop()
-	l.pool.left()
-}
-
-func (l Lease) drop() {
-	l.pooled.Raw(func(any) error { return driver.ErrBadConn })
-}
+func (l Lease) Discard() { l.end(false, false, nil) }
 
 // Done ends the lease after a call that gave err.
 func (l Lease) Done(err error, wrote bool) {
@@ -52,16 +33,92 @@ func (l Lease) Done(err error, wrote bool) {
 	}
 }
 
-// HandOver ends the lease of a caller that has opened the database, and keeps the connection for that caller's own
-// use, which comes next. No other caller gets it: hooks have seen this caller's context. Where the number of connections is
-// bounded it is given back: the caller's use may never come, or wait for a caller that waits for this very connection.
-func (l Lease) HandOver(ctx context.Context) {
-	p := l.pool
-	if p.lent || p.Stats().MaxOpenConnections > 0 {
-		l.GiveBack(false)
+// HandOver ends the lease of a caller that has opened the database, and keeps the connection for that caller's own use,
+// which comes next: see reserve.
+func (l Lease) HandOver(ctx context.Context) { l.end(l.Conn.IsValid(), false, ctx) }
+
+// end gives the connection back before what stands for it in the program's pool: that pool is never to count fewer.
+func (l Lease) end(valid, wrote bool, opener context.Context) {
+	p, seat := l.pool, l.seat
+	if seat == nil {
+		p.look()
+	}
+	if l.stand == nil {
+		p.put(l.Conn, l.purpose, seat, valid, wrote, opener)
 		return
 	}
-	l.ctx = ctx
-	p.warm.add(l)
-	p.busy.Add(-1)
+	if seat == nil {
+		seat = &l.stand.seat
+	}
+	p.put(l.Conn, l.purpose, seat, valid, wrote, opener)
+	l.stand.close()
+	p.look()
+	p.dropFor(&l.stand.seat)
+}
+
+// same reports that two contexts are one.
+func same(a, b context.Context) bool { return reflect.TypeOf(a).Comparable() && a == b }
+
+// SQL is the connection for statements of the library's own, which is to close what SQL returns before the lease ends.
+func (l Lease) SQL() *sql.DB {
+	db := sql.OpenDB(leased{l})
+	db.SetMaxOpenConns(1)
+	return db
+}
+
+// DB is for statements of the library's own. It has no connection: each use borrows one.
+func (p *Pool) DB() *sql.DB { return p.library }
+
+// lending connects the library's own sql.DB with the pool, and leased with one connection of it.
+type (
+	lending struct{ pool *Pool }
+	leased  struct{ lease Lease }
+)
+
+func (c lending) Connect(ctx context.Context) (driver.Conn, error) {
+	turn, writing := ctx.Value(inTurnKey{}).(Turn)
+	l, err := c.pool.Borrow(ctx, Use{Writing: writing, Turn: turn})
+	if err != nil {
+		return nil, err
+	}
+	return &libraryConn{Conn: l.Conn, end: func(bad bool) {
+		if bad {
+			l.Discard()
+		} else {
+			l.GiveBack(writing)
+		}
+	}}, nil
+}
+
+func (c leased) Connect(context.Context) (driver.Conn, error) {
+	return &libraryConn{Conn: c.lease.Conn, end: func(bool) {}}, nil
+}
+
+func (c lending) Driver() driver.Driver { return c.pool.shared.config.Connector.Driver() }
+func (c leased) Driver() driver.Driver  { return c.lease.pool.shared.config.Connector.Driver() }
+
+// A libraryConn is a Conn as the library's own sql.DB has it.
+type libraryConn struct {
+	*Conn
+	bad bool
+	end func(bad bool)
+}
+
+func (c *libraryConn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+	res, err := c.Conn.ExecContext(ctx, query, args)
+	c.bad = c.bad || errors.Is(err, driver.ErrBadConn)
+	return res, err
+}
+
+func (c *libraryConn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+	rows, err := c.Conn.QueryContext(ctx, query, args)
+	c.bad = c.bad || errors.Is(err, driver.ErrBadConn)
+	return rows, err
+}
+
+func (c *libraryConn) ResetSession(context.Context) error { return nil }
+
+func (c *libraryConn) Close() error {
+	c.end(c.bad)
+	return nil
 }

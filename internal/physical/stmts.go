@@ -23,8 +23,13 @@ type Stmt struct {
 // no statement outlives a change of it.
 func (c *Conn) TakeStmt(ctx context.Context, query string, schema int64) (Stmt, error) {
 	if c.schema != schema {
-		c.unused.Clear()
+		c.closeUnused()
 		c.schema = schema
+	}
+	if c.latest.Native != nil && c.latest.query == query {
+		s := c.latest
+		c.latest = Stmt{}
+		return s, nil
 	}
 	native, ok := c.unused.Take(query)
 	if !ok {
@@ -38,11 +43,23 @@ func (c *Conn) TakeStmt(ctx context.Context, query string, schema int64) (Stmt, 
 
 // EndStmt ends the use of a statement; keep leaves it to the next that prepares the same text.
 func (c *Conn) EndStmt(s Stmt, keep bool) {
-	if keep && s.schema == c.schema {
-		c.unused.Put(s.query, s.Native)
-	} else {
+	if !keep || s.schema != c.schema {
 		s.Native.Close()
+		return
 	}
+	if c.latest.Native != nil {
+		c.unused.Put(c.latest.query, c.latest.Native)
+	}
+	c.latest = s
+}
+
+// closeUnused closes the statements that are not in use.
+func (c *Conn) closeUnused() {
+	if c.latest.Native != nil {
+		c.latest.Native.Close()
+		c.latest = Stmt{}
+	}
+	c.unused.Clear()
 }
 
 // dropClosed closes the statements that are not in use and that the program has closed.
@@ -50,6 +67,10 @@ func (c *Conn) dropClosed() {
 	open := &c.shared.stmts
 	if now := open.closed.Load(); c.closed != now {
 		c.closed = now
+		if c.latest.Native != nil && open.none(c.latest.query) {
+			c.latest.Native.Close()
+			c.latest = Stmt{}
+		}
 		c.unused.DropIf(open.none)
 	}
 }

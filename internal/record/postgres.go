@@ -23,8 +23,11 @@ type Postgres struct{ common }
 
 var (
 	// PostgresClaim inserts the promises of [PostgresRows] and returns the ids of those that it has inserted.
-	PostgresClaim = insert("SELECT ", "c.id", "$3::text::smallint", "c.key", "nullif($4::text, '')", "$5::text",
-		` FROM unnest($1::text[], $2::text[]) AS c(id, key) ORDER BY c.id COLLATE "C"`) + " RETURNING id"
+	PostgresClaim = PostgresClaimNew + unlessThere + " RETURNING id"
+
+	// PostgresClaimNew inserts the promises of [PostgresRows], and fails by unique_violation if the id of one is there.
+	PostgresClaimNew = insert("SELECT ", "c.id", "$3::text::smallint", "c.key", "nullif($4::text, '')", "$5::text",
+		` FROM unnest($1::text[], $2::text[]) AS c(id, key) ORDER BY c.id COLLATE "C"`)
 
 	// PostgresRead reads the promises of [PostgresIDs], as [PostgresPromise] decodes them.
 	PostgresRead = read("= ANY ($1::text[])")
@@ -41,11 +44,14 @@ var (
 // evaluated once, and not for every row.
 const now = "(SELECT (extract(epoch FROM statement_timestamp()) * 1000)::bigint)"
 
-// insert inserts completed promises, but those whose ids are there. before and after make rows of what stands between them.
+// insert inserts completed promises. before and after make rows of what stands between them.
 func insert(before, id, state, key, kind, value, after string) string {
 	return "INSERT INTO groupcommit_promises (id, state, create_key, kind, value, created_at, completed_at) " + before + id + ", " + state +
-		", decode(" + key + ", 'hex'), " + kind + ", decode(" + value + ", 'hex'), " + now + ", " + now + after + " ON CONFLICT (id) DO NOTHING"
+		", decode(" + key + ", 'hex'), " + kind + ", decode(" + value + ", 'hex'), " + now + ", " + now + after
 }
+
+// unlessThere has an insert leave out the promises whose ids are there.
+const unlessThere = " ON CONFLICT (id) DO NOTHING"
 
 // read reads promises by a condition on their id.
 func read(is string) string {
@@ -94,7 +100,7 @@ func PostgresPromise(id, state, key, value string) durable.Promise {
 
 // PostgresInsertOne is the statement that inserts a completed promise, unless there is one of its id.
 func PostgresInsertOne(id string, key durable.Key, state durable.State, value []byte) string {
-	return insert("VALUES (", literal(id), string(number(state)), hexLiteral([]byte(key)), "NULL", hexLiteral(value), ")")
+	return insert("VALUES (", literal(id), string(number(state)), hexLiteral([]byte(key)), "NULL", hexLiteral(value), ")") + unlessThere
 }
 
 // PostgresReadOne is [PostgresRead] for one id.

@@ -64,10 +64,10 @@ func (c *Cache) Put(t *Text) *Text {
 // Forget is called when the schema may have changed: it may be impossible afterwards to prepare a text that could be
 // prepared before.
 func (c *Cache) Forget() {
-	c.version.Add(1)
 	c.mu.Lock()
 	c.m = nil
 	c.mu.Unlock()
+	c.version.Add(1) // last: what is learned under the new version is not what was known before
 }
 
 // Version counts the calls of Forget.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/groupcommit/groupcommit/engine"
 	"github.com/groupcommit/groupcommit/internal/fallback"
+	"github.com/groupcommit/groupcommit/internal/physical"
 	"github.com/groupcommit/groupcommit/internal/sqltext"
 )
 
@@ -39,9 +40,11 @@ type Conn struct {
 	host     Host
 	base     *Base
 	programs bool // the program's own pool has it
+	seat     physical.Seat
 
 	bound    bool // to its physical connection, for life
 	bad      bool // the driver said that the physical connection is
+	last     lastText
 	checkout checkout
 	held     held
 	tx       openTx
@@ -50,7 +53,13 @@ type Conn struct {
 }
 
 // New makes a connection without any I/O. programs says that the program's own pool has it.
-func New(h Host, b *Base, programs bool) *Conn { return &Conn{host: h, base: b, programs: programs} }
+func New(h Host, b *Base, programs bool) *Conn {
+	c := &Conn{host: h, base: b, programs: programs}
+	if programs {
+		b.Pool.Join(&c.seat)
+	}
+	return c
+}
 
 var (
 	_ driver.Conn               = (*Conn)(nil)
@@ -64,6 +73,9 @@ var (
 	_ driver.NamedValueChecker  = (*Conn)(nil)
 )
 
+// Host is the database that the Conn is of.
+func (c *Conn) Host() Host { return c.host }
+
 // CheckNamedValue lets every argument through. What an argument may be depends on the physical connection, and there
 // may be none yet; it is checked where the statement's road is known.
 func (c *Conn) CheckNamedValue(*driver.NamedValue) error { return nil }
@@ -73,7 +85,7 @@ func (c *Conn) ExecContext(ctx context.Context, query string, args []driver.Name
 	if err != nil {
 		return nil, err
 	}
-	t := c.base.Texts.Get(traits.Dialect, query)
+	t := c.text(traits, query)
 	if res, ok, err := c.hosted(ctx, traits, Exec{Text: t, Args: args, Inputs: -1}); ok {
 		return res, err
 	}
@@ -83,6 +95,23 @@ func (c *Conn) ExecContext(ctx context.Context, query string, args []driver.Name
 	res, err := fallback.Exec(ctx, c.held.Conn.Raw, query, args)
 	c.after(t)
 	return res, c.met(err)
+}
+
+// lastText is what c has executed last, and mostly executes next: the cache of all texts has one lock for all callers.
+type lastText struct {
+	text    *sqltext.Text
+	version int64
+}
+
+// text returns what is known of a text.
+func (c *Conn) text(traits *engine.Traits, query string) *sqltext.Text {
+	texts := &c.base.Texts
+	version := texts.Version() // before Get: it counts what makes an answer old
+	if t := c.last.text; t != nil && c.last.version == version && t.Query == query {
+		return t
+	}
+	c.last = lastText{texts.Get(traits.Dialect, query), version}
+	return c.last.text
 }
 
 // hosted makes the host run a call that has an id or may join a group. If ok is false, the call must run on c's physical
@@ -113,13 +142,13 @@ func (c *Conn) QueryContext(ctx context.Context, query string, args []driver.Nam
 	if err != nil {
 		return nil, err
 	}
-	t := c.base.Texts.Get(traits.Dialect, query)
+	t := c.text(traits, query)
 	if t.Write {
 		if err := refuseID(ctx, "a query that writes"); err != nil {
 			return nil, err
 		}
 	}
-	defer c.abandon(!c.Holds())()
+	defer c.abandon(!c.Holds())
 	if err := c.use(ctx, traits, t); err != nil {
 		return nil, err
 	}
@@ -127,16 +156,14 @@ func (c *Conn) QueryContext(ctx context.Context, query string, args []driver.Nam
 	return c.queried(t, rows, err)
 }
 
-// abandon returns a function for a query to defer. If the query panics, in a Valuer say, database/sql never has the Conn
-// back, and a lease that the query has begun would never end.
-func (c *Conn) abandon(begun bool) func() {
-	return func() {
-		if v := recover(); v != nil {
-			if begun {
-				c.Close()
-			}
-			panic(v)
+// abandon is for a query to defer. If the query panics, in a Valuer say, database/sql never has the Conn back, and a lease
+// that the query has begun would never end.
+func (c *Conn) abandon(begun bool) {
+	if v := recover(); v != nil {
+		if begun {
+			c.Close()
 		}
+		panic(v)
 	}
 }
 
@@ -162,6 +189,7 @@ func (c *Conn) use(ctx context.Context, traits *engine.Traits, t *sqltext.Text) 
 		c.Count()
 	}
 	c.held.wrote = c.held.wrote || t.Write && c.turn.has
+	c.held.more = c.held.more || t.Write || t.Class != sqltext.Read || t.Query == ""
 	switch {
 	case t.Class == sqltext.Control || t.Class == sqltext.Session && traits.OneConn:
 		c.held.control = true
@@ -252,18 +280,16 @@ func (c *Conn) ResetSession(ctx context.Context) error {
 	return c.held.Conn.Reset(ctx)
 }
 
-// Close is called when database/sql gives the Conn up. If it still holds a physical connection, that one was bound,
-// retained or bad. Where one was bad, all that are older are taken for bad: database/sql tries two and then wants a new one.
+// Close is called when database/sql gives the Conn up. If it still holds a physical connection, that one was bound or
+// bad. Where one was bad, all that are older are taken for bad: database/sql tries two and then wants a new one.
 func (c *Conn) Close() error {
 	if c.bad && !c.base.Traits.Load().OneConn {
 		c.base.Pool.Renew()
-	}
-	if l, ok := c.base.Pool.TakeRetained(c); ok {
-		l.Discard()
 	}
 	if c.held.Conn != nil {
 		c.discard()
 	}
 	c.turn.leave(c.base)
+	c.base.Pool.Leave(&c.seat)
 	return nil
 }

@@ -17,6 +17,7 @@ type held struct {
 	control bool    // it is kept until no transaction is open
 	suspect bool    // a transaction may have been left open
 	wrote   bool    // it was the last to write, perhaps
+	more    bool    // it has done more than read, one statement after the other: a transaction may be open
 	rows    int     // open ones that keep the turn
 	stmts   []*stmt // whose physical statements belong to it
 }
@@ -32,16 +33,20 @@ func (c *Conn) Count() {
 func (c *Conn) kept() {
 	c.checkout.back = false
 	if c.programs {
-		c.base.Pool.MayKeep()
+		c.base.Pool.Kept()
 	}
+}
+
+// seated makes a use c's own.
+func (c *Conn) seated(u physical.Use) physical.Use {
+	if c.programs {
+		u.Seat = &c.seat
+	}
+	return u
 }
 
 func (c *Conn) borrow(ctx context.Context) (err error) {
 	if c.held.Conn != nil {
-		return nil
-	}
-	if l, ok := c.base.Pool.TakeRetained(c); ok {
-		c.held.Lease = l
 		return nil
 	}
 	defer func() { // also after a panic in a hook of the program's
@@ -49,30 +54,24 @@ func (c *Conn) borrow(ctx context.Context) (err error) {
 			c.after(nil)
 		}
 	}()
-	c.held.Lease, err = c.base.Pool.Borrow(ctx, c.turn.has)
+	u := physical.Use{Writing: c.turn.has}
+	if c.turn.has {
+		u.Turn = connTurn{c}
+	}
+	c.held.Lease, err = c.base.Pool.Borrow(ctx, c.seated(u))
 	return err
 }
 
 // BorrowForCall leases a physical connection for one call of c's that the host runs by itself, perhaps in another goroutine,
 // while c waits for it. c does not hold the connection. EndCall ends the lease.
-func (c *Conn) BorrowForCall(ctx context.Context, writing bool) (physical.Lease, error) {
-	if l, ok := c.base.Pool.TakeRetained(c); ok {
-		return l, nil
-	}
-	return c.base.Pool.Borrow(ctx, writing)
+func (c *Conn) BorrowForCall(ctx context.Context, u physical.Use) (physical.Lease, error) {
+	return c.base.Pool.Borrow(ctx, c.seated(u))
 }
 
 // EndCall ends a lease of BorrowForCall after a call that gave err.
 func (c *Conn) EndCall(l physical.Lease, err error, wrote bool) {
-	switch {
-	case errors.Is(err, driver.ErrBadConn):
-		c.bad = true
-		l.Discard()
-	case c.retains():
-		c.base.Pool.Retain(c, l)
-	default:
-		l.GiveBack(wrote)
-	}
+	c.bad = c.bad || errors.Is(err, driver.ErrBadConn)
+	l.Done(err, wrote)
 }
 
 // release gives the physical connection back, unless it is tied to c.
@@ -83,26 +82,17 @@ func (c *Conn) release() {
 	}
 	c.makeKnown()
 	c.checkout.uses = 0
-	idle := c.held.Conn.Session.Idle()
+	idle := !c.held.more || c.held.Conn.Session.Idle()
 	c.tx.begun, c.held.rows = false, 0
 	switch {
 	case c.bound || c.held.control && !idle:
 		c.after(nil)
 	case !idle && (c.held.suspect || c.base.Writer != nil):
 		c.discard()
-	case c.retains():
-		c.detach(true)
-		l, _ := c.forget()
-		c.turn.leave(c.base)
-		c.base.Pool.Retain(c, l)
 	default:
 		c.giveBack()
 	}
 }
-
-// retains reports that it is not known whether the program's pool keeps c. Its lease is then over, and kept for its next
-// use.
-func (c *Conn) retains() bool { return c.programs && !c.base.Pool.Keeps() }
 
 // makeKnown has a setting hold for every physical connection, if it was all that c was taken for: then it was made by
 // db.Exec. On a sql.Conn, or in a transaction, it is that one's.
@@ -157,6 +147,8 @@ func (c *Conn) detach(keep bool) {
 func (c *Conn) forget() (l physical.Lease, wrote bool) {
 	l, wrote = c.held.Lease, c.held.wrote
 	c.tx.forget(&c.base.Readers)
-	c.tx, c.held, c.checkout.set = openTx{}, held{}, nil
+	stmts := c.held.stmts[:0]
+	clear(c.held.stmts)
+	c.tx, c.held, c.checkout.set = openTx{}, held{stmts: stmts}, nil // the next checkout prepares, too, mostly
 	return l, wrote
 }

@@ -106,7 +106,7 @@ func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driv
 			return nil, err
 		}
 	}
-	defer c.abandon(!c.Holds())()
+	defer c.abandon(!c.Holds())
 	if err := s.use(ctx, traits, len(args)); err != nil {
 		return nil, err
 	}

@@ -32,6 +32,7 @@ func (c *Conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, e
 		return nil, err
 	}
 	c.Count()
+	c.held.more = true
 	c.tx.forget(&c.base.Readers)
 	c.tx.readOnly = opts.ReadOnly
 	tx, err := c.begin(ctx, traits, opts)

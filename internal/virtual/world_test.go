@@ -46,7 +46,6 @@ func newWorld(t *testing.T) (*world, *sql.DB) {
 			return session{raw.(*wire)}, nil
 		},
 		TakeTurn: func(context.Context) (func(), error) { return func() {}, nil },
-		SetUp:    func(*sql.DB) {},
 	})
 	db := sql.OpenDB(connectorOf(func() driver.Conn { return New(w, &w.Base, true) }))
 	db.SetMaxOpenConns(1)

@@ -23,7 +23,7 @@ func main() {
 
 	groupcommit.Register("database's", plain, groupcommit.MaxBytes(1), groupcommit.Writers(1), groupcommit.LockTimeout(1),
 		groupcommit.Mode(groupcommit.Transaction), groupcommit.Promises(), groupcommit.Retention(1), groupcommit.OnGroup(nil),
-		groupcommit.Physical(nil), groupcommit.Partition(nil), groupcommit.WithEngine(nil))
+		groupcommit.Physical(1), groupcommit.Partition(nil), groupcommit.WithEngine(nil))
 	groupcommit.Handle(db, handler, groupcommit.MaxBytes(1))                   // refused
 	groupcommit.Handle(db, handler, groupcommit.Writers(1))                    // refused
 	groupcommit.Handle(db, handler, groupcommit.LockTimeout(1))                // refused
@@ -31,7 +31,7 @@ func main() {
 	groupcommit.Handle(db, handler, groupcommit.Promises())                    // refused
 	groupcommit.Handle(db, handler, groupcommit.Retention(1))                  // refused
 	groupcommit.Handle(db, handler, groupcommit.OnGroup(nil))                  // refused
-	groupcommit.Handle(db, handler, groupcommit.Physical(nil))                 // refused
+	groupcommit.Handle(db, handler, groupcommit.Physical(1))                   // refused
 	groupcommit.Handle(db, handler, groupcommit.Partition(nil))                // refused
 	groupcommit.Handle(db, handler, groupcommit.WithEngine(nil))               // refused
 

@@ -1,0 +1,119 @@
+package physical
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+)
+
+// limited is a server that has room for so many connections.
+func limited(room *atomic.Int64) *server {
+	s := new(server)
+	s.connect = func(context.Context) error {
+		if s.live() >= room.Load() {
+			return errNoRoom
+		}
+		return nil
+	}
+	return s
+}
+
+func roomFor(n int64) *atomic.Int64 {
+	room := new(atomic.Int64)
+	room.Store(n)
+	return room
+}
+
+func TestWhereTheServerHasNoRoomABorrowerWaitsForAConnectionThatIsOpen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := limited(roomFor(3))
+		p := s.seated(t, 100)
+		var all sync.WaitGroup
+		for range 100 {
+			all.Go(func() {
+				l, err := p.Borrow(context.Background(), Use{})
+				if assert.NoError(t, err) {
+					time.Sleep(time.Second)
+					l.GiveBack(false)
+				}
+			})
+		}
+		all.Wait()
+		assert.EqualValues(t, 3, s.opened.Load())
+	})
+}
+
+func TestWhereNoneIsOpenTheBorrowerGetsTheServersRefusal(t *testing.T) {
+	p := limited(roomFor(0)).seated(t, 3)
+	_, err := p.Borrow(t.Context(), Use{})
+	assert.Same(t, errNoRoom, err)
+}
+
+func TestARefusalIsTakenForTrueForAWhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		room := roomFor(1)
+		s := limited(room)
+		p := s.seated(t, 5)
+		holder := take(t, p, false)
+		var waiting []*borrower
+		for range 3 {
+			waiting = append(waiting, borrowing(p, t.Context(), Use{}))
+		}
+		room.Store(3)
+		time.Sleep(tryAgain / 2)
+		assert.EqualValues(t, 1, s.opened.Load())
+		time.Sleep(tryAgain)
+		synctest.Wait()
+		assert.EqualValues(t, 3, s.opened.Load(), "the second is opened in time, and the third at once when there was room for that")
+		holder.GiveBack(false)
+		for _, b := range waiting {
+			b.giveBack()
+			assert.NoError(t, b.err)
+		}
+		time.Sleep(3 * tryAgain)
+		room.Store(5)
+		var more []Lease
+		for range 5 {
+			more = append(more, take(t, p, false))
+		}
+		for _, l := range more {
+			l.GiveBack(false)
+		}
+	})
+}
+
+// Those that have the connections may be waiting for those that wait.
+func TestWhereNoConnectionComesBackTheServersRefusalIsTheAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := limited(roomFor(1)).seated(t, 5)
+		holder := take(t, p, false)
+		start := time.Now()
+		_, err := p.Borrow(context.Background(), Use{})
+		assert.Same(t, errNoRoom, err)
+		assert.Equal(t, standstill, time.Since(start))
+		holder.GiveBack(false)
+	})
+}
+
+func TestAServerThatIsFullLeavesAConnectionToGroups(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := limited(roomFor(4)).seated(t, 20)
+		var blocked []*borrower
+		for range 4 {
+			blocked = append(blocked, borrowing(p, t.Context(), Use{For: PutOff}))
+		}
+		refused := borrowing(p, t.Context(), Use{For: PutOff})
+		blocked[0].giveBack()
+		assert.False(t, refused.has.Load(), "three calls that were put off have the four connections")
+		take(t, p, true).GiveBack(true)
+		for _, b := range blocked[1:] {
+			b.giveBack()
+		}
+		refused.giveBack()
+	})
+}

@@ -1,0 +1,103 @@
+package pgx_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/internal/pgtest/proxy"
+	"github.com/stretchr/testify/require"
+)
+
+// A connection may be lost at every message of a group. What is answered with success is there once, what is answered with
+// another error than OutcomeUnknownError is not there, and nothing is there twice.
+func TestALossOfTheConnectionAtAnyMessageOfAGroupIsAnsweredTruly(t *testing.T) {
+	t.Parallel()
+	for name, way := range map[string]struct {
+		mode groupcommit.GroupMode
+		ids  bool
+	}{"transaction": {groupcommit.Transaction, false}, "autocommit": {groupcommit.Autocommit, false}, "ids": {groupcommit.Transaction, true}} {
+		for side, messages := range map[string]int{"client": 75, "server": 60} {
+			t.Run(name+"/"+side, func(t *testing.T) {
+				t.Parallel()
+				r, p := proxied(t, groupcommit.Mode(way.mode), groupcommit.Promises(), groupcommit.Writers(1))
+				r.forgets = false
+				next, lost := 0, 0
+				for at := range messages {
+					var calls []named
+					for range 4 {
+						next++
+						c := named{"", logged(next)}
+						if way.ids {
+							c.id = fmt.Sprint("id ", next)
+						}
+						calls = append(calls, c)
+					}
+					if at%3 == 2 { // a new text
+						calls[1].query += fmt.Sprintf(" /* %s %s %d */", name, side, at)
+					}
+					release := r.beginNamed(calls...)
+					cut := cutMessage(p, side, at)
+					got := release()
+					p.OnClient(nil)
+					p.OnServer(nil)
+					if *cut {
+						lost++
+					}
+					r.true(calls, got)
+				}
+				require.Greater(t, lost, 10)
+				require.Less(t, lost, messages, "the last one comes behind the group")
+				r.noneTwice()
+			})
+		}
+	}
+}
+
+// cutMessage cuts a connection at one message of one side.
+func cutMessage(p *proxy.Proxy, side string, at int) (done *bool) {
+	done = new(bool)
+	n, conn := 0, 0
+	f := func(m proxy.Message) proxy.Action {
+		if conn == 0 {
+			conn = m.Conn
+		}
+		if m.Conn != conn || *done {
+			return proxy.Pass
+		}
+		if n++; n == at+1 {
+			*done = true
+			return proxy.Cut
+		}
+		return proxy.Pass
+	}
+	if side == "client" {
+		p.OnClient(f)
+	} else {
+		p.OnServer(f)
+	}
+	return done
+}
+
+// true requires the answers to be the truth about the rows.
+func (r *rig) true(calls []named, got []outcome) {
+	r.Helper()
+	r.eventually("the server has ended what it was sent", func() bool {
+		return r.value("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND state <> 'idle'") == "0"
+	})
+	for i, c := range calls {
+		rows := r.value("SELECT count(*) FROM log WHERE k = $1", c.args[0])
+		var unknown *groupcommit.OutcomeUnknownError
+		switch err := got[i].err; {
+		case err == nil, strings.Contains(err.Error(), "its result was lost"):
+			require.Equal(r, "1", rows, "%v was answered", c)
+		case !errors.As(err, &unknown):
+			require.Equal(r, "0", rows, "%v: %v", c, err)
+		}
+		if c.id != "" {
+			require.Equal(r, rows, r.promises("state = 1 AND id = '"+c.id+"'"), "rows and records of %v", c)
+		}
+	}
+}
