@@ -129,6 +129,7 @@ func (q *Queue[T]) account(r *round[T]) {
 	q.late.ran(len(r.slots), r.took, r.report.Members)
 	dear, mayWiden := q.dear()
 	q.breadth.observe(now, len(r.slots), q.present, mayWiden, dear)
+	q.remove(r) // what OnGroup takes is no lateness
 	q.mu.Unlock()
 	if q.limits.OnGroup != nil {
 		q.limits.OnGroup(Info[T]{Members: r.members, Reason: r.reason, Reruns: r.report.Reruns, Waited: oldest, Took: r.took})
