@@ -17,6 +17,7 @@ type asker struct {
 	conn   *pgconn.PgConn
 	to     string // its peer
 
+	open atomic.Bool  // there is a conn, for a look without asking
 	took atomic.Int64 // what a question takes, in nanoseconds, moving average; 0: not known
 
 	mu   sync.Mutex
@@ -26,10 +27,17 @@ type asker struct {
 const (
 	// askIdle is how long the connection is kept. To open one takes some milliseconds, a hundredth of that at the most.
 	askIdle = time.Second
+	// askFirst is taken for what a question takes that needs a connection: a process of the server's, and some round trips.
+	askFirst = 10 * time.Millisecond
 )
 
 // least is what a question takes. A group that is late by less than that is sooner over than asked about.
-func (a *asker) least() time.Duration { return time.Duration(a.took.Load()) }
+func (a *asker) least() time.Duration {
+	if !a.open.Load() {
+		return askFirst
+	}
+	return time.Duration(a.took.Load())
+}
 
 // errOver says that the answer is no longer wanted.
 var errOver = errors.New("groupcommit/pgx: the group is over")
@@ -50,6 +58,7 @@ func (a *asker) ask(ctx context.Context, way *pgconn.Config, to, question string
 			return "", err
 		}
 		a.to = to
+		a.open.Store(true)
 	}
 	a.keep()
 	if !may() {
@@ -97,6 +106,7 @@ func (a *asker) rest() {
 func (a *asker) hangUp() {
 	if conn := a.conn; conn != nil {
 		a.conn = nil
+		a.open.Store(false)
 		go func() { // which waits for the server
 			ctx, cancel := context.WithTimeout(context.Background(), askWithin)
 			defer cancel()

@@ -656,7 +656,7 @@ func TestARoleThatMayOnlyUseTheLedgerCanHaveIDs(t *testing.T) {
 	r.exec(r.plain, "REVOKE CREATE ON SCHEMA public FROM public")
 	r.exec(r.plain, "GRANT SELECT, INSERT, UPDATE, DELETE ON groupcommit_promises, log, rows TO "+role)
 	name := fmt.Sprintf("pgx-groupcommit-test-%d", drivers.Add(1))
-	groupcommit.Register(name, stdlib.GetDefaultDriver(), groupcommit.Promises(), groupcommit.OnGroup(r.observe))
+	groupcommit.Register(name, stdlib.GetDefaultDriver(), groupcommit.Promises(), groupcommit.Writers(1), groupcommit.OnGroup(r.observe))
 	r.forget = func() { r.db = r.open(name, pgtest.With(r.dsn, pgtest.User(role, "p"))) }
 	calls := ids(logs(5))
 	require.Equal(t, all(done, 5), r.named(calls...))
