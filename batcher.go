@@ -35,10 +35,10 @@ type exec struct {
 	detached bool          // it is a promise's: no caller waits for it
 }
 
-func newBatcher(g *groups) *batcher {
+func newBatcher(g *groups, lanes int) *batcher {
 	l := &g.limits
 	b := &batcher{of: g, turn: turn.New()}
-	limits := group.Limits[exec]{MaxLen: l.maxLen, MaxBytes: l.maxBytes, MaxQueue: l.maxQueue, MaxDelay: l.maxDelay, Lanes: g.width, Singly: g.singly, Closed: ErrClosed}
+	limits := group.Limits[exec]{MaxLen: l.maxLen, MaxBytes: l.maxBytes, MaxQueue: l.maxQueue, MaxDelay: l.maxDelay, Lanes: lanes, Singly: g.singly, Closed: ErrClosed}
 	if l.onGroup != nil {
 		limits.OnGroup = func(i group.Info[exec]) {
 			g.telling.Lock()

@@ -21,6 +21,7 @@ type groups struct {
 
 	limits limits
 	all    *batcher // of the calls that are in no partition; written once, before Traits
+	trials *batcher // of those that are on trial; the same
 
 	width   int  // groups that may run at the same time; written once, before Traits
 	singly  bool // where groups should run at the same time, each call is better off by itself; the same
@@ -40,7 +41,7 @@ func (g *groups) setUp(t *engine.Traits) {
 		g.singly = t.Singly && g.limits.writers == 0
 		g.abreast = max(g.limits.writers, t.Writers) > 1 && !g.singly
 	}
-	g.all = newBatcher(g)
+	g.all, g.trials = newBatcher(g, g.width), newBatcher(g, 1)
 	g.Apiece = apiece(t, &g.limits)
 }
 
@@ -48,6 +49,7 @@ func (g *groups) setUp(t *engine.Traits) {
 func (g *groups) closeGroups() {
 	if g.all != nil {
 		g.all.queue.Close()
+		g.trials.queue.Close()
 	}
 	g.partitions.close()
 }
@@ -114,8 +116,8 @@ func (g *groups) run(ctx context.Context, home *virtual.Conn, v virtual.Exec, f 
 	if f != nil {
 		e.Identify(f.ID(), durable.Key(f.Key()))
 	}
-	if t := g.Traits.Load(); g.Apiece || t.Apart != nil && t.Apart(v.Text.Query) {
-		err = b.during(func() { g.runApiece(e) })
+	if b = g.way(b, v.Text.Query); b == nil {
+		err = g.all.during(func() { g.runApiece(e) })
 	} else {
 		e.slot.Init(e, ctx, e.Bytes())
 		err = b.queue.Do(&e.slot)
@@ -125,6 +127,24 @@ func (g *groups) run(ctx context.Context, home *virtual.Conn, v virtual.Exec, f 
 		return nil, err
 	}
 	return e, nil
+}
+
+// way returns the batcher for a call of a text that would go into b; nil if the call is to run by itself.
+func (g *groups) way(b *batcher, query string) *batcher {
+	t := g.Traits.Load()
+	switch {
+	case g.Apiece:
+		return nil
+	case t.Way == nil || !g.abreast:
+		return b
+	}
+	switch way := t.Way(query); {
+	case way == engine.Apart:
+		return nil
+	case way == engine.OnTrial && b == g.all:
+		return g.trials
+	}
+	return b
 }
 
 // newExec returns an exec for a blocking Exec, which free takes back. The caller keeps only a copy of the result, which is a

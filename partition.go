@@ -108,7 +108,7 @@ func (ps *partitions) enter(key any, g *groups) (*partition, error) {
 		if ps.byKey == nil {
 			ps.byKey = make(map[any]*partition)
 		}
-		p = &partition{key: key, batcher: newBatcher(g), of: ps}
+		p = &partition{key: key, batcher: newBatcher(g, g.width), of: ps}
 		ps.byKey[key] = p
 	case p.idle != nil:
 		ps.idle.Remove(p.idle)

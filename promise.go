@@ -117,7 +117,7 @@ func named(args []any) ([]driver.NamedValue, error) {
 
 // join hands the call to a batcher's queue. accepted says that the database's own queue has counted it.
 func (p *Promise) join(b *batcher, accepted bool) {
-	if t := p.db.Traits.Load(); p.db.Apiece || p.db.abreast && t.Apart != nil && t.Apart(p.exec.Query) {
+	if b = p.db.way(b, p.exec.Query); b == nil {
 		p.goApiece(accepted)
 		return
 	}

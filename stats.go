@@ -72,6 +72,9 @@ func StatsOf(db *sql.DB) (Stats, error) {
 	var g group.Stats
 	if d.Traits.Load() != nil {
 		g.Add(d.all.queue.Stats())
+		lanes := g.Lanes
+		g.Add(d.trials.queue.Stats())
+		g.Lanes = lanes
 	}
 	d.partitions.addTo(&g)
 	s := statsOf(g)

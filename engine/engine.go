@@ -145,6 +145,18 @@ type Moder interface {
 	Mode() (mode GroupMode, why string)
 }
 
+// A Way is how a call is run.
+type Way uint8
+
+const (
+	// InGroup is for calls that a group may take.
+	InGroup Way = iota
+	// Apart is for those that are better off by themselves: they cost a group more than they save, or they wait for locks.
+	Apart
+	// OnTrial is for a few of those, which are run in a small group of their own, so that a session can tell what they cost.
+	OnTrial
+)
+
 // Traits says how one database differs from another.
 type Traits struct {
 	// Dialect is how statements are read: which of them may join a group, which change session state.
@@ -166,10 +178,9 @@ type Traits struct {
 	// Singly says that where it pays to have several groups at the same time, each call is to run by itself, as on the plain
 	// driver: nothing is known of what transactions of many calls do to each other.
 	Singly bool
-	// Apart reports that calls of a text are better off by themselves than in a group, as far as is known now: they cost a
-	// group more than they save, or they wait for locks. It is asked for each call before it is queued, by any goroutine. nil:
-	// no text is.
-	Apart func(query string) bool
+	// Way chooses how the next call of a text is run, as far as is known now. It is asked for each call before it is queued, by
+	// any goroutine. nil: each call goes into a group.
+	Way func(query string) Way
 	// BeginWrites says that every BeginTx takes the database's write lock at once, a read-only one, too.
 	BeginWrites bool
 	// OpenWrites says that the opening of a connection may write to the file. A connection is then opened in the writer's

@@ -77,20 +77,23 @@ func (m *memory) judge(e *experience) *experience {
 	return e
 }
 
-// apart is the engine's [engine.Traits.Apart].
-func (m *memory) apart(query string) bool { return m.apartAt(query, time.Now()) }
+// way is the engine's [engine.Traits.Way].
+func (m *memory) way(query string) engine.Way { return m.wayAt(query, time.Now()) }
 
-func (m *memory) apartAt(query string, now time.Time) bool {
+func (m *memory) wayAt(query string, now time.Time) engine.Way {
 	if m.aparts.Load() == 0 {
-		return false
+		return engine.InGroup
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	e, _ := m.texts.Get(query)
-	if e = m.judge(e); !e.apart {
-		return false
+	switch e = m.judge(e); {
+	case !e.apart:
+		return engine.InGroup
+	case e.mayTry(now):
+		return engine.OnTrial
 	}
-	return !e.mayTry(now)
+	return engine.Apart
 }
 
 // leaves reports that the calls of a text which are left of a group should not stay in it.

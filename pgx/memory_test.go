@@ -11,10 +11,14 @@ import (
 
 var someTime = time.Date(2024, 2, 29, 12, 0, 0, 0, time.UTC)
 
-// way is the road of a text's next call that is in a group.
-func (m *memory) way(query string) road { return m.wayAt(query, someTime) }
+func (m *memory) apartAt(query string, now time.Time) bool {
+	return m.wayAt(query, now) == engine.Apart
+}
 
-func (m *memory) wayAt(query string, now time.Time) road {
+// roadOf is the road of a text's next call that is in a group.
+func (m *memory) roadOf(query string) road { return m.roadAt(query, someTime) }
+
+func (m *memory) roadAt(query string, now time.Time) road {
 	return m.routes([]*engine.Call{{Query: query}}, now)[0].route.road
 }
 
@@ -51,10 +55,10 @@ func TestATextThatKeepsFailingGoesItsOwnWayAndComesBack(t *testing.T) {
 		m.ran("bad", 1, 1)
 		m.ran("good", 4, 0)
 	}
-	require.Equal(t, roadPipeline, m.way("bad"))
-	require.Equal(t, roadGroup, m.way("good"))
+	require.Equal(t, roadPipeline, m.roadOf("bad"))
+	require.Equal(t, roadGroup, m.roadOf("good"))
 	m.ran("bad", 1000, 0)
-	require.Equal(t, roadGroup, m.way("bad"))
+	require.Equal(t, roadGroup, m.roadOf("bad"))
 }
 
 func TestASeldomFailureChangesNothing(t *testing.T) {
@@ -62,14 +66,14 @@ func TestASeldomFailureChangesNothing(t *testing.T) {
 	for range 100 {
 		m.ran("x", 99, 0)
 		m.ran("x", 1, 1)
-		require.Equal(t, roadGroup, m.way("x"))
+		require.Equal(t, roadGroup, m.roadOf("x"))
 	}
 }
 
 func TestAFewFailuresOfANewTextChangeNothing(t *testing.T) {
 	m := newMemory()
 	m.ran("x", 5, 5)
-	require.Equal(t, roadGroup, m.way("x"))
+	require.Equal(t, roadGroup, m.roadOf("x"))
 }
 
 func TestWhichSamplesMakeATextApart(t *testing.T) {
@@ -93,7 +97,7 @@ func TestWhichSamplesMakeATextApart(t *testing.T) {
 			m.paid(c.once)
 			require.Equal(t, c.apart, m.sample("x", someTime, c.samples...))
 			require.Equal(t, c.apart, m.apartAt("x", someTime))
-			require.Equal(t, c.apart, m.way("x") == roadAlone, "one that is queued already")
+			require.Equal(t, c.apart, m.roadOf("x") == roadAlone, "one that is queued already")
 			m.sample("y", someTime, short)
 			require.False(t, m.apartAt("y", someTime), "another text")
 		})
@@ -111,7 +115,7 @@ func TestATextThatIsApartIsTriedAgainWithFewCallsAndEverSeldomer(t *testing.T) {
 			continue
 		}
 		queued++
-		if m.wayAt("x", now) == roadGroup {
+		if m.roadAt("x", now) == roadGroup {
 			m.sample("x", now, slow)
 		}
 	}
@@ -132,7 +136,7 @@ func TestATextThatHasBecomeShortIsGroupedAgainAndViceVersaWithinTwoSeconds(t *te
 	for _, cost := range []time.Duration{short, slow, short, slow, short} {
 		until := now.Add(2 * time.Second)
 		for ; now.Before(until); now = now.Add(time.Millisecond) {
-			if !m.apartAt("x", now) && m.wayAt("x", now) != roadAlone {
+			if !m.apartAt("x", now) && m.roadAt("x", now) != roadAlone {
 				m.took("x", cost, now)
 			}
 		}
@@ -146,9 +150,9 @@ func TestTheGapsOfATrialBringATextBackWhateverItsLoneCallsTake(t *testing.T) {
 	m.sample("x", someTime, slow, slow, slow)
 	later := someTime.Add(time.Second)
 	require.Equal(t, trialCalls, m.tries("x", 2*trialCalls*trialShare-1, later))
-	require.Equal(t, roadGroup, m.wayAt("x", later))
+	require.Equal(t, roadGroup, m.roadAt("x", later))
 	require.True(t, m.sample("x", later, short), "one may be by chance")
-	require.Equal(t, roadGroup, m.wayAt("x", later))
+	require.Equal(t, roadGroup, m.roadAt("x", later))
 	require.False(t, m.sample("x", later, short))
 	require.False(t, m.apartAt("x", later))
 }
@@ -168,7 +172,7 @@ func TestWhereEveryTextIsNewTheyAreLearnedTogether(t *testing.T) {
 	for range 2 * trialCalls * trialShare {
 		if q := text(); !m.apartAt(q, now) {
 			queued++
-			require.Equal(t, roadGroup, m.wayAt(q, now))
+			require.Equal(t, roadGroup, m.roadAt(q, now))
 			m.sample(q, now, short)
 		}
 	}
@@ -186,12 +190,12 @@ func TestALockConflictMovesATextToThePipelineForEverLongerTimes(t *testing.T) {
 	m, now := learned(), someTime
 	for rest := pauseFirst; rest < restMost; rest *= 2 {
 		m.waited("x", false, time.Second, now)
-		require.Equal(t, roadPipeline, m.wayAt("x", now.Add(rest-1)))
+		require.Equal(t, roadPipeline, m.roadAt("x", now.Add(rest-1)))
 		now = now.Add(rest)
-		require.Equal(t, roadGroup, m.wayAt("x", now))
+		require.Equal(t, roadGroup, m.roadAt("x", now))
 	}
 	m.waited("x", false, time.Second, now.Add(3*restMost))
-	require.Equal(t, roadGroup, m.wayAt("x", now.Add(3*restMost+pauseFirst)), "it had been well for long")
+	require.Equal(t, roadGroup, m.roadAt("x", now.Add(3*restMost+pauseFirst)), "it had been well for long")
 }
 
 func TestATextIsTriedInATransactionAndInAPipelineWithGrowingNumbers(t *testing.T) {
@@ -232,10 +236,10 @@ func TestATextThatWaitsInThePipelineForTooLongIsApartAndComesBackToThePipeline(t
 
 	now = now.Add(time.Second)
 	require.Equal(t, trialCalls, m.tries("x", 2*trialCalls*trialShare-1, now))
-	require.Equal(t, roadPipeline, m.wayAt("x", now))
+	require.Equal(t, roadPipeline, m.roadAt("x", now))
 	m.sample("x", now, short, short)
 	require.False(t, m.apartAt("x", now))
-	require.Equal(t, roadPipeline, m.wayAt("x", now))
+	require.Equal(t, roadPipeline, m.roadAt("x", now))
 }
 
 func TestTheMemoryIsBoundedAndForgetsWhatIsApart(t *testing.T) {

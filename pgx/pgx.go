@@ -191,7 +191,7 @@ func (e *adapter) Open(_ context.Context, conn driver.Conn, s engine.Settings) (
 		h := hooksOf(s.Connector, std)
 		e.traits, e.settings = traits, s
 		e.traits.Hook, e.traits.Pooled = h.name, h.pooled
-		e.traits.Apart = e.memory.apart
+		e.traits.Way = e.memory.way
 	})
 	if conn != driver.Conn(std) {
 		warnOfWrapper(conn)
