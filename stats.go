@@ -3,13 +3,14 @@ package groupcommit
 import (
 	"context"
 	"database/sql"
+	"fmt"
 	"time"
 
 	"github.com/groupcommit/groupcommit/engine"
 	"github.com/groupcommit/groupcommit/internal/group"
 )
 
-// Stats counts a database's calls since it was opened. All numbers only grow, except Queued, MaxGroup, Lanes and the pools.
+// Stats counts a database's calls since it was opened. All numbers only grow, except Queued, MaxGroup, Lanes, Once, Each and the pools.
 type Stats struct {
 	Calls     int64 // Execs that entered a queue for a group, answered or not
 	Withdrawn int64 // of these, the ones that left before a group claimed them (a context, a busy writer), not executed
@@ -29,7 +30,11 @@ type Stats struct {
 	// Lanes is how many groups may run side by side at present, as far as that pays; with Partition, summed over the keys. 1 is
 	// where each group is best alone. As many as there are callers: each call runs by itself, as on the plain driver.
 	Lanes int
-	Late  int64 // groups that took much longer than the others, so that another began beside them
+	// Once is what a group of several calls pays once, at its best: begin, commit, round trips. Each is what one more call adds.
+	// Both are moving averages, and 0 until a group has told. Where Each is large beside Once, groups save little.
+	Once, Each time.Duration
+
+	Late int64 // groups that took much longer than the others, so that another began beside them
 
 	Waited time.Duration // in the queue, summed over the oldest call of each group
 	Took   time.Duration // from claim to commit, summed over the groups
@@ -54,7 +59,7 @@ func statsOf(g group.Stats) Stats {
 		Calls: g.Members, Withdrawn: g.Withdrawn, Queued: g.Queued,
 		Groups: g.Groups, Alone: g.Alone, Reruns: g.Reruns, MaxGroup: g.MaxGroup,
 		Drained: g.Drained, Full: g.Full, FullBytes: g.FullBytes, Halved: g.Halved, Spread: g.Spread,
-		Lanes: g.Lanes, Late: g.Late,
+		Lanes: g.Lanes, Late: g.Late, Once: g.Once, Each: g.Each,
 		Waited: g.Waited, Took: g.Took,
 	}
 }
@@ -79,6 +84,9 @@ func StatsOf(db *sql.DB) (Stats, error) {
 	d.partitions.addTo(&g)
 	s := statsOf(g)
 	s.Mode, s.Why = d.mode()
+	if d.singly && s.Lanes > 1 {
+		s.Mode, s.Why = Autocommit, fmt.Sprintf("each call runs by itself, because it takes its group %v, and a group saves it %v", s.Each, s.Once)
+	}
 	s.Leased = d.Pool.Stats()
 	return s, nil
 }

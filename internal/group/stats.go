@@ -38,7 +38,7 @@ type Info[T any] struct {
 	Took    time.Duration // from claim to commit
 }
 
-// Stats counts a queue's members and groups. All numbers only grow, except Queued, MaxGroup and Lanes.
+// Stats counts a queue's members and groups. All numbers only grow, except Queued, MaxGroup, Lanes, Once and Each.
 type Stats struct {
 	Members   int64 // that were accepted by Do and Go, answered or not
 	Withdrawn int64 // of these, the ones that ended before any group claimed them
@@ -55,8 +55,11 @@ type Stats struct {
 	Halved    int64
 	Spread    int64
 
-	Lanes int   // groups that may run side by side at present
-	Late  int64 // groups that took much longer than was to be expected, so that another began beside them
+	Lanes int // groups that may run side by side at present
+	// Once is what a group of several pays once, at its best, and Each what one more member adds; 0 until a group has told.
+	Once, Each time.Duration
+
+	Late int64 // groups that took much longer than was to be expected, so that another began beside them
 
 	Waited time.Duration // in the queue, summed over the oldest member of each group
 	Took   time.Duration // from claim to commit, summed over the groups
@@ -85,6 +88,7 @@ func (s *Stats) Add(o Stats) {
 	s.Halved += o.Halved
 	s.Spread += o.Spread
 	s.Lanes += o.Lanes
+	s.Once, s.Each = max(s.Once, o.Once), max(s.Each, o.Each)
 	s.Late += o.Late
 	s.Waited += o.Waited
 	s.Took += o.Took
@@ -120,5 +124,6 @@ func (q *Queue[T]) Stats() Stats {
 	s := q.stats
 	s.Queued = q.size() + q.backlog.n
 	s.Lanes = q.breadth.lanes()
+	s.Once, s.Each = time.Duration(q.late.best), time.Duration(q.late.each)
 	return s
 }
