@@ -46,6 +46,9 @@ type gate struct {
 var drivers atomic.Int64
 
 // setUp makes a database with the tables: rows, whose key is unique; log, where a row that was written twice shows.
+// sideBySide is for a rig that need not know which calls are one group: groups run beside each other, as for a program.
+var sideBySide = groupcommit.Writers(1000)
+
 func setUp(t *testing.T, opts ...groupcommit.Option) *rig {
 	return setUpOn(t, pgtest.DSN(t), nil, opts...)
 }

@@ -93,7 +93,7 @@ func promiser(t *testing.T, dsn string) (p *exec.Cmd, answers *bufio.Scanner) {
 }
 
 func TestEveryIDHasOneRowAndOneOutcomeWhateverCrashes(t *testing.T) {
-	r := setUp(t)
+	r := setUp(t, sideBySide)
 	dsn := pgtest.With(r.dsn, pgtest.Param("groupcommit_promises", "on"))
 	acknowledged := make(map[string]bool)
 	for range 5 {
@@ -141,7 +141,7 @@ func TestAFailoverLosesNothingAndDoublesNothing(t *testing.T) {
 	r := setUpOn(t, primary.KeywordDSN(), []pgtest.DSNOption{
 		pgtest.Param("host", strings.Join(hosts, ",")), pgtest.Param("port", strings.Join(ports, ",")),
 		pgtest.Param("target_session_attrs", "read-write"), pgtest.Param("groupcommit_promises", "on"),
-	})
+	}, sideBySide)
 	const ids, before = 3000, 1000
 	acknowledged := make(chan int, ids)
 	var load sync.WaitGroup

@@ -610,7 +610,7 @@ func TestAnArgumentThatPanicsLeavesNoClaim(t *testing.T) {
 
 func TestAServerThatIsKilledExecutesNoIDTwice(t *testing.T) {
 	s := pgtest.New(t, pgtest.Options{})
-	r := setUpOn(t, s.DSN(), nil, groupcommit.Promises(), groupcommit.MaxTime(20*time.Second))
+	r := setUpOn(t, s.DSN(), nil, sideBySide, groupcommit.Promises(), groupcommit.MaxTime(20*time.Second))
 	r.exec(r.db, "DELETE FROM log")
 	var acknowledged, next atomic.Int64
 	stop := make(chan struct{})

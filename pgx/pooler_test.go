@@ -173,7 +173,7 @@ func TestCallsWithIDsTakeEffectOnceBehindAPooler(t *testing.T) {
 	via := pgtest.Bouncer(t, pgtest.Shared(t), "transaction")
 	for _, exec := range []string{"exec", "simple_protocol"} {
 		t.Run(exec, func(t *testing.T) {
-			r := setUpOn(t, pgtest.DSN(t), []pgtest.DSNOption{via, pgtest.Param("default_query_exec_mode", exec)}, groupcommit.Promises())
+			r := setUpOn(t, pgtest.DSN(t), []pgtest.DSNOption{via, pgtest.Param("default_query_exec_mode", exec)}, sideBySide, groupcommit.Promises())
 			var all sync.WaitGroup
 			for range 3 {
 				for k := range 20 {

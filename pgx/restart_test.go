@@ -121,7 +121,7 @@ func TestBackendsThatAreTerminatedUnderLoadLoseNothing(t *testing.T) {
 func TestAServerThatIsKilledUnderLoadLosesNothingThatWasAcknowledged(t *testing.T) {
 	bothModes(t, func(t *testing.T, mode groupcommit.Option) {
 		s := pgtest.New(t, pgtest.Options{})
-		r := setUpOn(t, s.DSN(), nil, mode, groupcommit.MaxTime(20*time.Second))
+		r := setUpOn(t, s.DSN(), nil, mode, sideBySide, groupcommit.MaxTime(20*time.Second))
 		l := r.load(32)
 		for range 3 {
 			l.more(300)

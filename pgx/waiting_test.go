@@ -187,7 +187,7 @@ func TestATextThatKeepsFailingIsAnsweredAsBefore(t *testing.T) {
 
 func TestSeveralWritersLoseNothingAndDoNothingTwice(t *testing.T) {
 	t.Parallel()
-	r := setUp(t, groupcommit.Writers(3), groupcommit.MaxLen(50))
+	r := setUp(t, sideBySide, groupcommit.MaxLen(50))
 	const callers, each = 400, 10
 	var done sync.WaitGroup
 	errs := make(chan error, callers*each)
