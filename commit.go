@@ -4,10 +4,10 @@ import (
 	"context"
 	"database/sql/driver"
 	"errors"
-	"sync"
 	"time"
 
 	"github.com/groupcommit/groupcommit/engine"
+	"github.com/groupcommit/groupcommit/internal/abandon"
 	"github.com/groupcommit/groupcommit/internal/physical"
 )
 
@@ -53,8 +53,8 @@ func (b *batcher) commitOnce(calls []*engine.Call) (out engine.Outcome, given bo
 	ctx, cancel := context.WithTimeout(g.groupContext(calls), g.limits.maxTime)
 	defer cancel()
 	if g.Writer == nil {
-		a := abandon(calls, cancel)
-		defer func() { given = a.end() }()
+		a := abandon.Watch(calls, cancel)
+		defer func() { given = a.End() }()
 	}
 	p, err := g.Pool.Borrow(ctx, g.use(physical.Group, b.turn))
 	if err != nil {
@@ -134,59 +134,6 @@ func (b *batcher) ask(ctx context.Context, token any, within time.Duration) (eng
 	}
 	verdict, err := r.Resolve(ctx, token)
 	return verdict, err
-}
-
-// A group is given up when no caller waits for it any more: the contexts of all its callers have ended, and on the plain
-// driver each of them would have closed its connection. A network that went silent costs them that long, and not [MaxTime].
-//
-// As long as one caller still waits, the group goes on, because its end would hit that caller, too.
-type abandonment struct {
-	mu    sync.Mutex
-	over  bool
-	given bool
-	timer *time.Timer
-}
-
-const (
-	// abandonFirst is the least time that a group may take. If a short deadline closes a connection, the next call must open
-	// one.
-	abandonFirst = time.Second
-	abandonLook  = 100 * time.Millisecond
-)
-
-// abandon calls cancel once no caller waits for the calls. The end of what it returns tells whether it did.
-func abandon(calls []*engine.Call, cancel context.CancelFunc) *abandonment {
-	a := &abandonment{}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.timer = time.AfterFunc(abandonFirst, func() {
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		if a.over { // the calls may be others by then
-			return
-		}
-		for _, c := range calls {
-			switch ctx := c.Context(); {
-			case ctx.Done() == nil:
-				return
-			case ctx.Err() == nil:
-				a.timer.Reset(abandonLook)
-				return
-			}
-		}
-		a.given = true
-		cancel()
-	})
-	return a
-}
-
-// end ends the watch, and reports whether the group was given up.
-func (a *abandonment) end() bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.over = true
-	a.timer.Stop()
-	return a.given
 }
 
 // answerEnded answers the calls of a group that was given up and left nothing behind. Each call gets the error that it would

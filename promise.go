@@ -5,11 +5,8 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
-	"fmt"
 	"sync/atomic"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/groupcommit/groupcommit/durable"
 	"github.com/groupcommit/groupcommit/engine"
@@ -62,7 +59,7 @@ func Go(ctx context.Context, db *sql.DB, query string, args ...any) *Promise {
 		}
 		return p.reject(err)
 	}
-	nvs, err := named(args)
+	nvs, err := fallback.Named(args)
 	if err != nil {
 		return p.reject(err)
 	}
@@ -98,21 +95,6 @@ func checkFor(traits *engine.Traits, nvs []driver.NamedValue) ([]driver.NamedVal
 		return err
 	})
 	return nvs, err
-}
-
-func named(args []any) ([]driver.NamedValue, error) {
-	named := make([]driver.NamedValue, len(args))
-	for i, a := range args {
-		if na, ok := a.(sql.NamedArg); ok {
-			if r, _ := utf8.DecodeRuneInString(na.Name); na.Name != "" && !unicode.IsLetter(r) {
-				return nil, fmt.Errorf("name %q does not begin with a letter", na.Name)
-			}
-			named[i] = driver.NamedValue{Name: na.Name, Value: na.Value}
-		} else {
-			named[i].Value = a
-		}
-	}
-	return named, nil
 }
 
 // join hands the call to a batcher's queue. accepted says that the database's own queue has counted it.

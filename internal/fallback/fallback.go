@@ -6,10 +6,13 @@ package fallback
 
 import (
 	"context"
+	"database/sql"
 	"database/sql/driver"
 	"errors"
 	"fmt"
 	"reflect"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Exec is database/sql's execDC: Execer, or else prepare, execute, close.
@@ -272,4 +275,20 @@ func valueOf(vr driver.Valuer) (driver.Value, error) {
 		return nil, nil
 	}
 	return vr.Value()
+}
+
+// Named makes the arguments of a call as database/sql does, before they are checked.
+func Named(args []any) ([]driver.NamedValue, error) {
+	named := make([]driver.NamedValue, len(args))
+	for i, a := range args {
+		if na, ok := a.(sql.NamedArg); ok {
+			if r, _ := utf8.DecodeRuneInString(na.Name); na.Name != "" && !unicode.IsLetter(r) {
+				return nil, fmt.Errorf("name %q does not begin with a letter", na.Name)
+			}
+			named[i] = driver.NamedValue{Name: na.Name, Value: na.Value}
+		} else {
+			named[i].Value = a
+		}
+	}
+	return named, nil
 }
