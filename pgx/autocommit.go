@@ -28,7 +28,7 @@ func (s *session) autocommit(ctx context.Context, requests []request) (took time
 	}
 	ready, loosen, err := s.prepare(ctx, &s.watch, requests, s.loosenText())
 	if err == nil && !s.ended {
-		err = s.probe(ctx)
+		err = s.probe(ctx, s.watch.silent())
 	}
 	if err != nil || s.ended {
 		s.ended = true

@@ -31,7 +31,7 @@ import (
 func (s *session) transaction(ctx context.Context, requests []request) (out engine.Outcome, sent []request, culprit int) {
 	ready, _, err := s.prepare(ctx, &s.watch, requests, "")
 	if err == nil {
-		err = s.probe(ctx)
+		err = s.probe(ctx, s.watch.silent())
 	}
 	if err != nil {
 		return s.refused(ctx, err), nil, -1

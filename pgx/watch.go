@@ -110,6 +110,9 @@ func (w *watch) aim(target string, now time.Time) {
 // hear notes that the server was heard of.
 func (w *watch) hear(now time.Time) { w.heard.Store(int64(now.Sub(epoch))) }
 
+// silent is for how long the server has not been heard of.
+func (w *watch) silent() time.Duration { return time.Since(epoch) - time.Duration(w.heard.Load()) }
+
 // named reads the answer to a statement that ends with thisTransaction, and aims at the transaction that it names.
 func (w *watch) named(p *pgconn.Pipeline) (row [][]byte, err error) {
 	_, row, err = readAnswer(p, true)
@@ -272,8 +275,7 @@ func (w *watch) impatient() { w.patience = max(w.patience/2, w.asker.least()) }
 
 // insist cancels the session's statement without a question, if the server could not be asked for too long.
 func (w *watch) insist(sure bool) {
-	silent := time.Since(epoch) - time.Duration(w.heard.Load())
-	if w.refused <= mostRefused || !sure || silent < w.limit || !w.mayAsk() {
+	if w.refused <= mostRefused || !sure || w.silent() < w.limit || !w.mayAsk() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), askWithin)
