@@ -40,10 +40,11 @@ type answers struct {
 // sendAll sends the requests, and leaves in sent those that were. It returns false if a request that has been claimed could
 // not be sent; that request is in sent, too, and so are those behind it.
 //
-// The answers to the first, the second, the fourth request and so on are on their way at once, so that a text that has become
-// slow is found out before a large group has paid for it. That is a write of the server's for each doubling.
+// The answers to the first few requests, and then to ever fewer, are on their way at once, so that a text that has become slow
+// is found out before a large group has paid for it. Each time is a write of the server's.
 func (a *answers) sendAll(ready []request) bool {
 	a.sent = ready[:0]
+	tell := 1
 	for i, r := range ready {
 		if r.route.sample {
 			a.flush()
@@ -56,8 +57,14 @@ func (a *answers) sendAll(ready []request) bool {
 			a.sent = append(a.sent, ready[i:]...)
 			return false
 		}
-		if n := len(a.sent); r.route.sample || n&(n-1) == 0 {
+		n := len(a.sent)
+		if r.route.sample || n == tell {
 			a.flush()
+		}
+		if n == tell {
+			if tell *= 2; tell > enoughSlow+1 { // the first are enough samples
+				tell *= 4
+			}
 		}
 	}
 	a.p.SendFlushRequest()

@@ -130,8 +130,12 @@ func (m *memory) routes(calls []*engine.Call, now time.Time) []request {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.round++
+	var e *experience
 	for i, c := range calls {
-		requests[i] = request{call: c, query: c.Query, route: m.route(m.of(c.Query), now)}
+		if i == 0 || c.Query != calls[i-1].Query {
+			e = m.of(c.Query)
+		}
+		requests[i] = request{call: c, query: c.Query, route: m.route(e, now)}
 	}
 	return requests
 }
@@ -244,10 +248,16 @@ func (m *memory) window(requests []request) int {
 func (m *memory) passed(requests []request, pipeline bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	var last *experience
-	for _, r := range requests {
-		if e := m.of(r.query); e != last && (e.lot > 0 || e.window > 0) {
-			last = e
+	var told map[*experience]bool
+	for i, r := range requests {
+		if i > 0 && r.query == requests[i-1].query {
+			continue
+		}
+		if e := m.of(r.query); (e.lot > 0 || e.window > 0) && !told[e] {
+			if told == nil {
+				told = make(map[*experience]bool)
+			}
+			told[e] = true
 			e.passed(pipeline)
 		}
 	}
