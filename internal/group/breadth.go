@@ -24,11 +24,12 @@ import "time"
 //
 // The queue's mutex guards it.
 type breadth struct {
-	most  int // lanes; at least 1
-	width int // lanes of now
-	phase phase
-	home  int // lanes before the trial; 0 if there is none
-	away  int // lanes of the trial
+	most   int  // lanes; at least 1
+	singly bool // with more than one lane each member runs by itself: then one lane and as many as members are all that there is
+	width  int  // lanes of now
+	phase  phase
+	home   int // lanes before the trial; 0 if there is none
+	away   int // lanes of the trial
 
 	dear    bool    // members cost a group more than they save
 	usual   float64 // how long a member takes at home, moving average, in ns; 0 before the first slice
@@ -86,13 +87,13 @@ const (
 	stepMost = 8
 	// trialShare is the part of the time that the first trial may take that did not pay, and trialLeast the part after many;
 	// lossShare is the part of the members' time that a trial may cost.
-	trialShare = 1.0 / 20
-	trialLeast = 1.0 / 200
+	trialShare = 1.0 / 100
+	trialLeast = 1.0 / 400
 	lossShare  = 1.0 / 100
 )
 
-func newBreadth(most int) breadth {
-	return breadth{most: max(1, most), width: 1, up: true, wider: 2, fewer: 2}
+func newBreadth(most int, singly bool) breadth {
+	return breadth{most: max(1, most), singly: singly, width: 1, up: true, wider: 2, fewer: 2}
 }
 
 // lanes is how many groups may run at the same time.
@@ -283,6 +284,10 @@ func (b *breadth) try(load float64, mayWiden bool) {
 func (b *breadth) to(load float64) int {
 	used := min(float64(b.width), load)
 	switch {
+	case b.singly && b.up:
+		return max(b.width, min(b.most, int(load+0.5)))
+	case b.singly:
+		return 1
 	case b.up && load > float64(b.width)+0.5:
 		return min(b.width*b.wider, b.most, int(load+0.5))
 	case !b.up && used >= 2:
