@@ -87,7 +87,7 @@ const (
 	stepMost = 8
 	// trialShare is the part of the time that the first trial may take that did not pay, and trialLeast the part after many;
 	// lossShare is the part of the members' time that a trial may cost.
-	trialShare = 1.0 / 100
+	trialShare = 1.0 / 20
 	trialLeast = 1.0 / 400
 	lossShare  = 1.0 / 100
 )
@@ -247,7 +247,7 @@ func (b *breadth) reject(now time.Time, lasted time.Duration) {
 		b.next = now
 		return
 	}
-	part := max(trialLeast, trialShare/float64(b.failed))
+	part := max(trialLeast, trialShare/float64(b.failed*b.failed))
 	wait := max(1/part, (b.there/b.here-1)/lossShare)
 	b.next = now.Add(time.Duration(wait * float64(2*lasted)))
 }
