@@ -26,9 +26,18 @@ type cluster struct {
 
 // newCluster connects to the server of the DSN, or starts a server if the DSN is "".
 func newCluster(ctx context.Context, dsn string) (place, error) {
+	c, err := startCluster(ctx, dsn, 0)
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// startCluster is newCluster whose own server allows so many connections; 0 is pgtest's number of them.
+func startCluster(ctx context.Context, dsn string, most int) (*cluster, error) {
 	c := &cluster{dsn: dsn}
 	if dsn == "" {
-		server, err := pgtest.Start(pgtest.Options{})
+		server, err := pgtest.Start(pgtest.Options{MaxConnections: most})
 		if errors.Is(err, pgtest.ErrNotInstalled) {
 			return nil, errors.New(forTheProgram.Replace(err.Error()))
 		} else if err != nil {

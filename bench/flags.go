@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -55,7 +56,7 @@ func parseFlags(args []string) (config, error) {
 		return c, errors.New(twoDashes.Replace(err.Error()))
 	}
 	if fs.NArg() > 0 {
-		return c, fmt.Errorf("unexpected argument %q; only flags are allowed (--help lists them)", fs.Arg(0))
+		return c, fmt.Errorf("unexpected argument %q; only flags are allowed, or one of %s before them (--help lists them)", fs.Arg(0), strings.Join(slices.Sorted(maps.Keys(modes)), ", "))
 	}
 	return c, c.agree(fs)
 }
@@ -80,24 +81,32 @@ func (c config) agree(fs *flag.FlagSet) (err error) {
 			err = fmt.Errorf("--maxlen %s does not go with a --dsn that holds groupcommit_maxlen; one of them is allowed", f.Value)
 		}
 	})
-	if err == nil && c.dsn != "" {
-		if _, e := pgx.ParseConfig(c.dsn); e != nil { // pgx leaves out the password, which package flag would not
-			err = fmt.Errorf("--dsn is not one that pgx allows: %w", e)
-		}
+	if err == nil {
+		err = checkDSN(c.dsn)
 	}
 	return err
 }
 
-func flagSet(c *config) *flag.FlagSet {
+func checkDSN(dsn string) error {
+	if dsn == "" {
+		return nil
+	}
+	if _, err := pgx.ParseConfig(dsn); err != nil { // pgx leaves out the password, which package flag would not
+		return fmt.Errorf("--dsn is not one that pgx allows: %w", err)
+	}
+	return nil
+}
+
+func newFlagSet() *flag.FlagSet {
 	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
 	fs.SetOutput(io.Discard) // errors are printed once, by main
+	return fs
+}
+
+func flagSet(c *config) *flag.FlagSet {
+	fs := newFlagSet()
 	fs.Var(word(&c.driver, sqliteDriver, sqliteDriver, pgxDriver), "driver", "the plain driver and its database: `sqlite3 or pgx`")
-	fs.Func("dsn", "the PostgreSQL server at `DSN`, in a table that is dropped afterwards; without it a throwaway cluster", func(s string) error {
-		if c.dsn = s; s == "" {
-			return errors.New("a URL such as postgres://localhost/app, or host=localhost dbname=app, is allowed")
-		}
-		return nil
-	})
+	dsnFlag(fs, &c.dsn)
 	fs.Var(whole(&c.users, 10_000, 0, mostUsers), "users", "`N` users to insert, 0 to 1,000,000")
 	fs.Var(whole(&c.goroutines, 64, 1, mostUsers), "goroutines", "`N` goroutines that insert them, at least 1")
 	fs.Var(word(&c.api, viaExec, viaExec, viaCommands), "api", "how groupcommit is used: `exec or commands`; commands are measured beside Exec")
@@ -106,14 +115,27 @@ func flagSet(c *config) *flag.FlagSet {
 	fs.Var(truth{&c.batch}, "batch", "only groupcommit")
 	fs.Var(truth{&c.noBatch}, "no-batch", "only the plain driver")
 	fs.Var(truth{&c.verbose}, "verbose", "one line for each group or batch, or for each value without them")
-	fs.Func("json", "write the runs to `FILE` as JSON; - is standard output", func(s string) error {
-		c.json = s
-		return writable(s)
-	})
+	jsonFlag(fs, &c.json, "runs")
 	fs.Var(truth{&c.table}, "table", "measure the table of bench/README.md instead: plain driver and groupcommit in turns, several cases")
 	fs.Var(whole(&c.failing, 0, 1, 50), "failing", "measure what it costs where `N` calls in 100 fail, 1 to 50, by what makes them fail; 64 and 1,024 goroutines")
 	fs.Var(whole(&c.rounds, 5, 1, 100), "rounds", "`N` rounds of the table, or of --failing, 1 to 100")
 	return fs
+}
+
+func dsnFlag(fs *flag.FlagSet, to *string) {
+	fs.Func("dsn", "the PostgreSQL server at `DSN`, in tables that are dropped afterwards; without it a throwaway cluster", func(s string) error {
+		if *to = s; s == "" {
+			return errors.New("a URL such as postgres://localhost/app, or host=localhost dbname=app, is allowed")
+		}
+		return nil
+	})
+}
+
+func jsonFlag(fs *flag.FlagSet, to *string, what string) {
+	fs.Func("json", "write the "+what+" to `FILE` as JSON; - is standard output", func(s string) error {
+		*to = s
+		return writable(s)
+	})
 }
 
 // twoDashes rewrites package flag's messages with the flags as they are typed here.
@@ -122,7 +144,15 @@ var twoDashes = strings.NewReplacer("for -", "for --", "for flag -", "for flag -
 func usage(w io.Writer) {
 	fmt.Fprintln(w, "usage: go run ./bench [flags]\n\nInserts users into SQLite or PostgreSQL through the plain driver and through groupcommit, by Exec or by commands\nwith a batch handler, and compares.")
 	fmt.Fprintln(w)
-	flagSet(new(config)).VisitAll(func(f *flag.Flag) {
+	listFlags(w, flagSet(new(config)))
+	fmt.Fprintln(w, "\nModes with flags of their own, by go run ./bench MODE [flags]; PostgreSQL's server is found or started as above:")
+	for _, name := range slices.Sorted(maps.Keys(modes)) {
+		fmt.Fprintf(w, "  %-26s %s\n", name, modes[name].summary)
+	}
+}
+
+func listFlags(w io.Writer, fs *flag.FlagSet) {
+	fs.VisitAll(func(f *flag.Flag) {
 		name, text := flag.UnquoteUsage(f)
 		if f.DefValue != "" && f.DefValue != "false" {
 			text += " (default " + f.DefValue + ")"

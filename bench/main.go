@@ -12,6 +12,12 @@
 //	go run ./bench --table --driver pgx
 //	go run ./bench --failing 5
 //
+// Three modes, each with flags of its own, look for programs that the swap makes slower:
+//
+//	go run ./bench matrix
+//	go run ./bench switch
+//	go run ./bench hard
+//
 // Exit codes: 0, every value of every run was found in the database exactly once; 1, it was not, or a run failed; 2, a
 // flag or its value is not allowed; 130, interrupted. (go run makes 1 of all but 0.)
 package main
@@ -36,6 +42,11 @@ const (
 func main() { os.Exit(bench(os.Args[1:], os.Stdout, os.Stderr)) }
 
 func bench(args []string, stdout, stderr io.Writer) int {
+	if len(args) > 0 {
+		if m, ok := modes[args[0]]; ok {
+			return m.run(args[0], args[1:], stdout, stderr)
+		}
+	}
 	cfg, err := parseFlags(args)
 	if errors.Is(err, flag.ErrHelp) {
 		usage(stdout)
@@ -45,28 +56,53 @@ func bench(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "bench: %v\n", err)
 		return exitUsage
 	}
-	// With SIGPIPE caught, the context ends `bench --verbose | head`, and the temporary folder is removed, too.
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGPIPE)
+	return guarded(cfg.json, stdout, stderr, func(ctx context.Context, out io.Writer) error {
+		results, err := measure(ctx, cfg, out, stderr)
+		if cfg.json != "" && ctx.Err() == nil { // a wrong run is reported, too, with the rows that it has
+			err = errors.Join(err, writeJSON(cfg.json, stdout, "runs", results))
+		}
+		return err
+	})
+}
+
+// guarded measures until the end or an interrupt, and returns the exit code. What is for people goes to out: not to stdout
+// where the JSON goes there.
+func guarded(json string, stdout, stderr io.Writer, measure func(ctx context.Context, out io.Writer) error) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the program at once
 
-	out := stdout
-	if cfg.json == "-" {
-		out = stderr // the object has stdout for itself
+	// A broken output ends `bench --verbose | head`, and the temporary folder is removed, too. The signal for it could as
+	// well come from a socket whose other end is closed, so the error counts.
+	signal.Ignore(syscall.SIGPIPE)
+	out := output{stdout, stop}
+	if json == "-" {
+		out.Writer = stderr // the object has stdout for itself
 	}
-	results, err := measure(ctx, cfg, out, stderr)
+	err := measure(ctx, out)
 	if ctx.Err() != nil {
 		fmt.Fprintln(stderr, "bench: interrupted")
 		return exitInterrupted
-	}
-	if cfg.json != "" { // a wrong run is reported, too, with the rows that it has
-		err = errors.Join(err, writeJSON(cfg.json, stdout, results))
 	}
 	if err != nil {
 		fmt.Fprintf(stderr, "bench: %v\n", err)
 		return exitFailed
 	}
 	return 0
+}
+
+// output is a writer whose first error ends the program.
+type output struct {
+	io.Writer
+	broken func()
+}
+
+func (o output) Write(b []byte) (int, error) {
+	n, err := o.Writer.Write(b)
+	if err != nil {
+		o.broken()
+	}
+	return n, err
 }
 
 // measure makes the runs that cfg asks for, and leaves nothing of their place. It returns the results of the runs that

@@ -2,7 +2,11 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
+	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -81,11 +85,14 @@ func TestBothSidesInTheTableAndInTheJSON(t *testing.T) {
 	assert.LessOrEqual(t, runs[1]["max_group"], 8.0)
 }
 
-func decoded(t *testing.T, text []byte) []map[string]any {
+func decoded(t *testing.T, text []byte) []map[string]any { return decodedList(t, text, "runs") }
+
+// decodedList is the one list of an object.
+func decodedList(t *testing.T, text []byte, name string) []map[string]any {
 	var got map[string][]map[string]any
 	require.NoError(t, json.Unmarshal(text, &got), string(text))
 	require.Len(t, got, 1)
-	return got["runs"]
+	return got[name]
 }
 
 func TestMaxLenBoundsTheGroups(t *testing.T) {
@@ -180,4 +187,40 @@ func TestCtrlCEndsCleanly(t *testing.T) {
 	left, err := os.ReadDir(tmp)
 	require.NoError(t, err)
 	assert.Empty(t, left)
+}
+
+func TestABrokenOutputEndsTheProgramCleanly(t *testing.T) {
+	cmd, _, errs, tmp := program(t, "--users", "1000000", "--no-batch", "--verbose", "--synchronous", "off")
+	out, in, err := os.Pipe()
+	require.NoError(t, err)
+	cmd.Stdout = in
+	require.NoError(t, cmd.Start())
+	require.NoError(t, errors.Join(in.Close(), out.Close()))
+	_ = cmd.Wait()
+	assert.Equal(t, exitInterrupted, cmd.ProcessState.ExitCode())
+	assert.Equal(t, "bench: interrupted\n", errs.String())
+	left, err := os.ReadDir(tmp)
+	require.NoError(t, err)
+	assert.Empty(t, left)
+}
+
+func TestASocketWhoseOtherEndIsClosedDoesNotEndTheProgram(t *testing.T) {
+	w, err := newWay("tcp", echo(t).Addr().String(), 0)
+	require.NoError(t, err)
+	code := guarded("", io.Discard, io.Discard, func(ctx context.Context, out io.Writer) error {
+		c, err := net.Dial("tcp", w.address())
+		require.NoError(t, err)
+		require.NoError(t, w.close())
+		for err == nil {
+			_, err = c.Write([]byte("x"))
+		}
+		_, err = c.Write([]byte("x"))
+		assert.Error(t, err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(50 * time.Millisecond): // a signal would have come
+		}
+		return nil
+	})
+	assert.Zero(t, code)
 }

@@ -3,24 +3,26 @@ package main
 import (
 	"io"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
 )
 
-// bar shows the progress of a run on a terminal. It reads the run's own counter ten times a second, so it adds no work to
-// the measured goroutines.
+// bar shows the progress of a measurement on a terminal. It reads the measurement's own counter ten times a second, so it
+// adds no work to the measured goroutines.
 type bar struct {
 	to io.Writer
 	on bool
 }
 
-func (b bar) watch(title string, w *work) (stop func()) {
-	if !b.on || w.users == 0 {
+// watch shows how many of total have been begun, which next counts.
+func (b bar) watch(title string, total int, next *atomic.Int64) (stop func()) {
+	if !b.on || total == 0 {
 		return func() {}
 	}
-	p := progressbar.NewOptions(w.users,
+	p := progressbar.NewOptions(total,
 		progressbar.OptionSetWriter(b.to),
 		progressbar.OptionSetDescription(title),
 		progressbar.OptionShowCount(),
@@ -34,7 +36,7 @@ func (b bar) watch(title string, w *work) (stop func()) {
 		for {
 			select {
 			case <-tick.C:
-				_ = p.Set(min(int(w.next.Load()), w.users-1)) // a bar that cannot be drawn is no reason to stop
+				_ = p.Set(min(int(next.Load()), total-1)) // a bar that cannot be drawn is no reason to stop
 			case <-quit:
 				_ = p.Finish()
 				return

@@ -56,14 +56,15 @@ func ratio(r, first result) string {
 	return fmt.Sprintf("%.1f", r.PerSecond/first.PerSecond)
 }
 
-func writeJSON(file string, stdout io.Writer, results []result) error {
+// writeJSON writes an object with one list.
+func writeJSON[R any](file string, stdout io.Writer, name string, results []R) error {
 	if results == nil {
-		results = []result{}
+		results = []R{}
 	}
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetIndent("", "  ")
-	if err := e.Encode(map[string]any{"runs": results}); err != nil {
+	if err := e.Encode(map[string]any{name: results}); err != nil {
 		return err
 	}
 	if file == "-" {

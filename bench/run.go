@@ -73,7 +73,7 @@ func (l *lab) do(ctx context.Context, r run) (res result, err error) {
 	if r.name != "" {
 		title = r.name
 	}
-	stop := l.bar.watch(title, w)
+	stop := l.bar.watch(title, w.users, &w.next)
 	res, err = r.timed(ctx, w)
 	stop()
 	if err != nil {
