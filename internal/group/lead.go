@@ -154,6 +154,10 @@ func (q *Queue[T]) dear() (each float64, mayWiden bool) {
 // callers are woken. It is deferred: it happens whatever became of the group.
 func (q *Queue[T]) conclude(own *Slot[T], r *round[T]) {
 	q.mu.Lock()
+	if own.state == leading { // Enter has panicked
+		q.dequeue(own)
+		q.withdrawn(own, nil)
+	}
 	if !r.late {
 		q.pace.concluded(len(r.slots), q.size())
 		q.leaders--

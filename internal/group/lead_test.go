@@ -339,3 +339,17 @@ func TestOnGroupIsCalledAfterTheRunAndBeforeTheAnswers(t *testing.T) {
 		assert.Equal(t, time.Second, w.Stats().Waited)
 	})
 }
+
+// A panic of the runner's before a group is claimed is its leader's. It takes no room in the queue for ever.
+func TestALeaderWhoseTurnPanicsLeavesRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(l *Limits[item]) { l.MaxQueue = 1 })
+		w.script.onEnter = func(context.Context) error { panic("Enter") }
+		assert.PanicsWithValue(t, "Enter", func() { w.run(t.Context(), "a") })
+		w.script.onEnter = nil
+		_, err := w.run(t.Context(), "b")
+		require.NoError(t, err)
+		assert.Zero(t, w.present)
+		assert.Zero(t, w.size())
+	})
+}

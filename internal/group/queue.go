@@ -10,7 +10,7 @@ import (
 
 // A Queue collects members from many goroutines and has its runner run them in groups.
 //
-// The queue has no goroutine and no timer. The first caller that finds no leader becomes the leader: it takes the turn,
+// The queue has no goroutine, and no timer that closes groups. The first caller that finds no leader becomes the leader: it takes the turn,
 // claims what is queued, has it run, hands the lead to the caller that has waited longest, and tells the members. While one
 // group commits, the next one fills. So a lone caller never waits, and a group of one is run by its own caller.
 //
