@@ -28,7 +28,7 @@ type cell struct {
 const short = 50 * time.Microsecond
 
 func (c cell) String() string {
-	return fmt.Sprintf("pool %d, statement %v, round trip %v, %s callers", c.Pool, c.Statement, c.Trip, comma(c.Callers))
+	return fmt.Sprintf("pool %d, statement %v, round trip %v, %s", c.Pool, c.Statement, c.Trip, plural(c.Callers, "caller"))
 }
 
 // axes are the cells: every combination, in the order of their fields.
