@@ -126,6 +126,7 @@ func TestALostAcknowledgementWithoutIDsIsOfUnknownOutcome(t *testing.T) {
 	require.Equal(t, 2, calls, "it is not tried again")
 	_, err = cs.Do(background, "", entry{2})
 	require.NoError(t, err)
+	r.eventually("the COMMIT that has lost its connection is over", func() bool { return r.value("SELECT count(*) FROM log") == "3" })
 	r.once(3)
 }
 

@@ -31,6 +31,7 @@ type breadth struct {
 	home   int // lanes before the trial; 0 if there is none
 	away   int // lanes of the trial
 
+	each    float64 // what a member took its group when it was dear last
 	dear    bool    // members cost a group more than they save
 	usual   float64 // how long a member takes at home, moving average, in ns; 0 before the first slice
 	load    float64 // members under way meanwhile
@@ -71,6 +72,7 @@ const (
 	sliceLeast   = 20 * time.Millisecond
 	sliceMost    = 100 * time.Millisecond
 	sliceMembers = 32
+	sliceGroups  = 4 // of each lane
 	// paysUp is the part of a member's time that more lanes must leave at the most to be kept, paysDown the same for fewer.
 	// Fewer lanes are connections saved, and what seems equal is often better.
 	paysUp   = 0.93
@@ -110,6 +112,9 @@ func (b *breadth) observe(now time.Time, members, load int, mayWiden bool, dear 
 	if b.most == 1 {
 		return
 	}
+	if dear > 0 {
+		b.each = dear
+	}
 	if is := dear > 0; is != b.dear && b.phase == atHome {
 		b.dear = is
 		if is && b.leap(float64(load), dear) {
@@ -127,7 +132,7 @@ func (b *breadth) observe(now time.Time, members, load int, mayWiden bool, dear 
 	lasted := now.Sub(s.from)
 	mean := s.load / float64(s.counted)
 	long := lasted >= sliceMost
-	enough := lasted >= sliceLeast && s.counted >= 4*b.width && s.members >= sliceMembers && float64(s.members) >= 2*mean
+	enough := lasted >= sliceLeast && s.counted >= sliceGroups*b.width && s.members >= sliceMembers && float64(s.members) >= 2*mean
 	if !enough && (!long || s.counted < 2*b.width) {
 		return
 	}
@@ -232,7 +237,11 @@ func (b *breadth) accept(now time.Time, load float64, lasted time.Duration) {
 	b.phase, b.home = atHome, 0
 	b.usual, b.load, b.failed, b.next = b.there, load, 0, now
 	if b.up && b.to(load) == b.width { // the other direction has just been left
-		b.next = now.Add(time.Duration(float64(2*lasted) / trialShare))
+		wait := float64(2*lasted) / trialShare
+		if b.singly { // one lane again: its groups take what all members take together
+			wait = max(wait, sliceGroups*load*b.each/lossShare)
+		}
+		b.next = now.Add(time.Duration(wait))
 	}
 	b.steady = true
 	b.stride()
