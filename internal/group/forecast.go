@@ -17,6 +17,7 @@ type forecast struct {
 	off        float64 // mean deviation of groups of several, as a part of their forecast
 	offLone    float64
 	largest    int // group so far
+	groups     int // of several
 }
 
 const (
@@ -35,9 +36,16 @@ func (f *forecast) most() int {
 	return max(fewest, n)
 }
 
-// dear returns what each member takes its group, if that is more than a part of what it saves; or else 0.
-func (f *forecast) dear(part float64) float64 {
-	if f.each > part*f.best {
+// cheap is the part of what a group pays once below which a member is cheap, and costFew is how many groups tell. The first ones
+// prepare statements.
+const (
+	cheap   = 1.0 / 8
+	costFew = 4
+)
+
+// dear returns what each member takes its group, if that is much beside what it saves; or else 0.
+func (f *forecast) dear() float64 {
+	if f.each > f.best || f.each > cheap*f.best && f.groups >= costFew {
 		return f.each
 	}
 	return 0
@@ -76,6 +84,7 @@ func (f *forecast) ran(n int, took, members time.Duration) {
 		f.each += (each - f.each) / 4 // it is a mean already
 	}
 	f.largest = max(f.largest, n)
+	f.groups++
 }
 
 // deviate notes by what part of it a forecast was wrong.

@@ -136,18 +136,12 @@ func (q *Queue[T]) account(r *round[T]) {
 	}
 }
 
-// cheap is the part of what a group pays once below which a member is cheap.
-const cheap = 1.0 / 8
-
 // dear returns what each member takes its group if members are dear, or else 0. mayWiden says that more lanes may be tried. Where
 // members are to run by themselves then, as with the driver of a database of which nothing is known, that is tried only if
 // members are dear: a database inside the process, whose members are cheap, may refuse to work beside itself.
 func (q *Queue[T]) dear() (each float64, mayWiden bool) {
-	if q.limits.Singly {
-		each = q.late.dear(cheap)
-		return each, each > 0
-	}
-	return q.late.dear(1), true
+	each = q.late.dear()
+	return each, each > 0 || !q.limits.Singly
 }
 
 // conclude hands on the lead and tells the members, the one beside the other: the next group may run while this one's
