@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/groupcommit/groupcommit"
@@ -43,7 +44,7 @@ func TestALossOfTheConnectionAtAnyMessageOfAGroupIsAnsweredTruly(t *testing.T) {
 					got := release()
 					p.OnClient(nil)
 					p.OnServer(nil)
-					if *cut {
+					if cut.Load() {
 						lost++
 					}
 					r.true(calls, got)
@@ -57,18 +58,18 @@ func TestALossOfTheConnectionAtAnyMessageOfAGroupIsAnsweredTruly(t *testing.T) {
 }
 
 // cutMessage cuts a connection at one message of one side.
-func cutMessage(p *proxy.Proxy, side string, at int) (done *bool) {
-	done = new(bool)
+func cutMessage(p *proxy.Proxy, side string, at int) (done *atomic.Bool) {
+	done = new(atomic.Bool)
 	n, conn := 0, 0
 	f := func(m proxy.Message) proxy.Action {
 		if conn == 0 {
 			conn = m.Conn
 		}
-		if m.Conn != conn || *done {
+		if m.Conn != conn || done.Load() {
 			return proxy.Pass
 		}
 		if n++; n == at+1 {
-			*done = true
+			done.Store(true)
 			return proxy.Cut
 		}
 		return proxy.Pass

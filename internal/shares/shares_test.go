@@ -2,6 +2,9 @@ package shares_test
 
 import (
 	"errors"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,6 +18,7 @@ import (
 type log struct {
 	shares.Shares[int]
 	made  int
+	mu    sync.Mutex // a timer's goroutine ends values, and asks
 	ended []int
 	keep  time.Duration
 	ask   func()
@@ -34,10 +38,18 @@ func newLog(keep time.Duration) *log {
 	l.Keep = func(int) time.Duration { return l.keep }
 	l.Ask = func(int) { l.ask() }
 	l.End = func(v int) error {
+		l.mu.Lock()
+		defer l.mu.Unlock()
 		l.ended = append(l.ended, v)
 		return errEnd
 	}
 	return l
+}
+
+func (l *log) ends() []int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.ended)
 }
 
 func (l *log) take(t *testing.T, key string) *shares.Share[int] {
@@ -52,11 +64,11 @@ func TestUsersOfOneKeyHaveOneValueUntilTheLastLeaves(t *testing.T) {
 	a, b, other := l.take(t, "k"), l.take(t, "k"), l.take(t, "other")
 	assert.Equal(t, []int{1, 1, 2}, []int{a.Value, b.Value, other.Value})
 	require.NoError(t, a.Leave())
-	assert.Empty(t, l.ended)
+	assert.Empty(t, l.ends())
 	assert.Equal(t, 1, l.take(t, "k").Value)
 	require.NoError(t, b.Leave())
 	require.Equal(t, errEnd, other.Leave())
-	assert.Equal(t, []int{2}, l.ended)
+	assert.Equal(t, []int{2}, l.ends())
 	assert.Equal(t, 3, l.take(t, "other").Value)
 	_, err := l.Take("")
 	require.EqualError(t, err, "no key")
@@ -69,16 +81,16 @@ func TestAValueIsKeptForAWhileForTheNextUser(t *testing.T) {
 			require.NoError(t, l.take(t, "k").Leave())
 			time.Sleep(time.Second - 1)
 			synctest.Wait()
-			assert.Empty(t, l.ended)
+			assert.Empty(t, l.ends())
 		}
 		h := l.take(t, "k")
 		time.Sleep(time.Hour)
 		assert.Equal(t, 1, h.Value)
-		assert.Empty(t, l.ended, "it is in use")
+		assert.Empty(t, l.ends(), "it is in use")
 		require.NoError(t, h.Leave())
 		time.Sleep(time.Second)
 		synctest.Wait()
-		assert.Equal(t, []int{1}, l.ended)
+		assert.Equal(t, []int{1}, l.ends())
 		assert.Equal(t, 2, l.take(t, "k").Value)
 	})
 }
@@ -86,20 +98,20 @@ func TestAValueIsKeptForAWhileForTheNextUser(t *testing.T) {
 func TestAValueThatIsStillWantedDoesNotEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLog(time.Second)
-		asked := 0
+		var asked atomic.Int32
 		l.ask = func() {
-			if asked++; asked < 5 { // a pool that is open gives its connection, and closes it at once
+			if asked.Add(1) < 5 { // a pool that is open gives its connection, and closes it at once
 				assert.NoError(t, l.take(t, "k").Leave())
 			}
 		}
 		require.NoError(t, l.take(t, "k").Leave())
 		time.Sleep(4500 * time.Millisecond)
 		synctest.Wait()
-		assert.Empty(t, l.ended)
+		assert.Empty(t, l.ends())
 		time.Sleep(time.Second)
 		synctest.Wait()
-		assert.Equal(t, []int{1}, l.ended)
-		assert.Equal(t, 5, asked)
+		assert.Equal(t, []int{1}, l.ends())
+		assert.EqualValues(t, 5, asked.Load())
 	})
 }
 
