@@ -225,6 +225,29 @@ func TestAQueueWithOneLaneHasOneLeader(t *testing.T) {
 	})
 }
 
+// Lone members that have waited for a lock, many at once, do not make a member of another kind wait for as long behind the next
+// ones.
+func TestMembersDoNotWaitBehindLoneOnesWhoseLikeHaveWaitedForALock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newModel(2, a(0, 0))
+		q := New(m, Limits[modelCall]{MaxLen: 1, MaxBytes: 1 << 30, MaxQueue: 10000, Lanes: pool})
+		for range 3 {
+			rate(8, m.grouped(q))
+			m.becomes(load{commit: time.Minute})
+			var lone sync.WaitGroup
+			for range pool {
+				lone.Go(m.grouped(q))
+			}
+			time.Sleep(10 * time.Second) // they are all run
+			m.becomes(a(0, 0))
+			start := time.Now()
+			m.grouped(q)()
+			assert.Less(t, time.Since(start), 10*time.Millisecond)
+			lone.Wait()
+		}
+	})
+}
+
 // A group that waits for a lock does not keep those waiting that came behind it.
 func TestMembersDoNotWaitBehindAGroupThatIsLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

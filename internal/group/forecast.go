@@ -10,10 +10,15 @@ import "time"
 // It is reckoned as TCP reckons when a packet is lost: a moving average, and four times the mean deviation from it. It is not
 // less than three times the average, because a group that is late for nothing costs a commit. A group's time is what it pays once
 // and what each member adds, both learned.
+//
+// A lone member may be of a kind that waits for a lock each time, beside others that do not. When the lock is let go, hundreds
+// of them may be over at once, and move any average. So a lone member is late, too, when it takes many times as long as the
+// fastest one of late.
 type forecast struct {
 	once, each float64 // of groups of several, in ns
 	best       float64 // the least that a group has paid once, forgotten slowly: the first ones open connections
 	lone       float64 // of a group of one
+	fastest    lowest  // of these
 	off        float64 // mean deviation of groups of several, as a part of their forecast
 	offLone    float64
 	largest    int // group so far
@@ -60,12 +65,20 @@ func (f *forecast) of(n int, first time.Duration) time.Duration {
 	if is == 0 {
 		return first
 	}
-	return time.Duration(is * max(3, 1+4*off))
+	limit := is * max(3, 1+4*off)
+	if n == 1 {
+		limit = min(limit, mostLone*f.fastest.get())
+	}
+	return time.Duration(limit)
 }
 
-// ran notes how long a group took, and its members together if that is known.
-func (f *forecast) ran(n int, took, members time.Duration) {
+// mostLone is how many times as long as the fastest a lone member may take: more than a busy server makes of a short one.
+const mostLone = 8
+
+// ran notes how long a group took that is over, and its members together if that is known.
+func (f *forecast) ran(now time.Time, n int, took, members time.Duration) {
 	if n == 1 {
+		f.fastest.note(now, float64(max(1, took)))
 		deviate(&f.offLone, float64(took), f.lone)
 		average(&f.lone, float64(took), 1.0/8)
 		return
@@ -102,4 +115,29 @@ func average(mean *float64, x, weight float64) {
 		return
 	}
 	*mean += (min(x, 4**mean) - *mean) * weight
+}
+
+// lowest is the lowest of the values of the last one or two spans. Values that come all at once are of one span, and so do not
+// displace a lower one of before.
+type lowest struct {
+	now, before float64
+	until       time.Time // the end of the span
+}
+
+const lowestSpan = time.Second
+
+func (l *lowest) note(now time.Time, x float64) {
+	switch {
+	case !now.Before(l.until):
+		l.before, l.now, l.until = l.now, x, now.Add(lowestSpan)
+	case x < l.now:
+		l.now = x
+	}
+}
+
+func (l *lowest) get() float64 {
+	if l.before == 0 {
+		return l.now
+	}
+	return min(l.now, l.before)
 }

@@ -126,7 +126,7 @@ func (q *Queue[T]) account(r *round[T]) {
 	if n := len(r.slots); n > 1 && r.report.Commit > 0 {
 		q.pace.committed(r.report.Commit)
 	}
-	q.late.ran(len(r.slots), r.took, r.report.Members)
+	q.late.ran(now, len(r.slots), r.took, r.report.Members)
 	dear, mayWiden := q.dear()
 	q.breadth.observe(now, len(r.slots), q.present, mayWiden, dear)
 	q.remove(r) // what OnGroup takes is no lateness
