@@ -39,7 +39,7 @@ func (s *session) Group(ctx context.Context, calls []*engine.Call) engine.Outcom
 	} else {
 		left, took, err := s.inWindows(ctx, single)
 		out.Members += took
-		if err != nil && !slices.ContainsFunc(calls, func(c *engine.Call) bool { return c.Err() == nil }) {
+		if err != nil && len(left) == len(single) && !slices.ContainsFunc(calls, func(c *engine.Call) bool { return c.Err() == nil }) {
 			return s.refused(ctx, err) // nothing of the group was executed
 		}
 		putOff(left)

@@ -2,6 +2,7 @@ package pgx_test
 
 import (
 	"bytes"
+	"database/sql"
 	"database/sql/driver"
 	"errors"
 	"fmt"
@@ -15,6 +16,9 @@ import (
 	"github.com/groupcommit/groupcommit/internal/bounded"
 	"github.com/groupcommit/groupcommit/internal/pgtest"
 	"github.com/groupcommit/groupcommit/internal/pgtest/proxy"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/stretchr/testify/require"
 )
 
@@ -444,4 +448,42 @@ func TestACulpritsErrorIsItsOwnThoughTheConnectionDiesWithIt(t *testing.T) {
 			r.noneTwice()
 		})
 	}
+}
+
+func TestAStatementOfOursThatFailsOnceCostsTheCallsBehindItNothing(t *testing.T) {
+	t.Parallel()
+	r, p := proxied(t, groupcommit.Mode(groupcommit.Autocommit))
+	r.good(r.together(logs(6)...)) // the statements are prepared
+	r.exec(r.plain, "DELETE FROM log")
+	release := r.begin(logs(10)...)
+	n := 0
+	p.OnClient(func(m proxy.Message) proxy.Action {
+		if m.Type == 'B' && strings.HasPrefix(m.SQL, "SELECT set_config('synchronous_commit'") {
+			if n++; n == 3 {
+				m.Payload[1] = 'X' // of the statement's name
+			}
+		}
+		return proxy.Pass
+	})
+	r.good(release())
+	require.Equal(t, 10, n)
+	r.once(10)
+}
+
+// A program's OnPgError may close a connection for an error.
+func TestACulpritWhoseErrorClosesTheConnectionIsNotTheEndOfItsNeighbours(t *testing.T) {
+	t.Parallel()
+	r := setUp(t)
+	config, err := pgx.ParseConfig(r.dsn)
+	require.NoError(t, err)
+	config.OnPgError = func(_ *pgconn.PgConn, e *pgconn.PgError) bool { return e.Code != "23505" }
+	c, err := groupcommit.NewConnector(stdlib.GetConnector(*config), groupcommit.Mode(groupcommit.Transaction), groupcommit.Writers(1), groupcommit.OnGroup(r.observe))
+	require.NoError(t, err)
+	r.db = sql.OpenDB(c)
+	t.Cleanup(func() { r.db.Close() })
+	r.exec(r.plain, "INSERT INTO rows (k) VALUES (1)")
+	got := r.together(logged(0), logged(1), insert(1), logged(2))
+	r.good(got, 2)
+	require.Equal(t, "23505", sqlState(got[2].err))
+	r.once(3)
 }

@@ -114,7 +114,10 @@ func (a *answers) lost(ctx context.Context, err error) engine.Outcome {
 		a.stuck = left[0].call
 	}
 	switch {
-	case a.failed >= 0, a.refusal: // undone for certain, whatever came after; its error is no other request's
+	case a.failed >= 0: // undone for certain, whatever came after. A hook of the program's may have closed it for the error
+		a.stuck = a.sent[a.failed].call
+		return engine.Outcome{Verdict: engine.RolledBack, Broken: true}
+	case a.refusal: // likewise
 		a.stuck = nil
 		return engine.Outcome{Verdict: engine.Refused, Err: driver.ErrBadConn, Broken: true}
 	case a.committing && !(lastWords(err) && a.direct() && len(left) > 0): // not certain to have ended before COMMIT

@@ -25,7 +25,7 @@ func (w *wire) rollback(ctx context.Context) error {
 		return nil
 	}
 	_, err := w.pg.PgConn().Exec(ctx, "ROLLBACK").ReadAll()
-	w.failed, w.ended = false, err != nil
+	w.failed, w.ended = false, w.ended || err != nil
 	return err
 }
 
