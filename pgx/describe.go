@@ -34,7 +34,7 @@ type descriptions map[string]*pgconn.StatementDescription
 // over watches the waiting for locks; nil: no watch does.
 func (s *statements) prepare(ctx context.Context, over *watch, requests []request, own string) (ready []request, described *pgconn.StatementDescription, err error) {
 	s.closing, s.dropped = append(s.closing, s.dropped...), s.dropped[:0]
-	mode := s.wire.pg.Config().DefaultQueryExecMode
+	mode := s.mode
 	if mode == pgx.QueryExecModeDescribeExec {
 		s.known = lru.New(max(1, len(requests)), s.forget) // the mode is to ask each time
 	}
@@ -141,7 +141,7 @@ func (s *statements) describe(ctx context.Context, over *watch, texts descriptio
 // name is the name under which a text is prepared where the mode prepares. It is ours: pgx closes its own when a call fails
 // and when a sql.Stmt of the same text is closed.
 func (s *statements) name(query string) string {
-	if s.wire.pg.Config().DefaultQueryExecMode != pgx.QueryExecModeCacheStatement {
+	if s.mode != pgx.QueryExecModeCacheStatement {
 		return ""
 	}
 	digest := sha256.Sum256([]byte(query))

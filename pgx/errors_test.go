@@ -3,6 +3,7 @@ package pgx_test
 import (
 	"database/sql/driver"
 	"errors"
+	"runtime"
 	"strconv"
 	"testing"
 
@@ -149,6 +150,48 @@ func TestAPanicInAGroupIsItsOwnCallersOnly(t *testing.T) {
 		require.NoError(r, err)
 		require.Equal(r, "1", r.value("SELECT count(*) FROM rows"))
 	})
+}
+
+// ender is a Valuer that ends its goroutine.
+type ender struct{}
+
+func (ender) Value() (driver.Value, error) {
+	runtime.Goexit()
+	return nil, nil
+}
+
+func TestAnArgumentThatEndsItsGoroutineEndsItsOwnCallersOnly(t *testing.T) {
+	t.Parallel()
+	for _, way := range []struct {
+		mode groupcommit.GroupMode
+		exec string
+	}{{groupcommit.Transaction, "cache_statement"}, {groupcommit.Autocommit, "cache_statement"}, {groupcommit.Transaction, "simple_protocol"}} {
+		t.Run(way.mode.String()+"/"+way.exec, func(t *testing.T) {
+			t.Parallel()
+			r := setUpOn(t, pgtest.DSN(t), []pgtest.DSNOption{pgtest.Param("default_query_exec_mode", way.exec)}, groupcommit.Mode(way.mode))
+			release := r.hold()
+			ends := make([]chan bool, 4)
+			for i := range ends {
+				ends[i] = make(chan bool, 1)
+				go func() {
+					returned := false
+					defer func() { ends[i] <- returned }()
+					if i == 2 {
+						r.do(insertOf(ender{}))
+					} else if a := r.do(insert(i)); a != (answer{rows: 1}) {
+						t.Error(i, a)
+					}
+					returned = true
+				}()
+				r.queued(i + 1)
+			}
+			release()
+			for i, end := range ends {
+				require.Equal(t, i != 2, bounded.Receive(t, "the caller's end", end), "call %d has returned", i)
+			}
+			require.Equal(r, "3", r.value("SELECT count(*) FROM rows"))
+		})
+	}
 }
 
 func TestADeferredConstraintIsItsOwnCallersAffair(t *testing.T) {

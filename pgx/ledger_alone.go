@@ -13,7 +13,6 @@ import (
 	"github.com/groupcommit/groupcommit/internal/record"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/stdlib"
 )
 
 // ledgeredAlone runs a call with an id by itself, in one transaction with its record in the ledger:
@@ -104,7 +103,7 @@ var errAnew = errors.New("groupcommit/pgx: a call with an id is to be claimed an
 // trip.
 func (s *session) claimAndCall(c *engine.Call) (driver.Result, error) {
 	ctx := c.Context()
-	if !s.unseen() || s.database.replays.Load() {
+	if s.seen || s.simple || s.database.replays.Load() {
 		return nil, errAnew
 	}
 	ready, claim, err := s.prepare(ctx, nil, []request{{call: c, query: c.Query}}, record.PostgresClaimNew)
@@ -158,13 +157,6 @@ func (s *session) unclaimed(c *engine.Call, err error) error {
 		return driver.ErrBadConn // nothing was begun
 	}
 	return fmt.Errorf("groupcommit: id %q: it cannot be claimed: %w", c.ID(), err)
-}
-
-// unseen reports that no part of the program wants to see each call that runs alone: neither a wrapper around the driver's
-// connection nor pgx's tracer.
-func (s *session) unseen() bool {
-	_, plain := s.conn.(*stdlib.Conn)
-	return plain && !s.simple && s.pg.Config().Tracer == nil
 }
 
 // rejected ends a call whose statement failed. The caller gets the driver's own error, and later calls with the id get the

@@ -1,10 +1,13 @@
 package pgx
 
 import (
+	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"math"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/groupcommit/groupcommit/engine"
 
@@ -60,6 +63,38 @@ func withoutIDs(requests []request) []request {
 		}
 	}
 	return kept
+}
+
+// hasGuests reports that an argument may have methods of the program's, which run when it is encoded.
+func (r request) hasGuests() bool {
+	for i := range r.call.Args {
+		switch r.call.Args[i].Value.(type) {
+		case nil, bool, string, []byte, time.Time, int, int8, int16, int32, int64, uint, uint8, uint16, uint32, uint64, float32, float64,
+			sql.NullBool, sql.NullByte, sql.NullFloat64, sql.NullInt16, sql.NullInt32, sql.NullInt64, sql.NullString, sql.NullTime:
+		default:
+			return true
+		}
+	}
+	return false
+}
+
+// try is the call's Try. If guests is true, exec runs code of the program's, and so in a goroutine of its own: runtime.Goexit
+// must end no caller's but that of the call. So the call is put off then.
+func (r request) try(guests bool, exec func(*engine.Call) (driver.Result, error)) (returned bool) {
+	if !guests {
+		return r.call.Try(exec)
+	}
+	ended, exited := make(chan struct{}), true
+	go func() {
+		defer close(ended)
+		returned = r.call.Try(exec)
+		exited = false
+	}()
+	<-ended
+	if exited {
+		r.call.PutOff()
+	}
+	return returned
 }
 
 // The limits of the protocol are checked before any part of a request is in a pipeline. Later, the writing of the pipeline

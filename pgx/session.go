@@ -41,6 +41,7 @@ type session struct {
 	database *database
 	memory   *memory
 	simple   bool // nothing can be pipelined: the protocol is the simple one, or a wrapper must see each call
+	seen     bool // a wrapper, or pgx's tracer, sees each call that the driver executes
 
 	waits bool         // the culprit of the transaction has waited for a lock, or was in a deadlock
 	stuck *engine.Call // the server was at this call when the group was lost
@@ -49,9 +50,11 @@ type session struct {
 func newSession(conn driver.Conn, pg *pgx.Conn, s engine.Settings, d *database) *session {
 	ses := &session{wire: wire{pg: pg}, conn: conn, settings: s, database: d, memory: d.memory}
 	_, bare := conn.(*stdlib.Conn)
-	ses.simple = !bare || pg.Config().DefaultQueryExecMode == pgx.QueryExecModeSimpleProtocol
+	config := pg.Config() // a copy, which takes its time
+	ses.simple = !bare || config.DefaultQueryExecMode == pgx.QueryExecModeSimpleProtocol
+	ses.seen = !bare || config.Tracer != nil
 	ses.watch.wire, ses.watch.asker, ses.watch.limit = &ses.wire, &d.asker, s.LockTimeout
-	ses.statements = newStatements(&ses.wire, &ses.watch)
+	ses.statements = newStatements(&ses.wire, &ses.watch, config)
 	return ses
 }
 

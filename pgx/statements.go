@@ -15,6 +15,7 @@ import (
 type statements struct {
 	wire    *wire
 	watch   *watch
+	mode    pgx.QueryExecMode
 	known   *lru.Cache[*pgconn.StatementDescription]
 	dropped []string // names of those that are no longer known; a pipeline that is under way may use them
 	closing []string // of these, those that no pipeline uses any more; the next one has the server forget them
@@ -22,9 +23,9 @@ type statements struct {
 	args    []any // of the request that is being encoded
 }
 
-func newStatements(w *wire, over *watch) *statements {
-	s := &statements{wire: w, watch: over}
-	s.known = lru.New(max(1, w.pg.Config().StatementCacheCapacity), s.forget)
+func newStatements(w *wire, over *watch, config *pgx.ConnConfig) *statements {
+	s := &statements{wire: w, watch: over, mode: config.DefaultQueryExecMode}
+	s.known = lru.New(max(1, config.StatementCacheCapacity), s.forget)
 	return s
 }
 
@@ -55,8 +56,8 @@ func (s *statements) send(p *pgconn.Pipeline, r request, first func()) error {
 		p.SendQueryParams(r.query, s.eqb.ParamValues, nil, s.eqb.ParamFormats, s.eqb.ResultFormats)
 	case sd.Name == "":
 		p.SendQueryParams(r.query, s.eqb.ParamValues, sd.ParamOIDs, s.eqb.ParamFormats, s.eqb.ResultFormats)
-	default:
-		p.SendQueryStatement(sd, s.eqb.ParamValues, s.eqb.ParamFormats, s.eqb.ResultFormats)
+	default: // not SendQueryStatement: where the server skips one, behind an error, pgx reads the next one by its description
+		p.SendQueryPrepared(sd.Name, s.eqb.ParamValues, s.eqb.ParamFormats, s.eqb.ResultFormats)
 	}
 	return nil
 }
@@ -64,7 +65,7 @@ func (s *statements) send(p *pgconn.Pipeline, r request, first func()) error {
 // try sends a request. A request that cannot be sent is put off: the description of its text may be out of date, and the
 // plain driver gives the right error. A request whose argument panics is answered.
 func (s *statements) try(p *pgconn.Pipeline, r request, first func()) (sent bool) {
-	returned := r.call.Try(func(*engine.Call) (driver.Result, error) { return nil, s.send(p, r, first) })
+	returned := r.try(r.hasGuests(), func(*engine.Call) (driver.Result, error) { return nil, s.send(p, r, first) })
 	if returned && r.call.Err() != nil {
 		s.drop(r.query)
 		r.call.PutOff()

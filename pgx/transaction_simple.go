@@ -53,7 +53,7 @@ func (s *session) executeOneByOne(ctx context.Context, requests []request) (out 
 	start := began
 	s.watch.aim(at(string(head[1]), string(head[2])), start)
 	for i, r := range requests {
-		returned := r.call.Try(func(c *engine.Call) (driver.Result, error) { return engine.ExecOn(c.Within(ctx), s.conn, c) })
+		returned := r.try(s.seen || r.hasGuests(), func(c *engine.Call) (driver.Result, error) { return engine.ExecOn(c.Within(ctx), s.conn, c) })
 		now := time.Now()
 		s.watch.hear(now)
 		if r.route.sample {
