@@ -3,6 +3,7 @@ package pgx
 import (
 	"database/sql/driver"
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -61,6 +62,13 @@ func environment(err error) bool {
 		return true
 	}
 	return false
+}
+
+// ofTheMoment reports that a statement of ours may succeed when it is sent again: the server has not refused it for what it is.
+// It was cancelled, by the program's statement_timeout say, or the server had no room. Or the connection is lost.
+func ofTheMoment(err error) bool {
+	pg := asPg(err)
+	return pg == nil || len(pg.Code) == 5 && slices.Contains([]string{"08", "40", "53", "55", "57", "58"}, pg.Code[:2])
 }
 
 // deterministic reports an error that the same statement with the same arguments meets again: the error is of its data, of a

@@ -19,12 +19,14 @@ func (s *session) Alone(c *engine.Call) (driver.Result, error) {
 // Group commits one part of the calls in one transaction, the next by the autocommit pipeline, and puts off the calls that
 // must not keep the others waiting.
 func (s *session) Group(ctx context.Context, calls []*engine.Call) engine.Outcome {
-	if err := s.learn(ctx); err != nil {
-		return s.refused(ctx, err)
+	err, apiece := s.learn(ctx), false
+	if err == nil {
+		apiece, err = s.apiece(ctx)
 	}
-	apiece, err := s.apiece(ctx)
 	if err != nil {
-		return s.refused(ctx, err)
+		out := s.refused(ctx, err)
+		out.Broken = !s.Idle() // nothing was begun
+		return out
 	}
 	together, single := s.sort(calls, apiece)
 	s.stuck = nil

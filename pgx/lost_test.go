@@ -487,3 +487,34 @@ func TestACulpritWhoseErrorClosesTheConnectionIsNotTheEndOfItsNeighbours(t *test
 	require.Equal(t, "23505", sqlState(got[2].err))
 	r.once(3)
 }
+
+// A statement_timeout may hit what a session asks its server at first, or a stranger's cancel.
+func TestAQuestionOfOursThatIsCancelledIsNoCallersErrorAndIsAskedAgain(t *testing.T) {
+	t.Parallel()
+	for _, asked := range []string{"pg_backend_pid()::text,", "pg_postmaster_start_time()"} {
+		t.Run(asked, func(t *testing.T) {
+			r, p := proxied(t, groupcommit.Writers(1))
+			name, _, _ := strings.Cut(asked, "(")
+			fails := strings.Repeat("f", len(name))
+			r.exec(r.plain, "CREATE FUNCTION "+fails+"() RETURNS TIMESTAMPTZ LANGUAGE plpgsql AS $$ BEGIN RAISE 'cancelled' USING ERRCODE = '57014'; END $$")
+			release := r.begin(logs(20)...)
+			spoilt := 0
+			p.OnClient(func(m proxy.Message) proxy.Action {
+				if i := bytes.Index(m.Payload, []byte(asked)); m.Type == 'P' && i >= 0 && spoilt == 0 {
+					spoilt++
+					copy(m.Payload[i:], fails)
+				}
+				return proxy.Pass
+			})
+			r.good(release())
+			r.once(20)
+			require.Equal(t, 1, spoilt)
+			p.OnClient(nil)
+			r.exec(r.plain, "DELETE FROM log")
+			release = r.begin(logs(20)...)
+			loseAtCommit(p, true, proxy.Cut)
+			r.committed(release())
+			r.once(20)
+		})
+	}
+}

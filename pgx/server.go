@@ -57,7 +57,7 @@ func learnServer(ctx context.Context, pg *pgx.Conn, settings engine.Settings) (*
 		(SELECT coalesce(array_agg(pid)::text, '{}') FROM pg_stat_activity WHERE `+ownProcess+`),
 		(SELECT coalesce(max(`+micros("backend_start")+`)::text, '') FROM pg_stat_activity WHERE pid = pg_backend_pid())`).
 		Scan(&v.life.started, &v.life.processes, &v.born)
-	if err != nil && asPg(err) == nil { // the role may not be allowed to
+	if err != nil && ofTheMoment(err) { // or else the role may not be allowed to
 		return nil, err
 	}
 	v.readCommitted = v.isolation == "read committed" || v.isolation == "read uncommitted"
@@ -76,7 +76,7 @@ func learnServer(ctx context.Context, pg *pgx.Conn, settings engine.Settings) (*
 	v.head = "SELECT " + xid + ", " + thisTransaction
 	if v.status != "" {
 		err := pg.QueryRow(ctx, "SELECT system_identifier::text FROM pg_control_system()").Scan(&v.cluster)
-		if err != nil && asPg(err) == nil { // the role may not be allowed to
+		if err != nil && ofTheMoment(err) { // or else the role may not be allowed to
 			return nil, err
 		}
 	}

@@ -75,8 +75,12 @@ func (s *session) learn(ctx context.Context) (err error) {
 	return err
 }
 
-// refused is the outcome of a group of which nothing was committed, because of its connection.
+// refused is the outcome of a group of which nothing was committed, because of its connection, or of a statement of ours. The
+// server's error about such a statement is no caller's: each runs its call by itself.
 func (s *session) refused(ctx context.Context, err error) engine.Outcome {
+	if asPg(err) != nil && !endsConnection(err) && !s.pg.IsClosed() {
+		return engine.Outcome{Verdict: engine.RolledBack, Culprit: -1, Broken: true}
+	}
 	if pgconn.SafeToRetry(err) || s.pg.IsClosed() && ctx.Err() == nil {
 		err = driver.ErrBadConn // another connection may do
 	}
