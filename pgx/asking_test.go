@@ -12,7 +12,7 @@ func TestNobodyWaitsBeyondTheContextForWhoAsksAboutFunctions(t *testing.T) {
 	require.True(t, f.asking.try()) // by a connection that is silent
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	_, err := f.whyApiece(ctx, nil, 0, 0)
+	_, err := f.whyApiece(ctx, nil, 0)
 	require.ErrorIs(t, err, context.Canceled)
 	f.asking.leave()
 	require.True(t, f.asking.try())

@@ -4,12 +4,9 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
-
-	"github.com/jackc/pgx/v5"
 )
 
 // A function may set something for its transaction (set_config(…, true), SET LOCAL, a temporary table that is dropped ON
@@ -67,7 +64,7 @@ const askEvery = 5 * time.Second
 
 // whyApiece says why calls must not share a transaction; "" if they may. schema is the number of schema changes. The first
 // session that finds the findings old asks for all; the others meanwhile go on with the old ones, if the schema is the same.
-func (f *functions) whyApiece(ctx context.Context, pg *pgx.Conn, version int, schema int64) (string, error) {
+func (f *functions) whyApiece(ctx context.Context, w *wire, schema int64) (string, error) {
 	k, now := f.latest.Load(), time.Now()
 	if k != nil && k.schema == schema {
 		if now.Sub(k.at) < askEvery || !f.asking.try() {
@@ -80,7 +77,7 @@ func (f *functions) whyApiece(ctx context.Context, pg *pgx.Conn, version int, sc
 	if k = f.latest.Load(); k != nil && k.schema == schema && now.Sub(k.at) < askEvery {
 		return k.why, nil // another session has asked meanwhile
 	}
-	fresh, err := ask(ctx, pg, version, k)
+	fresh, err := w.findings(ctx, k)
 	if err != nil {
 		return "", err
 	}
@@ -88,44 +85,42 @@ func (f *functions) whyApiece(ctx context.Context, pg *pgx.Conn, version int, sc
 	f.latest.Store(fresh)
 	if fresh.why != "" && f.warned.CompareAndSwap(false, true) {
 		slog.Warn("groupcommit/pgx: each call has a transaction of its own, because of functions of the database; groupcommit_mode=transaction says that it does not matter",
-			"database", pg.Config().Database, "why", fresh.why)
+			"database", w.pg.Config().Database, "why", fresh.why)
 	}
 	return fresh.why, nil
 }
 
-// ask asks the server, first whether anything has changed. An error is the connection's. If the server itself refuses, calls
+// findings asks the server, first whether anything has changed. An error is the connection's. If the server itself refuses, calls
 // must not share a transaction.
-func ask(ctx context.Context, pg *pgx.Conn, version int, old *findings) (*findings, error) {
+func (w *wire) findings(ctx context.Context, old *findings) (*findings, error) {
 	k := &findings{}
-	err := pg.QueryRow(ctx, functionsPrint).Scan(&k.print)
+	print, err := w.ask(ctx, functionsPrint)
+	if err == nil {
+		k.print = string(print[0])
+	}
 	if err == nil && old != nil && old.print == k.print {
 		k.why = old.why
 		return k, nil
 	}
 	var why []string
 	for _, reason := range []struct{ what, query string }{
-		{"functions that set something for their transaction", functionsThatSet(version)},
+		{"functions that set something for their transaction", functionsThatSet(w.server.version)},
 		{"functions for which constraints must be checked late", functionsThatDefer},
 	} {
-		var names []string
-		var all int
+		var found [][]byte
 		if err == nil {
-			err = pg.QueryRow(ctx, reason.query).Scan(&all, &names)
+			found, err = w.ask(ctx, reason.query)
 		}
-		if err != nil || all == 0 {
+		if err != nil || found[0] == nil {
 			continue
 		}
-		text := reason.what + ": " + strings.Join(names, ", ")
-		if more := all - len(names); more > 0 {
-			text += " and " + strconv.Itoa(more) + " more"
-		}
-		why = append(why, text)
+		why = append(why, reason.what+": "+string(found[0]))
 	}
 	k.why = strings.Join(why, "; ")
 	switch {
 	case err == nil:
 		return k, nil
-	case asPg(err) == nil || pg.IsClosed():
+	case asPg(err) == nil || w.pg.IsClosed():
 		return nil, err
 	}
 	k.print, k.why = "", fmt.Sprintf("functions that are not known, because pg_proc cannot be read: %v", err)
@@ -138,7 +133,7 @@ const functionsPrint = `SELECT count(*)::text || ' ' || coalesce(sum(hashtext(oi
 	(SELECT ' ' || count(*)::text || ' ' || coalesce(sum(hashtext(oid::text || ' ' || xmin::text)), 0)::text FROM pg_trigger WHERE tginitdeferred)
 	FROM pg_proc WHERE pronamespace <> 11`
 
-// functionsThatSet is the statement that counts the functions, and names some. Of an extension's functions only those that
+// functionsThatSet is the statement that names some of the functions, and says how many more there are. Of an extension's functions only those that
 // return trigger count: a program calls the others knowingly. Its texts are escaped so that every value of
 // standard_conforming_strings reads them alike.
 func functionsThatSet(version int) string {
@@ -156,10 +151,12 @@ func functionsThatSet(version int) string {
 	SELECT DISTINCT name FROM source WHERE text ~* ` + escaped(setsAnywhere) + ` OR text ~* ` + escaped(mayComment) + `
 	AND regexp_replace(text, ` + escaped(comment) + `, ' ', 'g') ~* ` + escaped(setsAnywhere) + `
 )
-` + countAndSome
+` + someNames
 }
 
-const countAndSome = `SELECT (SELECT count(*) FROM found), coalesce((SELECT array_agg(name) FROM (SELECT name FROM found ORDER BY name LIMIT 5) few), '{}')`
+// someNames is null where there is none.
+const someNames = `SELECT (SELECT string_agg(name, ', ') FROM (SELECT name FROM found ORDER BY name LIMIT 5) few) ||
+	CASE WHEN count(*) > 5 THEN ' and ' || count(*) - 5 || ' more' ELSE '' END FROM found`
 
 // functionsThatDefer is the same about functions which could tell that a group checks deferred constraints early. A deferred
 // trigger of the program's sees the rows as they are then. A function that handles errors handles the error of a key which
@@ -172,7 +169,7 @@ var functionsThatDefer = `WITH found AS (
 	AND (l.lanname <> 'plpgsql' OR p.prosrc ~* ` + escaped(`\mexception\s*(\mwhen\M|--|/\*)`) + `)
 	AND EXISTS (SELECT FROM pg_trigger WHERE tginitdeferred)
 )
-` + countAndSome
+` + someNames
 
 func escaped(s string) string { return "E" + quote(strings.ReplaceAll(s, `\`, `\\`)) }
 

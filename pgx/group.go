@@ -62,7 +62,7 @@ func (s *session) apiece(ctx context.Context) (bool, error) {
 	case s.settings.Mode == engine.Transaction:
 		return false, nil
 	}
-	why, err := s.database.functions.whyApiece(ctx, s.pg, s.server.version, s.settings.SchemaChanges())
+	why, err := s.database.functions.whyApiece(ctx, &s.wire, s.settings.SchemaChanges())
 	return why != "", err
 }
 

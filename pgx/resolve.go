@@ -8,8 +8,6 @@ import (
 	"strings"
 
 	"github.com/groupcommit/groupcommit/engine"
-
-	"github.com/jackc/pgx/v5"
 )
 
 // token names the transaction of a group whose outcome is not known, so that a later connection can ask for it.
@@ -32,24 +30,26 @@ func (s *session) Resolve(ctx context.Context, asked any) (engine.Verdict, error
 	if s.server.status == "" || t.xid == "" {
 		return engine.Unknown, nil
 	}
-	var standby, same bool
-	if err := s.pg.QueryRow(ctx, "SELECT pg_is_in_recovery()").Scan(&standby); err != nil {
+	standby, err := s.ask(ctx, "SELECT pg_is_in_recovery()::text")
+	if err != nil {
 		return engine.Unknown, err
 	}
-	if standby {
+	if string(standby[0]) == "true" {
 		return engine.Unknown, errStandby
 	}
-	status, err := xactStatus(ctx, s.pg, s.server.status, t.xid)
+	status, err := s.xactStatus(ctx, t.xid)
 	if err != nil {
 		return engine.Unknown, err
 	}
 	// After the status, so that it is of the same life: a pooler may have led the two to different connections.
-	if err := s.pg.QueryRow(ctx, "SELECT "+t.server.life.lasts()).Scan(&same); err != nil {
+	lasts, err := s.ask(ctx, "SELECT ("+t.server.life.lasts()+")::text")
+	if err != nil {
 		return engine.Unknown, err
 	}
+	same := string(lasts[0]) == "true"
 	switch {
 	case same && status == statusInProgress:
-		s.pg.Exec(ctx, endBackend, t.xid) // if it may; if not, it ends by itself
+		s.pg.PgConn().Exec(ctx, fmt.Sprintf(endBackend, quote(t.xid))).Close() // if it may; if not, it ends by itself
 		return engine.Unknown, errStillRunning
 	case same && status == statusCommitted:
 		return engine.Committed, nil
@@ -72,24 +72,23 @@ const (
 	statusForgotten  = "forgotten"
 )
 
-func xactStatus(ctx context.Context, pg *pgx.Conn, question, xid string) (string, error) {
-	var status *string
-	err := pg.QueryRow(ctx, question, xid).Scan(&status)
+func (w *wire) xactStatus(ctx context.Context, xid string) (string, error) {
+	status, err := w.ask(ctx, fmt.Sprintf(w.server.status, quote(xid)))
 	if pg := asPg(err); pg != nil && strings.HasPrefix(pg.Code, "22") {
 		return statusUnborn, nil
 	}
 	if err != nil {
 		return "", err
 	}
-	if status == nil {
+	if status[0] == nil {
 		return statusForgotten, nil
 	}
-	return *status, nil
+	return string(status[0]), nil
 }
 
 // endBackend ends the backend that runs a transaction. It finds the backend by the transaction: the process that a client
 // knows may be a pooler's. backend_xid has the lower 32 bits of an id.
-const endBackend = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_xid::text = ($1::text::numeric % 4294967296)::text"
+const endBackend = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_xid::text = (%s::numeric %% 4294967296)::text"
 
 var (
 	errStillRunning = errors.New("groupcommit/pgx: the server is still busy with the group")

@@ -3,11 +3,10 @@ package pgx
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/groupcommit/groupcommit/engine"
-
-	"github.com/jackc/pgx/v5"
 )
 
 // server holds the facts about a server, and about the session's settings there, that a session must know.
@@ -18,7 +17,7 @@ type server struct {
 	syncCommit    string // the session's own
 	pid, born     string // the server's process, and when it was started; "" if it is not told
 	head          string // the statement that begins a transaction: names it
-	status        string // the statement that asks for a transaction's outcome; "" if there is none
+	status        string // the query that asks for the outcome of a transaction, whose id stands for %s; "" if there is none
 	flushes       bool   // it may be told to flush its log
 	life          life
 	cluster       string // a server's, and that of its standbys; "" if it is not told
@@ -44,20 +43,25 @@ func (l life) lasts() string {
 const ownProcess = "datid IS NULL AND usesysid IS NULL"
 
 // learnServer asks the server at the other end of a connection.
-func learnServer(ctx context.Context, pg *pgx.Conn, settings engine.Settings) (*server, error) {
+func (w *wire) learnServer(ctx context.Context, settings engine.Settings) (*server, error) {
 	var v server
-	err := pg.QueryRow(ctx, `SELECT current_setting('server_version_num')::int, current_setting('default_transaction_isolation'),
+	row, err := w.ask(ctx, `SELECT current_setting('server_version_num'), current_setting('default_transaction_isolation'),
 		current_setting('synchronous_commit'), pg_backend_pid()::text,
-		coalesce((SELECT bool_and(has_function_privilege(oid, 'EXECUTE')) FROM pg_proc WHERE proname = 'pg_logical' || '_emit_message'), false)`).
-		Scan(&v.version, &v.isolation, &v.syncCommit, &v.pid, &v.flushes)
+		coalesce((SELECT bool_and(has_function_privilege(oid, 'EXECUTE')) FROM pg_proc WHERE proname = 'pg_logical' || '_emit_message'), false)::text`)
 	if err != nil {
 		return nil, err
 	}
-	err = pg.QueryRow(ctx, `SELECT extract(epoch FROM pg_postmaster_start_time())::text,
+	if v.version, err = strconv.Atoi(string(row[0])); err != nil {
+		return nil, err
+	}
+	v.isolation, v.syncCommit, v.pid, v.flushes = string(row[1]), string(row[2]), string(row[3]), string(row[4]) == "true"
+	row, err = w.ask(ctx, `SELECT extract(epoch FROM pg_postmaster_start_time())::text,
 		(SELECT coalesce(array_agg(pid)::text, '{}') FROM pg_stat_activity WHERE `+ownProcess+`),
-		(SELECT coalesce(max(`+micros("backend_start")+`)::text, '') FROM pg_stat_activity WHERE pid = pg_backend_pid())`).
-		Scan(&v.life.started, &v.life.processes, &v.born)
-	if err != nil && ofTheMoment(err) { // or else the role may not be allowed to
+		(SELECT coalesce(max(`+micros("backend_start")+`)::text, '') FROM pg_stat_activity WHERE pid = pg_backend_pid())`)
+	switch {
+	case err == nil:
+		v.life.started, v.life.processes, v.born = string(row[0]), string(row[1]), string(row[2])
+	case ofTheMoment(err): // or else the role may not be allowed to
 		return nil, err
 	}
 	v.readCommitted = v.isolation == "read committed" || v.isolation == "read uncommitted"
@@ -68,15 +72,18 @@ func learnServer(ctx context.Context, pg *pgx.Conn, settings engine.Settings) (*
 	switch {
 	case v.version >= 130000:
 		xid = "pg_current_xact_id()::text"
-		v.status = "SELECT pg_xact_status($1::text::xid8)"
+		v.status = "SELECT pg_xact_status(%s::xid8)"
 	case v.version >= 100000:
 		xid = "txid_current()::text"
-		v.status = "SELECT txid_status($1::text::bigint)"
+		v.status = "SELECT txid_status(%s::bigint)"
 	}
 	v.head = "SELECT " + xid + ", " + thisTransaction
 	if v.status != "" {
-		err := pg.QueryRow(ctx, "SELECT system_identifier::text FROM pg_control_system()").Scan(&v.cluster)
-		if err != nil && ofTheMoment(err) { // or else the role may not be allowed to
+		row, err := w.ask(ctx, "SELECT system_identifier::text FROM pg_control_system()")
+		switch {
+		case err == nil:
+			v.cluster = string(row[0])
+		case ofTheMoment(err): // likewise
 			return nil, err
 		}
 	}

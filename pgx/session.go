@@ -69,7 +69,7 @@ func (s *session) Close() {} // the statements end with the connection
 func (s *session) learn(ctx context.Context) (err error) {
 	if s.server == nil {
 		start := time.Now()
-		s.server, err = learnServer(ctx, s.pg, s.settings)
+		s.server, err = s.learnServer(ctx, s.settings)
 		s.memory.opened(time.Since(start))
 	}
 	return err

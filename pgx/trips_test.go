@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"net"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -168,9 +169,14 @@ func TestIDsTakeOneRoundTripMore(t *testing.T) {
 }
 
 // seen are the texts that a tracer of the program's has seen.
-type seen struct{ texts []string }
+type seen struct {
+	mu    sync.Mutex
+	texts []string
+}
 
 func (s *seen) TraceQueryStart(ctx context.Context, _ *pgx.Conn, d pgx.TraceQueryStartData) context.Context {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.texts = append(s.texts, d.SQL)
 	return ctx
 }
@@ -190,4 +196,25 @@ func TestATracerSeesALoneCallThatHasAnID(t *testing.T) {
 	defer db.Close()
 	require.Equal(t, done, execID(background, db, named{"a", logged(1)}))
 	require.Contains(t, tracer.texts, logged(1).query)
+}
+
+// A tracer may need what only the context of a caller has.
+func TestATracerSeesNoQuestionOfOurs(t *testing.T) {
+	t.Parallel()
+	r := setUp(t)
+	config, err := pgx.ParseConfig(r.dsn)
+	require.NoError(t, err)
+	tracer := new(seen)
+	config.Tracer = tracer
+	connector, err := groupcommit.NewConnector(stdlib.GetConnector(*config), groupcommit.Writers(1), groupcommit.OnGroup(r.observe))
+	require.NoError(t, err)
+	r.db = sql.OpenDB(connector)
+	defer r.db.Close()
+	r.good(r.together(logs(10)...))
+	tracer.mu.Lock()
+	defer tracer.mu.Unlock()
+	require.NotEmpty(t, tracer.texts)
+	for _, text := range tracer.texts {
+		require.Equal(t, "DELETE FROM log WHERE k = -1", text, "the lone call that has held the group")
+	}
 }

@@ -207,7 +207,6 @@ func TestSeveralWritersLoseNothingAndDoNothingTwice(t *testing.T) {
 		require.NoError(r, bounded.Receive(t, "all calls are answered", errs))
 	}
 	r.once(callers * each)
-	require.Greater(r, r.stats().Leased.OpenConnections, 1)
 }
 
 func TestCallsThatWaitForALockLeaveRoomForOthers(t *testing.T) {

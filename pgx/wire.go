@@ -46,6 +46,16 @@ func (w *wire) text(ctx context.Context, statements string) (pgconn.CommandTag, 
 	return w.pg.Exec(ctx, statements, pgx.QueryExecModeSimpleProtocol)
 }
 
+// ask executes a query of ours, and returns the one row of its answer, as text. It goes past pgx's tracer, which is the
+// program's: that may need what only the context of a caller has, and sees nothing of a group.
+func (w *wire) ask(ctx context.Context, query string) (row [][]byte, err error) {
+	results, err := w.pg.PgConn().Exec(ctx, query).ReadAll()
+	if err != nil {
+		return nil, err
+	}
+	return results[0].Rows[0], nil
+}
+
 // itself is the condition that means this connection's process. It is "" where a pooler may have given the process to
 // another client.
 func (w *wire) itself() string {
