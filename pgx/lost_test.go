@@ -518,3 +518,43 @@ func TestAQuestionOfOursThatIsCancelledIsNoCallersErrorAndIsAskedAgain(t *testin
 		})
 	}
 }
+
+// A text that has waited for a lock comes in several pipelines of a group at first.
+func TestAnUnknownOutcomeInOnePipelineIsNotExecutedAgainWhereTheNextCannotBeSent(t *testing.T) {
+	t.Parallel()
+	r, p := proxied(t, groupcommit.Mode(groupcommit.Autocommit), groupcommit.MaxTime(400*time.Millisecond), groupcommit.LockTimeout(20*time.Millisecond))
+	r.forgets = false
+	r.good(r.together(logs(2)...)) // the statements are prepared
+	release := r.begin(logs(2)...)
+	lock, err := r.plain.Begin()
+	require.NoError(t, err)
+	defer lock.Rollback()
+	_, err = lock.Exec("LOCK TABLE log IN SHARE MODE")
+	require.NoError(t, err)
+	waiting := make(chan []answer, 1)
+	go func() { waiting <- release() }()
+	r.eventually("both calls wait by themselves", func() bool {
+		return r.value("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE 'INSERT%'") == "2"
+	})
+	require.NoError(t, lock.Rollback())
+	r.good(bounded.Receive(t, "they are answered", waiting))
+	r.exec(r.plain, "DELETE FROM log")
+
+	release = r.begin(logs(3)...)
+	spoilt := 0
+	p.OnClient(func(m proxy.Message) proxy.Action {
+		if i := bytes.Index(m.Payload, []byte("pg_logical_emit")); m.Type == 'P' && i >= 0 {
+			if spoilt++; spoilt == 1 { // the flush of the first pipeline fails, and there is no other connection to flush by
+				copy(m.Payload[i:], "no_function_too")
+				p.Refuse(true)
+				time.AfterFunc(100*time.Millisecond, p.CutAll)
+			}
+		}
+		return proxy.Pass
+	})
+	got := release()
+	r.unknown(got[0].err, 0)
+	require.Equal(t, "1", r.value("SELECT count(*) FROM log WHERE k = 0"))
+	p.Refuse(false)
+	r.noneTwice()
+}
