@@ -137,9 +137,6 @@ func (b *breadth) observe(now time.Time, members, load int, mayWiden bool, dear 
 		return
 	}
 	each := mean * float64(lasted) / float64(s.members)
-	if Trace {
-		println(now.UnixMilli()%100000, "phase", b.phase, "home", b.home, "width", b.width, "load", int(mean), "each us", int(each/1000), "usual", int(b.usual/1000), "lasted ms", lasted.Milliseconds(), "groups", s.counted, "members", s.members, "failed", b.failed)
-	}
 	b.slice = slice{}
 	switch b.phase {
 	case atHome:
@@ -307,5 +304,3 @@ func (b *breadth) to(load float64) int {
 
 // alike reports that neither is larger than the other by more than a factor.
 func alike(a, b, by float64) bool { return a <= b*by && b <= a*by }
-
-var Trace bool

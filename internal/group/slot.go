@@ -66,9 +66,6 @@ func (s *Slot[T]) Context() context.Context { return s.ctx }
 // Bytes is the number of Init.
 func (s *Slot[T]) Bytes() int { return int(s.bytes) }
 
-// Since is when the member was queued.
-func (s *Slot[T]) Since() time.Time { return s.since }
-
 // Err is why the member was withdrawn; nil if it was not. It is for a member that is settled.
 func (s *Slot[T]) Err() error { return s.err }
 
