@@ -81,8 +81,16 @@ func (g *groups) runRetrying(e *exec, u physical.Use) {
 	}
 }
 
-// runOnce runs a call on a physical connection, which the call's own connection leases if there is one.
+// runOnce runs a call on a physical connection. A panic is the call's outcome, also one in a hook that opens the connection:
+// the goroutine may be a promise's, or a neighbour's.
 func (g *groups) runOnce(e *exec, u physical.Use) {
+	engine.Catch(func() { g.runOnLease(e, u) }, func(p *PanicError) {
+		e.SetOutcome(engine.Answer{Err: p, Panicked: true})
+	})
+}
+
+// runOnLease runs a call on a connection that the call's own connection leases if there is one.
+func (g *groups) runOnLease(e *exec, u physical.Use) {
 	e.Reset() // what a hook leaves that ends its goroutine
 	p, err := g.borrowFor(e, u)
 	if err != nil {

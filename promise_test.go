@@ -238,6 +238,29 @@ func TestAValuerThatPanicsRejectsItsPromise(t *testing.T) {
 	})
 }
 
+// The goroutine in which a promise's call runs is not the program's, which could recover nothing there.
+func TestAHookThatPanicsWhileAConnectionIsOpenedRejectsThePromise(t *testing.T) {
+	for _, query := range []string{"INSERT a", "CREATE TABLE t (x)"} {
+		kinds(t, func(t *testing.T, f *fake, db *sql.DB) {
+			require.NoError(t, db.Ping())
+			f.restart()
+			f.fail = func(op, _ string) error {
+				if op == "open" {
+					panic("hook")
+				}
+				return nil
+			}
+			_, err := Go(t.Context(), db, query).Await(t.Context())
+			var panicked *PanicError
+			require.ErrorAs(t, err, &panicked)
+			require.Equal(t, "hook", panicked.Value)
+			f.fail = nil
+			_, err = Go(t.Context(), db, query).Await(t.Context())
+			require.NoError(t, err)
+		})
+	}
+}
+
 func TestAValuerThatEndsItsGoroutineRejectsItsPromise(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db := newFake().db(t)
