@@ -20,6 +20,18 @@ type rest struct {
 	others []*Task       // that another process has, or that are settled: for the keeper to ask about
 }
 
+// runGuarded is run. If a driver panics, it is not known what became of the transaction. The goroutine is the library's, so
+// that the panic would end the program.
+func (r *Runner) runGuarded(batch []*Task, failed int, t *turn.Turn) (commit time.Duration, left rest) {
+	engine.Catch(func() { commit, left = r.run(batch, failed, t) }, func(err *engine.PanicError) {
+		for _, t := range batch {
+			t.kept = false
+			t.answer(nil, &engine.OutcomeUnknownError{Cause: err})
+		}
+	})
+	return commit, left
+}
+
 // run handles a batch of which so many attempts have failed. Afterwards each command has an outcome, or is in the rest. t is a
 // turn that the caller has; it is over then. commit is what COMMIT took.
 func (r *Runner) run(batch []*Task, failed int, t *turn.Turn) (commit time.Duration, left rest) {
@@ -150,7 +162,7 @@ func (r *Runner) afterPause(left rest) {
 // finish runs a batch away from the queue, and settles it.
 func (r *Runner) finish(batch []*Task, failed int) {
 	reset(batch)
-	_, left := r.run(batch, failed, nil)
+	_, left := r.runGuarded(batch, failed, nil)
 	then := r.keep(left)
 	r.settle(batch)
 	if then != nil {

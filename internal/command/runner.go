@@ -173,24 +173,11 @@ func (r *Runner) Patience() (time.Duration, error) {
 // Overtime implements [group.Runner]: batches come one after the other.
 func (r *Runner) Overtime() time.Duration { return 0 }
 
-// Run implements [group.Runner]. If a driver panics, it is not known what became of the transaction.
-func (r *Runner) Run(batch []*Task) (report group.Report) {
+// Run implements [group.Runner].
+func (r *Runner) Run(batch []*Task) group.Report {
 	reset(batch)
-	run := func() {
-		commit, left := r.run(batch, 0, r.turn)
-		report = group.Report{Commit: commit, Then: r.keep(left)}
-	}
-	if len(batch) == 1 { // the panic of a command alone is its own goroutine's
-		run()
-		return report
-	}
-	engine.Catch(run, func(err *engine.PanicError) {
-		for _, t := range batch {
-			t.kept = false
-			t.answer(nil, &engine.OutcomeUnknownError{Cause: err})
-		}
-	})
-	return report
+	commit, left := r.runGuarded(batch, 0, r.turn)
+	return group.Report{Commit: commit, Then: r.keep(left)}
 }
 
 // End implements [group.Runner].

@@ -2,6 +2,7 @@ package command
 
 import (
 	"context"
+	"errors"
 	"database/sql"
 	"runtime"
 	"sync/atomic"
@@ -278,6 +279,31 @@ func TestAHandlerHasOneBatchAtATime(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, []bool{false, false}, free)
 	})
+}
+
+// A command alone has no other goroutine than the library's either, nor has one that is tried again.
+func TestACommandWhoseTransactionPanicsIsUnknown(t *testing.T) {
+	for _, again := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			h, c := &fakeHost{}, config()
+			h.begin = func() error {
+				if again {
+					again = false
+					return errors.New("at first")
+				}
+				panic("at the disk")
+			}
+			r := New(h, c)
+			defer r.Close()
+			n := newNumber(r.Kind(), "", 1, 0)
+			r.Go(t.Context(), &n.task)
+			_, err := n.task.Await(t.Context())
+			var unknown *engine.OutcomeUnknownError
+			require.ErrorAs(t, err, &unknown)
+			var panicked *engine.PanicError
+			require.ErrorAs(t, unknown.Cause, &panicked)
+		})
+	}
 }
 
 // The handler's goroutine ends, and the runner's does not.

@@ -3,6 +3,8 @@ package repeat
 
 import (
 	"context"
+	"log/slog"
+	"runtime/debug"
 	"sync"
 	"time"
 )
@@ -43,7 +45,7 @@ func (r *Repeater) run() {
 	r.mu.Lock()
 	r.again = false
 	r.mu.Unlock()
-	next := r.do(r.ctx)
+	next := r.doGuarded()
 	if next == 0 {
 		next = r.every
 	}
@@ -56,6 +58,16 @@ func (r *Repeater) run() {
 	default:
 		r.timer.Reset(next)
 	}
+}
+
+// doGuarded logs a panic, in a hook that opens a connection, say: no caller could recover it. The next time may be better.
+func (r *Repeater) doGuarded() (rest time.Duration) {
+	defer func() {
+		if v := recover(); v != nil {
+			slog.Error("groupcommit: work beside the program's calls has panicked", "panic", v, "stack", string(debug.Stack()))
+		}
+	}()
+	return r.do(r.ctx)
 }
 
 // Soon makes the next do begin at once, or right after the current one.

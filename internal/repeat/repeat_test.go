@@ -1,7 +1,9 @@
 package repeat
 
 import (
+	"bytes"
 	"context"
+	"log/slog"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -44,6 +46,23 @@ func TestAStoppedRepeaterDoesNothingMore(t *testing.T) {
 		require.False(t, r.again, "nothing is asked for any more")
 		(*Repeater)(nil).Stop()
 	})
+}
+
+func TestWhatPanicsIsDoneAgain(t *testing.T) {
+	defer slog.SetDefault(slog.Default())
+	var logged bytes.Buffer
+	slog.SetDefault(slog.New(slog.NewTextHandler(&logged, nil)))
+	synctest.Test(t, func(t *testing.T) {
+		n := 0
+		r := Start(time.Minute, func(context.Context) time.Duration {
+			n++
+			panic("hook")
+		})
+		time.Sleep(150 * time.Second)
+		r.Stop()
+		require.Equal(t, 2, n)
+	})
+	require.Contains(t, logged.String(), "panic=hook")
 }
 
 func TestAPauseEndsWithItsTimeOrItsContext(t *testing.T) {
