@@ -15,6 +15,7 @@ type Lease struct {
 	pool    *Pool
 	seat    *Seat // of the virtual connection that has it; nil if it is none of the program's
 	stand   *stand
+	lent    *sql.Conn // of the stand, which keeps the connection; nil of most
 	purpose Purpose
 }
 
@@ -40,6 +41,13 @@ func (l Lease) HandOver(ctx context.Context) { l.end(l.Conn.IsValid(), false, ct
 // end gives the connection back before what stands for it in the program's pool: that pool is never to count fewer.
 func (l Lease) end(valid, wrote bool, opener context.Context) {
 	p, seat := l.pool, l.seat
+	if l.lent != nil {
+		if !valid {
+			l.lent.Raw(func(any) error { return driver.ErrBadConn }) // which has it closed
+		}
+		l.stand.close()
+		return
+	}
 	if seat == nil {
 		p.look()
 	}

@@ -174,7 +174,7 @@ func (p *Pool) acquire(ctx context.Context, u Use, fresh bool) (grant, error) {
 
 // reuse makes an idle connection ready for the borrower.
 func (p *Pool) reuse(ctx context.Context, u Use, g grant) (l Lease, err error) {
-	l = p.lease(g.conn, u, g.stand)
+	l = p.lease(u, g)
 	c := l.Conn
 	ready := false
 	defer func() { // also after a panic in a hook of the program's
@@ -184,15 +184,19 @@ func (p *Pool) reuse(ctx context.Context, u Use, g grant) (l Lease, err error) {
 		}
 	}()
 	c.dropClosed()
-	if err := c.ResetSession(ctx); errors.Is(err, driver.ErrBadConn) { // database/sql minds no other error
+	reset := c.ResetSession
+	if g.lent != nil { // which keeps its connection
+		reset = c.Reset
+	}
+	if err := reset(ctx); errors.Is(err, driver.ErrBadConn) { // database/sql minds no other error
 		return l, err
 	}
 	ready = true
 	return l.set()
 }
 
-func (p *Pool) lease(c *Conn, u Use, s *stand) Lease {
-	return Lease{Conn: c, pool: p, seat: u.Seat, stand: s, purpose: u.For}
+func (p *Pool) lease(u Use, g grant) Lease {
+	return Lease{Conn: g.conn, pool: p, seat: u.Seat, stand: g.stand, lent: g.lent, purpose: u.For}
 }
 
 // set ends the lease of a connection that does not have the program's settings.
@@ -227,7 +231,8 @@ func (p *Pool) openFor(ctx context.Context, u Use, g grant) (l Lease, err error)
 		return Lease{}, err
 	}
 	p.opened(u, nil)
-	return p.lease(c, u, g.stand).set()
+	g.conn = c
+	return p.lease(u, g).set()
 }
 
 // opened is called when the opening of a connection is over. failed is its error; nil if there is none. opened reports

@@ -3,6 +3,7 @@ package physical
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"time"
 
 	"github.com/groupcommit/groupcommit/engine"
@@ -161,7 +162,9 @@ func (p *Pool) wantsSeats() bool { return !p.single && p.open >= p.seats.n && p.
 // stand for it in that pool, as if the program had used them for the borrower's work. The pool may be all taken, by callers
 // that wait for this very borrower. So the borrower does not wait for the pool, but for a physical connection, which it
 // also gets when one comes back. One that the pool has kept may have no seat to offer, if the seat is in use by a borrower
-// that needed none of its own; then another is taken, as database/sql would do if that borrower had it.
+// that needed none of its own; then another is taken, as database/sql would do if that borrower had it. One that keeps a
+// physical connection, because its session has been changed, lends that if the pool may have no more: a statement would get it
+// there on the plain driver, too.
 func (p *Pool) ask(ctx context.Context, db *sql.DB, w *waiter) {
 	defer func() {
 		p.mu.Lock()
@@ -176,21 +179,71 @@ func (p *Pool) ask(ctx context.Context, db *sql.DB, w *waiter) {
 // askOnce reports that another is needed.
 func (p *Pool) askOnce(ctx context.Context, db *sql.DB, w *waiter) (again bool) {
 	var c *sql.Conn
+	var kept *Conn
+	busy := false
 	err := engine.Guard(func() (err error) {
-		c, err = db.Conn(ctx)
+		if c, err = db.Conn(ctx); err == nil {
+			kept, busy = keptBy(c)
+		}
 		return err
 	})
 	if err != nil {
 		return false
 	}
+	full := isFull(db)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if w.stand.over {
+	switch {
+	case w.stand.over:
 		go c.Close() // which may end in Leave
 		return false
+	case busy && full: // the program needs it to end that transaction
+		p.mu.Unlock()
+		c.Close()
+		pause(ctx)
+		p.mu.Lock()
+		return !w.done && p.wantsSeats()
 	}
 	w.stand.conns = append(w.stand.conns, c) // also if the borrower has been served by the seat of this very connection
+	if kept != nil && full && !w.done {
+		w.grant = grant{conn: kept, stand: w.stand, lent: c}
+		p.served(w)
+	}
 	return !w.done && p.wantsSeats()
+}
+
+// pause lets the program use its connection. The program does not say when it has ended a transaction by text.
+func pause(ctx context.Context) {
+	select {
+	case <-time.After(askAgain):
+	case <-ctx.Done():
+	}
+}
+
+const askAgain = 5 * time.Millisecond
+
+// isFull reports that a pool may open no more connections.
+func isFull(db *sql.DB) bool {
+	s := db.Stats()
+	return s.MaxOpenConnections > 0 && s.OpenConnections >= s.MaxOpenConnections
+}
+
+// A Keeper is a virtual connection that may keep a physical one while no statement of the program's uses it.
+type Keeper interface {
+	driver.Conn
+	// Kept is the connection that is kept, nil if there is none; busy says that a transaction is open on one.
+	Kept() (c *Conn, busy bool)
+}
+
+// keptBy is what a connection of the program's pool keeps.
+func keptBy(c *sql.Conn) (kept *Conn, busy bool) {
+	c.Raw(func(dc any) error {
+		if k, ok := engine.Unwrapped[Keeper](dc.(driver.Conn)); ok {
+			kept, busy = k.Kept()
+		}
+		return nil
+	})
+	return kept, busy
 }
 
 // A stand is what stands for a borrower in the program's pool until its lease is over. A nil one is none. The pool's mutex

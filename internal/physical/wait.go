@@ -3,6 +3,7 @@ package physical
 import (
 	"container/list"
 	"context"
+	"database/sql"
 	"time"
 )
 
@@ -11,6 +12,7 @@ type grant struct {
 	conn     *Conn
 	replaced *Conn // to be closed first; the new one has its place
 	stand    *stand
+	lent     *sql.Conn // of the stand, which keeps conn
 }
 
 // A waiter is a borrower that waits for a connection.
@@ -109,12 +111,17 @@ func (p *Pool) serveOne() bool {
 		if g, ok := p.grant(w.ctx, w.use, w.fresh, w.asking); ok {
 			g.stand = w.stand
 			w.grant = g
-			p.waiting.group = w.use.For == Group
-			p.waiting.remove(w)
+			p.served(w)
 			return true
 		}
 	}
 	return false
+}
+
+// served ends the waiting of one that has its grant.
+func (p *Pool) served(w *waiter) {
+	p.waiting.group = w.use.For == Group
+	p.waiting.remove(w)
 }
 
 // grant gives a borrower a connection, or leave to open one, if there is either. asking says that the program's pool has been
@@ -212,7 +219,7 @@ func (p *Pool) wait(ctx context.Context, w *waiter) (grant, error) {
 func (p *Pool) decline(w *waiter) {
 	g := w.grant
 	if g.conn != nil {
-		p.lease(g.conn, w.use, g.stand).GiveBack(g.conn.wrote)
+		p.lease(w.use, g).GiveBack(g.conn.wrote)
 		return
 	}
 	if g.replaced != nil {

@@ -68,6 +68,20 @@ func (c *Conn) BorrowForCall(ctx context.Context, u physical.Use) (physical.Leas
 	return c.base.Pool.Borrow(ctx, c.seated(u))
 }
 
+// Kept is the physical connection that c keeps while the program does not use c. busy says that a transaction is open on one.
+func (c *Conn) Kept() (kept *physical.Conn, busy bool) {
+	switch {
+	case c.held.Conn == nil:
+		return nil, false
+	case c.held.control && !c.held.Conn.Session.Idle():
+		return nil, true
+	}
+	c.detach(true) // the borrower may prepare the same texts
+	clear(c.held.stmts)
+	c.held.stmts = c.held.stmts[:0]
+	return c.held.Conn, false
+}
+
 // EndCall ends a lease of BorrowForCall after a call that gave err.
 func (c *Conn) EndCall(l physical.Lease, err error, wrote bool) {
 	c.bad = c.bad || errors.Is(err, driver.ErrBadConn)
