@@ -212,6 +212,10 @@ func Retention(d time.Duration) Option {
 // that the program does is done one after the other: a transaction holds the only connection until it ends, and a goroutine
 // that waits for a second one meanwhile waits for ever, as with SetMaxOpenConns(1) on the plain driver. A group waits no
 // longer than [MaxTime].
+//
+// A pooled connection whose session was changed keeps its physical one. If too few are left for the others, that of one which
+// is idle in the program's pool is closed, and its session is over. The library must see when it is idle: behind a wrapper
+// that hides driver.Validator (sqlhooks, instrumentedsql), SetMaxIdleConns must be less than n.
 func Physical(n int) Option {
 	return databaseOption(positive("Physical", n, func(l *limits) { l.physical = n }))
 }

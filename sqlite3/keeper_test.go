@@ -3,11 +3,14 @@ package sqlite3_test
 import (
 	"database/sql"
 	"database/sql/driver"
+	"fmt"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/groupcommit/groupcommit"
 	"github.com/groupcommit/groupcommit/internal/bounded"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -49,6 +52,52 @@ func TestAPromiseUsesTheConnectionThatAPoolOfOneKeeps(t *testing.T) {
 			require.Equal(t, 1, physicalsOf(t, db))
 		})
 	}
+}
+
+// Less physical connections than pooled ones: each of these would keep one for life.
+func TestConnectionsThatKeepTheirPhysicalOnesLeaveSomeToOthers(t *testing.T) {
+	for _, n := range []int{1, 2} {
+		db := ours(t, dsnOf(t, fmt.Sprintf("&groupcommit_physical=%d", n)), "CREATE TABLE a (n)")
+		db.SetMaxIdleConns(10)
+		var all sync.WaitGroup
+		for i := range 10 {
+			all.Go(func() {
+				for range 5 {
+					_, err := db.ExecContext(unhurried(t), "CREATE TEMP TABLE IF NOT EXISTS own (n)")
+					assert.NoError(t, err)
+					_, err = db.ExecContext(unhurried(t), "INSERT INTO a VALUES (?)", i)
+					assert.NoError(t, err)
+					rows, err := db.QueryContext(unhurried(t), "SELECT n FROM a")
+					if assert.NoError(t, err) {
+						assert.NoError(t, rows.Close())
+					}
+				}
+			})
+		}
+		bounded.Wait(t, "all are served", all.Wait)
+		assert.LessOrEqual(t, physicalsOf(t, db), n)
+		assert.Zero(t, db.Stats().InUse)
+	}
+}
+
+// What a program holds is not taken away.
+func TestASessionOfASQLConnIsKeptHoweverManyWait(t *testing.T) {
+	db := ours(t, dsnOf(t, "&groupcommit_physical=1"), "CREATE TABLE a (n)")
+	c, err := db.Conn(background)
+	require.NoError(t, err)
+	exec(t, c, "CREATE TEMP TABLE own (n)")
+	waiting := make(chan error, 1)
+	go func() {
+		_, err := db.ExecContext(unhurried(t), "INSERT INTO a VALUES (1)")
+		waiting <- err
+	}()
+	bounded.Until(t, "a call waits", func() bool {
+		st, err := groupcommit.StatsOf(db)
+		return err == nil && st.Leased.WaitCount > 0
+	})
+	exec(t, c, "INSERT INTO own VALUES (1)")
+	require.NoError(t, c.Close())
+	require.NoError(t, <-waiting)
 }
 
 // The program must get its connection back to end its transaction.

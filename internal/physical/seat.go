@@ -14,6 +14,7 @@ import (
 type Seat struct {
 	born       time.Time // zero if it is not open
 	prev, next *Seat
+	kept       *Conn // which may be taken away: see Keep
 }
 
 // seats are the open ones, in the order of their birth.
@@ -98,6 +99,44 @@ func (p *Pool) takeFor(left *Seat, oldest bool) (out []*Conn) {
 		}
 	}
 	return out
+}
+
+// Keep is called when the program's pool has a virtual connection back that keeps its physical one, with no transaction open
+// and no statement. Where less connections are allowed than there are seats, it may be closed for a borrower that would
+// wait for ever: any pool may close what is idle. Keep reports that this may happen.
+func (p *Pool) Keep(s *Seat, l Lease) (may bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.most == 0 || p.single || l.lent != nil || l.stand != nil || s.born.IsZero() {
+		return false
+	}
+	s.kept = l.Conn
+	p.serve()
+	return true
+}
+
+// StillKept ends that, and reports whether the connection is still there.
+func (p *Pool) StillKept(s *Seat) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	still := s.kept != nil
+	s.kept = nil
+	return still
+}
+
+// takeKept takes away a connection that is kept, that of the oldest seat first, if there are not enough for all.
+func (p *Pool) takeKept() *Conn {
+	if p.open < p.most || p.seats.n <= p.most {
+		return nil
+	}
+	for s := p.seats.first; s != nil; s = s.next {
+		if c := s.kept; c != nil {
+			s.kept = nil
+			p.counted.MaxIdleClosed++
+			return c
+		}
+	}
+	return nil
 }
 
 // takeOf takes out the idle connections that are for a seat alone.

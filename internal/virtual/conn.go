@@ -273,6 +273,9 @@ func (c *Conn) IsValid() bool {
 // ResetSession is called before the next checkout.
 func (c *Conn) ResetSession(ctx context.Context) error {
 	c.kept()
+	if !c.awake() {
+		return driver.ErrBadConn
+	}
 	c.release() // IsValid did, unless a wrapper above us hides it
 	if c.held.Conn == nil {
 		return nil
@@ -286,7 +289,7 @@ func (c *Conn) Close() error {
 	if c.bad && !c.base.Traits.Load().OneConn {
 		c.base.Pool.Renew()
 	}
-	if c.held.Conn != nil {
+	if c.awake() && c.held.Conn != nil {
 		c.discard()
 	}
 	c.turn.leave(c.base)

@@ -19,6 +19,7 @@ type held struct {
 	wrote   bool    // it was the last to write, perhaps
 	more    bool    // it has done more than read, one statement after the other: a transaction may be open
 	rows    int     // open ones that keep the turn
+	resting bool    // the pool may take it away: see Keep of package physical
 	stmts   []*stmt // whose physical statements belong to it
 }
 
@@ -46,6 +47,9 @@ func (c *Conn) seated(u physical.Use) physical.Use {
 }
 
 func (c *Conn) borrow(ctx context.Context) (err error) {
+	if !c.awake() {
+		return driver.ErrBadConn // database/sql takes another
+	}
 	if c.held.Conn != nil {
 		return nil
 	}
@@ -71,7 +75,7 @@ func (c *Conn) BorrowForCall(ctx context.Context, u physical.Use) (physical.Leas
 // Kept is the physical connection that c keeps while the program does not use c. busy says that a transaction is open on one.
 func (c *Conn) Kept() (kept *physical.Conn, busy bool) {
 	switch {
-	case c.held.Conn == nil:
+	case !c.awake(), c.held.Conn == nil:
 		return nil, false
 	case c.held.control && !c.held.Conn.Session.Idle():
 		return nil, true
@@ -101,11 +105,30 @@ func (c *Conn) release() {
 	switch {
 	case c.bound || c.held.control && !idle:
 		c.after(nil)
+		if c.programs && c.checkout.back && (idle || !c.held.control && !c.held.suspect) {
+			c.detach(true)
+			clear(c.held.stmts)
+			c.held.stmts = c.held.stmts[:0]
+			c.held.resting = c.base.Pool.Keep(&c.seat, c.held.Lease)
+		}
 	case !idle && (c.held.suspect || c.base.Writer != nil):
 		c.discard()
 	default:
 		c.giveBack()
 	}
+}
+
+// awake ends the rest of the connection that c keeps. False if that was taken away: c is then of no more use.
+func (c *Conn) awake() bool {
+	if !c.held.resting {
+		return true
+	}
+	c.held.resting = false
+	if c.base.Pool.StillKept(&c.seat) {
+		return true
+	}
+	c.forget()
+	return false
 }
 
 // makeKnown has a setting hold for every physical connection, if it was all that c was taken for: then it was made by
