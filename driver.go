@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sync"
 
 	"github.com/groupcommit/groupcommit/internal/shares"
 	"github.com/groupcommit/groupcommit/internal/virtual"
@@ -67,17 +68,27 @@ func (d *Driver) Open(dsn string) (driver.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		t, err := s.Value.ready(context.Background()) // the plain driver's Open opens the database, too
-		if err != nil {
-			s.Leave()
-			return nil, err
+		if c, err := openOn(s); c != nil || err != nil {
+			return c, err
 		}
-		if t.OneConn && t.WriterKey == "" && !s.Own() {
-			s.Leave()
-			continue
-		}
-		return &openedConn{Conn: s.Value.connect(), share: s}, nil
 	}
+}
+
+// openOn opens a connection of a shared database; nil if the database belongs to another connection.
+func openOn(s *shares.Share[*database]) (c driver.Conn, err error) {
+	defer func() { // also after a panic in a hook of the program's
+		if c == nil {
+			s.Leave()
+		}
+	}()
+	t, err := s.Value.ready(context.Background()) // the plain driver's Open opens the database, too
+	if err != nil {
+		return nil, err
+	}
+	if t.OneConn && t.WriterKey == "" && !s.Own() {
+		return nil, nil
+	}
+	return &openedConn{Conn: s.Value.connect(), leave: sync.OnceValue(s.Leave)}, nil
 }
 
 func (d *Driver) openDatabase(dsn string) (*database, error) {
@@ -164,7 +175,7 @@ func (c *Connector) Close() error { return c.db.close() }
 // openedConn is a connection of Driver.Open.
 type openedConn struct {
 	*virtual.Conn
-	share *shares.Share[*database]
+	leave func() error // once, however often a wrapper closes
 }
 
-func (c *openedConn) Close() error { return errors.Join(c.Conn.Close(), c.share.Leave()) }
+func (c *openedConn) Close() error { return errors.Join(c.Conn.Close(), c.leave()) }

@@ -296,6 +296,39 @@ func TestWhenTheLastConnectionIsClosedThePhysicalOnesAreAndTheDatabaseIsLater(t 
 	})
 }
 
+// Neither a panic in a hook nor a wrapper that closes twice counts wrong.
+func TestADatabaseOfConnectionsThatAreOpenedOneByOneEndsWithTheLast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		d := f.driver(t)
+		f.fail = func(op, _ string) error {
+			if op == "open" {
+				panic("hook")
+			}
+			return nil
+		}
+		assert.PanicsWithValue(t, "hook", func() { d.Open("x") })
+		f.fail = nil
+		ends := func(dsn string, closes int) {
+			one, err := d.Open(dsn)
+			require.NoError(t, err)
+			last, err := d.Open(dsn)
+			require.NoError(t, err)
+			of := last.(aConn).Host().(*database)
+			for range closes {
+				require.NoError(t, one.Close())
+			}
+			time.Sleep(keptFor + time.Second)
+			assert.False(t, of.isClosed(), "a connection is open")
+			require.NoError(t, last.Close())
+			time.Sleep(keptFor + time.Second)
+			assert.True(t, of.isClosed())
+		}
+		ends("x", 1)
+		ends("y", 2)
+	})
+}
+
 // A pool that keeps no connection closes each after its use. Its program has not closed anything.
 func TestWhatAProgramHasOfADatabaseLastsUntilItClosesItsSQLDB(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

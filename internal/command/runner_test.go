@@ -2,8 +2,8 @@ package command
 
 import (
 	"context"
-	"errors"
 	"database/sql"
+	"errors"
 	"runtime"
 	"sync/atomic"
 	"testing"
