@@ -261,6 +261,9 @@ func (c *Conn) IsValid() bool {
 		c.checkout.uses = 0
 		return true
 	}
+	if c.held.resting { // database/sql had it for a caller that has gone
+		return true
+	}
 	valid := c.held.Conn.IsValid()
 	if !valid {
 		c.discard()

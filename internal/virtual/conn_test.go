@@ -119,3 +119,22 @@ func (s answering) Alone(c *engine.Call) (driver.Result, error) {
 	}
 	return nil, s.err
 }
+
+// database/sql asks twice if it had c for a caller whose context has ended.
+func TestAKeptConnectionThatWasTakenAwayIsNotKeptAgain(t *testing.T) {
+	w, _ := newWorld(t)
+	w.Pool = w.pool(1)
+	ctx := t.Context()
+	kept, other := New(w, &w.Base, true), New(w, &w.Base, true)
+	_, err := kept.ExecContext(ctx, "CREATE TEMP TABLE own (n)", nil)
+	require.NoError(t, err)
+	require.True(t, kept.IsValid())
+	require.NoError(t, kept.ResetSession(ctx), "no other connection has needed it")
+	require.True(t, kept.IsValid())
+	require.NoError(t, other.Ping(ctx))
+	require.True(t, kept.IsValid())
+	require.ErrorIs(t, kept.ResetSession(ctx), driver.ErrBadConn)
+	require.NoError(t, kept.Close())
+	require.NoError(t, other.Close())
+	require.Zero(t, w.Pool.Stats().OpenConnections)
+}

@@ -40,13 +40,7 @@ func newWorld(t *testing.T) (*world, *sql.DB) {
 	w := &world{traits: engine.Traits{Dialect: engine.SQLiteSQL, OneWriter: true, Begin: "BEGIN IMMEDIATE", Busy: errBusy, BusyWait: time.Minute,
 		Check: engine.DefaultCheck}}
 	w.Writer = new(turn.Writer)
-	w.Pool = physical.New(physical.Config{
-		Connector: connectorOf(func() driver.Conn { w.opened++; return &wire{w: w} }),
-		Open: func(_ context.Context, raw driver.Conn) (engine.Session, error) {
-			return session{raw.(*wire)}, nil
-		},
-		TakeTurn: func(context.Context) (func(), error) { return func() {}, nil },
-	})
+	w.Pool = w.pool(0)
 	db := sql.OpenDB(connectorOf(func() driver.Conn { return New(w, &w.Base, true) }))
 	db.SetMaxOpenConns(1)
 	t.Cleanup(func() {
@@ -55,6 +49,17 @@ func newWorld(t *testing.T) (*world, *sql.DB) {
 		assert.True(t, w.Writer.Free(), "a turn was never left")
 	})
 	return w, db
+}
+
+func (w *world) pool(most int) *physical.Pool {
+	return physical.New(physical.Config{
+		Connector: connectorOf(func() driver.Conn { w.opened++; return &wire{w: w} }),
+		Open: func(_ context.Context, raw driver.Conn) (engine.Session, error) {
+			return session{raw.(*wire)}, nil
+		},
+		TakeTurn: func(context.Context) (func(), error) { return func() {}, nil },
+		Most:     most,
+	})
 }
 
 type connectorOf func() driver.Conn
