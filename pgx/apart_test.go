@@ -26,8 +26,8 @@ func TestTheFirstGroupOfASlowTextIsEndedBeforeItHasTakenTheSumOfItsCalls(t *test
 	t.Parallel()
 	r := setUp(t, groupcommit.LockTimeout(time.Hour)) // which no lock is waited for
 	r.good(r.together(logged(1), logged(2), logged(3)))
-	c := r.slowly("0.05")
-	const calls = 150
+	c := r.slowly("0.3") // much more than a group pays once, on a busy machine, too
+	const calls = 40
 	free := r.hold()
 	var done sync.WaitGroup
 	for range calls {
@@ -38,7 +38,7 @@ func TestTheFirstGroupOfASlowTextIsEndedBeforeItHasTakenTheSumOfItsCalls(t *test
 	free()
 	bounded.Wait(t, "the calls are answered", done.Wait)
 	require.Contains(t, r.sizes()[before:], calls)
-	require.Greater(t, r.ids("log"), 100, "each call that was put off has a transaction of its own")
+	require.Greater(t, r.ids("log"), calls/2, "each call that was put off has a transaction of its own")
 }
 
 // ids is the number of transactions that have written a table's rows.

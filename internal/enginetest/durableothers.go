@@ -125,6 +125,7 @@ func takenBySomebodyElse(s *scene) {
 		return 0, len(l.all()) < 3
 	}))
 	p := cs.Go(background, "x", put{1})
+	bounded.Until(s, "it is handled", func() bool { return len(l.all()) > 0 })
 	for deadline := time.Now().Add(100 * time.Millisecond); time.Now().Before(deadline) && len(l.all()) < 2; {
 		time.Sleep(time.Millisecond)
 	}
