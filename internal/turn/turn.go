@@ -19,11 +19,16 @@ import (
 // Rejected: a sync.Mutex, because a context cannot end a wait for it; and a channel of one token, which is not first come
 // first served and does not know who holds it.
 type Writer struct {
-	mu     sync.Mutex
-	holder *Turn
-	first  *Turn // the waiting turns, oldest first
-	last   *Turn
+	mu       sync.Mutex
+	holder   *Turn
+	first    *Turn // the waiting turns, oldest first
+	last     *Turn
+	settling int // writers that have left their turn, and wait until what they have written is durable
+	crowd    int // turns to come for which the writer counts as crowded
 }
+
+// crowdTurns is for how many turns a writer counts as crowded after one that met another.
+const crowdTurns = 64
 
 // overtakeAfter is how long a transaction that has not written keeps other writers away.
 const overtakeAfter = time.Second
@@ -49,6 +54,7 @@ func (w *Writer) Take(ctx context.Context, t *Turn, enough <-chan struct{}, wait
 	}
 	tentative := enough != nil
 	w.mu.Lock()
+	w.meet()
 	if w.holder == nil {
 		w.give(t, tentative)
 		w.mu.Unlock()
@@ -122,6 +128,36 @@ func (w *Writer) TakeFree(t *Turn) bool {
 	}
 	w.give(t, false)
 	return true
+}
+
+// meet notes whether a turn meets another. The caller holds the mutex.
+func (w *Writer) meet() {
+	if w.holder != nil || w.first != nil || w.settling > 0 {
+		w.crowd = crowdTurns
+	} else if w.crowd > 0 {
+		w.crowd--
+	}
+}
+
+// Crowded reports that others write, too: one has met another at one of the latest turns. It may be wrong about a caller that
+// has no turn yet, or about t that is the only one.
+func (w *Writer) Crowded(t *Turn) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.crowd > 0 || w.settling > 0 || w.first != nil || w.holder != nil && w.holder != t
+}
+
+// Settle calls wait, in which a writer that has left its turn waits until what it has written is durable.
+func (w *Writer) Settle(wait func() error) error {
+	w.settle(+1)
+	defer w.settle(-1)
+	return wait()
+}
+
+func (w *Writer) settle(n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.settling += n
 }
 
 // abandon takes t out of the waiting turns. False if t holds the turn already.
