@@ -92,13 +92,28 @@ func (g *groups) runOnce(e *exec, u physical.Use) {
 // runOnLease runs a call on a connection that the call's own connection leases if there is one.
 func (g *groups) runOnLease(e *exec, u physical.Use) {
 	e.Reset() // what a hook leaves that ends its goroutine
-	p, err := g.borrowFor(e, u)
+	y, _ := u.Turn.(yielding)
+	err := g.keepTurn(e.Context(), y.turn)
+	var p physical.Lease
+	if err == nil {
+		p, err = g.borrowFor(e, u)
+	}
 	if err != nil {
 		e.Answer(nil, err)
 		return
 	}
+	deferred, err := g.defers(p, y.turn)
+	if err != nil {
+		p.GiveBack(false)
+		e.Answer(nil, err)
+		return
+	}
 	ok := false
+	var durable func() error
 	defer func() { // also of runtime.Goexit
+		if deferred && ok {
+			durable, ok = g.restore(p)
+		}
 		switch {
 		case !ok:
 			p.Discard() // it is not known what the panic left open
@@ -106,6 +121,9 @@ func (g *groups) runOnLease(e *exec, u physical.Use) {
 			e.home.EndCall(p, e.Err(), g.Writer != nil)
 		default:
 			p.Done(e.Err(), g.Writer != nil)
+		}
+		if _, err := g.settle(durable, y.turn); err != nil {
+			e.Answer(nil, &OutcomeUnknownError{ID: e.ID(), Cause: err})
 		}
 	}()
 	ok = e.Try(p.Conn.Session.Alone)

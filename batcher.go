@@ -25,6 +25,8 @@ type batcher struct {
 	turn  *turn.Turn // where there is one writer: one leader at a time uses it
 	queue *group.Queue[exec]
 	spare sync.Pool // of *[]*engine.Call, for the groups that are run
+
+	durable func() error // waits until the group that was committed last is durable; the holder of the turn uses it
 }
 
 // An exec is one Exec on its way through a group.
@@ -117,7 +119,16 @@ func (b *batcher) runGroup(execs []*exec, r *group.Report) group.Blame {
 		*spare = calls
 		b.spare.Put(spare)
 	}()
-	switch out := b.commit(execs, calls); out.Verdict {
+	out := b.commit(execs, calls)
+	if durable := b.durable; out.Verdict == engine.Committed && durable != nil {
+		b.durable = nil
+		took, err := b.of.settle(durable, b.turn)
+		if err != nil {
+			out = engine.Outcome{Verdict: engine.Unknown, Err: err}
+		}
+		out.Commit += took
+	}
+	switch out.Verdict {
 	case engine.Committed:
 		r.Commit, r.Members = out.Commit, out.Members
 	case engine.RolledBack:

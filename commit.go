@@ -56,12 +56,24 @@ func (b *batcher) commitOnce(calls []*engine.Call) (out engine.Outcome, given bo
 		a := abandon.Watch(calls, cancel)
 		defer func() { given = a.End() }()
 	}
+	if err := g.keepTurn(ctx, b.turn); err != nil {
+		return engine.Outcome{Verdict: engine.Refused, Err: err}, given
+	}
 	p, err := g.Pool.Borrow(ctx, g.use(physical.Group, b.turn))
 	if err != nil {
 		return engine.Outcome{Verdict: engine.Refused, Err: err}, given
 	}
+	deferred, err := g.defers(p, b.turn)
+	if err != nil {
+		p.GiveBack(false)
+		return engine.Outcome{Verdict: engine.Refused, Err: err}, given
+	}
 	out = engine.Outcome{Broken: true} // stays so after a panic
 	defer func() {
+		if deferred && !out.Broken {
+			durable, ok := g.restore(p)
+			b.durable, out.Broken = durable, !ok
+		}
 		if out.Broken && g.Writer == nil && (out.Verdict == engine.Unknown || ctx.Err() != nil) { // other connections may be broken, too
 			g.Pool.Renew()
 		}

@@ -59,6 +59,7 @@ func newDatabase(parent driver.Connector, dsn string, l limits) *database {
 	}
 	d := &database{parent: parent, dsn: dsn, engine: l.engine, inFlight: flight.New[engine.Answer](l.keep)}
 	d.limits = l
+	d.DurableReads = l.durableReads
 	d.Pool = physical.New(physical.Config{
 		Connector: parent, Open: d.openSession, TakeTurn: d.turnToOpen, Refresh: d.refresh, NoRoom: d.noRoom, Most: l.physical,
 	})

@@ -30,5 +30,20 @@ const (
 	Autocommit = engine.Autocommit
 )
 
+// SyncMode says when a commit is durable, where an engine has the choice: on SQLite in WAL mode.
+type SyncMode = engine.SyncMode
+
+const (
+	// SyncShared, the default: where several callers write, a transaction commits first, and its caller gets the answer after
+	// a sync that it shares with those that have committed meanwhile. In between, others can read what the caller does not
+	// know to be durable: it is lost if the machine fails then. A caller that writes alone commits as on the plain driver.
+	SyncShared = engine.SyncShared
+	// SyncAlone: each commit is synced before others can read it, as on the plain driver.
+	SyncAlone = engine.SyncAlone
+	// SyncFull is SyncShared for a database whose synchronous is NORMAL, too: what is answered is durable, though the
+	// program has not asked for it. It costs about what NORMAL costs if several callers write, and FULL if one does.
+	SyncFull = engine.SyncFull
+)
+
 // RegisterEngine makes an engine known to [Register] and [NewConnector]: see engine.Register.
 func RegisterEngine(match func(driver.Conn) Engine) { engine.Register(match) }

@@ -177,5 +177,12 @@ func Lookup(ctx context.Context, db *sql.DB, id string) (durable.Promise, error)
 		}
 		defer d.Writer.Leave(t)
 	}
-	return d.ledger.Get(ctx, id)
+	p, err := d.ledger.Get(ctx, id)
+	if err == nil {
+		err = d.settled()
+	}
+	if err != nil {
+		return durable.Promise{}, err
+	}
+	return p, nil
 }

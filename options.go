@@ -47,22 +47,24 @@ func (o sharedOption) setHandler(h *handling) error  { return o(&h.limits) }
 
 // limits are the options' values. The zero value is not useful; defaults is.
 type limits struct {
-	maxLen    int
-	maxBytes  int
-	maxQueue  int
-	maxDelay  time.Duration
-	writers   int
-	lockWait  time.Duration
-	maxTime   time.Duration
-	mode      GroupMode
-	promises  bool
-	keep      time.Duration // of completed promises; 0: for ever
-	retry     RetryPolicy   // nil: defaultRetry
-	onGroup   func(GroupInfo)
-	physical  int                       // 0: as many connections as the program's pool has
-	partition func(context.Context) any // nil: all calls may share a group
-	engine    Engine
-	inDSN     []string // the options that stood in the data source name
+	maxLen       int
+	maxBytes     int
+	maxQueue     int
+	maxDelay     time.Duration
+	writers      int
+	lockWait     time.Duration
+	maxTime      time.Duration
+	mode         GroupMode
+	sync         SyncMode
+	durableReads bool
+	promises     bool
+	keep         time.Duration // of completed promises; 0: for ever
+	retry        RetryPolicy   // nil: defaultRetry
+	onGroup      func(GroupInfo)
+	physical     int                       // 0: as many connections as the program's pool has
+	partition    func(context.Context) any // nil: all calls may share a group
+	engine       Engine
+	inDSN        []string // the options that stood in the data source name
 }
 
 var defaults = limits{
@@ -152,6 +154,29 @@ func Mode(m GroupMode) Option {
 			return badOption("Mode", m.String(), engine.Modes)
 		}
 		l.mode = m
+		return nil
+	})
+}
+
+// Sync sets when a commit is durable, on SQLite in WAL mode with synchronous=FULL: [SyncShared], the default, [SyncAlone] or
+// [SyncFull].
+func Sync(m SyncMode) Option {
+	return databaseOption(func(l *limits) error {
+		if m > SyncFull {
+			return badOption("Sync", m.String(), engine.SyncModes)
+		}
+		l.sync = m
+		return nil
+	})
+}
+
+// DurableReads has a query outside of a transaction wait, before its first row, until what it may have read is durable: see
+// [SyncShared]. While others write, each query then costs a sync. Without it a query reads what is committed.
+func DurableReads() Option { return durableReads(true) }
+
+func durableReads(on bool) Option {
+	return databaseOption(func(l *limits) error {
+		l.durableReads = on
 		return nil
 	})
 }
@@ -288,7 +313,7 @@ func noOption(i, n int) error { return fmt.Errorf("groupcommit: option %d of %d 
 // dsnOptions are the names that parseOption knows.
 var dsnOptions = []string{
 	prefix + "maxlen", prefix + "maxbytes", prefix + "maxqueue", prefix + "maxdelay", prefix + "writers",
-	prefix + "locktimeout", prefix + "maxtime", prefix + "mode", prefix + "retry", prefix + "promises", prefix + "retention",
+	prefix + "locktimeout", prefix + "maxtime", prefix + "mode", prefix + "sync", prefix + "reads", prefix + "retry", prefix + "promises", prefix + "retention",
 	prefix + "physical",
 }
 
@@ -336,6 +361,18 @@ func parseValue(name, value string) (Option, error) {
 			}
 		}
 		return nil, badOption(prefix+name, value, engine.Modes)
+	case "reads":
+		if value != "durable" && value != "committed" {
+			return nil, badOption(prefix+name, value, "durable or committed")
+		}
+		return durableReads(value == "durable"), nil
+	case "sync":
+		for _, m := range []SyncMode{SyncShared, SyncAlone, SyncFull} {
+			if value == m.String() {
+				return Sync(m), nil
+			}
+		}
+		return nil, badOption(prefix+name, value, engine.SyncModes)
 	}
 	return nil, fmt.Errorf("groupcommit: unknown option %s=%q in the data source name; allowed are %s", prefix+name, value, strings.Join(dsnOptions, ", "))
 }

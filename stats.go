@@ -42,6 +42,12 @@ type Stats struct {
 	Mode GroupMode // how groups are committed; Automatic until that is known
 	Why  string    // the reason, if there is one: an option, functions of the database, a level of isolation, a hook
 
+	// Shared is how many transactions, groups and calls by themselves committed first, and shared the sync that made them
+	// durable. Synced did not; SyncWhy is why the last one did not. All are
+	// zero on databases without such a choice.
+	Shared, Synced int64
+	SyncWhy        string
+
 	Leased sql.DBStats // the physical connections; those that wait are counted, too: calls and groups
 }
 
@@ -87,6 +93,7 @@ func StatsOf(db *sql.DB) (Stats, error) {
 	if d.singly && s.Lanes > 1 {
 		s.Mode, s.Why = Autocommit, fmt.Sprintf("each call runs by itself, because it takes its group %v, and a group saves it %v", s.Each, s.Once)
 	}
+	s.Shared, s.Synced, s.SyncWhy = d.Syncs.Shared.Load(), d.Syncs.Alone.Load(), d.Syncs.Why()
 	s.Leased = d.Pool.Stats()
 	return s, nil
 }

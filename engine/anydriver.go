@@ -16,6 +16,9 @@ func (anyDriver) Open(_ context.Context, conn driver.Conn, s Settings) (Session,
 	if s.Mode == Autocommit {
 		return nil, &OptionError{s.Spelled("Mode"), s.Mode.String(), "on this database only transaction"}
 	}
+	if s.Sync != SyncShared {
+		return nil, &OptionError{s.Spelled("Sync"), s.Sync.String(), "on this database only shared"}
+	}
 	return anySession{conn}, nil
 }
 

@@ -30,6 +30,7 @@ type Settings struct {
 	Mode        GroupMode        // how groups are committed, where there is a choice
 	LockTimeout time.Duration    // how long a call in a group may wait for a lock; 0: as long as the session says
 	MaxTime     time.Duration    // how long a group may take
+	Sync        SyncMode         // when a commit is durable, where there is a choice
 	Promises    bool             // calls may have ids; the ledger's table is there before the first of them
 
 	Spelling func(option string) string // returns the program's spelling of an option; nil: its name in code
@@ -189,6 +190,13 @@ type Traits struct {
 	// Busy is the error of a caller that has waited for the writer for longer than BusyWait: the driver's own.
 	Busy     error
 	BusyWait time.Duration
+
+	// Durable returns when everything that any process has committed to the database so far is durable: an answer that comes
+	// of what another transaction has committed must wait for it. After an error that is not known. Any goroutine may call it.
+	// nil: what a connection can see is durable.
+	Durable func() error
+	// Seen is Durable for what this process has committed. It costs little where none of it waits for a sync.
+	Seen func() error
 
 	// Check converts one argument without a connection, as database/sql does before it calls the driver. nil says that only
 	// the physical connection can convert arguments: they then stay raw until they reach it.

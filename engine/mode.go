@@ -32,3 +32,34 @@ func (m GroupMode) String() string {
 	}
 	return fmt.Sprintf("GroupMode(%d)", uint8(m))
 }
+
+// SyncMode says when a commit is durable, where an engine has the choice: on SQLite in WAL mode, for a database whose
+// synchronous is FULL or EXTRA.
+type SyncMode uint8
+
+const (
+	// SyncShared, the default: where several callers write, a transaction commits first, and its caller gets the answer after
+	// a sync that it shares with those that have committed meanwhile. In between, others can read what the caller does not
+	// know to be durable. A caller that writes alone commits as on the plain driver.
+	SyncShared SyncMode = iota
+	// SyncAlone: each commit is synced by itself, before others can read it, as on the plain driver.
+	SyncAlone
+	// SyncFull is SyncShared for a database whose synchronous is NORMAL, too: what is answered is durable, though the
+	// program has not asked for it.
+	SyncFull
+)
+
+// SyncModes names all of them, for an error about another.
+const SyncModes = "shared, alone or full"
+
+func (m SyncMode) String() string {
+	switch m {
+	case SyncShared:
+		return "shared"
+	case SyncAlone:
+		return "alone"
+	case SyncFull:
+		return "full"
+	}
+	return fmt.Sprintf("SyncMode(%d)", uint8(m))
+}

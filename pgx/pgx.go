@@ -185,6 +185,9 @@ func (e *adapter) Open(_ context.Context, conn driver.Conn, s engine.Settings) (
 	if !ok {
 		return nil, fmt.Errorf("groupcommit/pgx: the connection is a %T; a *stdlib.Conn of pgx is needed", conn)
 	}
+	if s.Sync != engine.SyncShared {
+		return nil, fmt.Errorf("groupcommit/pgx: option %s: %q is not allowed; on PostgreSQL only shared is, and synchronous_commit decides", s.Spelled("Sync"), s.Sync)
+	}
 	if s.Promises {
 		if err := checkEncoding(s, std.Conn().PgConn().ParameterStatus("client_encoding")); err != nil {
 			return nil, err

@@ -67,6 +67,9 @@ func (s *session) inTransaction(c *engine.Call, run func() (driver.Result, error
 		return nil, err, true
 	}
 	if p, ok := found[c.ID()]; ok {
+		if err := s.settled(); err != nil { // what is not durable yet must not be acknowledged
+			return nil, &engine.OutcomeUnknownError{ID: c.ID(), Cause: err}, true
+		}
 		res, err := c.Replay(p)
 		return res, err, true
 	}

@@ -48,7 +48,8 @@ type group struct {
 	again bool // the group is to run once more
 	out   engine.Outcome
 
-	members time.Duration // that the calls took
+	members  time.Duration // that the calls took
+	replayed bool          // a call has its answer from the ledger
 }
 
 // run runs the group until its outcome is known. No panic passes through it.
@@ -88,6 +89,7 @@ func (g *group) transaction() {
 		g.undo(-1) // each call gets its own error, and a call without an id none
 		return
 	}
+	g.replayed = len(found) > 0
 	began := time.Now()
 	for i, c := range g.calls {
 		if p, ok := found[c.ID()]; ok {
@@ -165,6 +167,12 @@ func (g *group) retry(c *engine.Call) (on bool) {
 func (g *group) finish() {
 	start := time.Now()
 	err := g.commit()
+	if err == nil && g.replayed { // what is not durable yet must not be acknowledged
+		if err := g.settled(); err != nil {
+			g.out = engine.Outcome{Verdict: engine.Unknown, Culprit: -1, Err: err}
+			return
+		}
+	}
 	switch {
 	case err == nil:
 		g.out = engine.Outcome{Commit: time.Since(start), Members: g.members}

@@ -26,6 +26,7 @@ import (
 // Elsewhere that would cost a tenth.
 type session struct {
 	connection
+	deferral
 	conn   driver.Conn // for the calls' statements; the connection is the same or inside it
 	within bool        // the connection is inside it, in a wrapper
 	traits engine.Traits
@@ -102,6 +103,7 @@ func (s *session) Close() {
 	s.kept.Clear()
 	s.ledger.close()
 	s.own.close()
+	s.deferral.close()
 }
 
 // exec runs one call as the driver's own Exec would.

@@ -42,6 +42,32 @@
 // A transaction that writes takes that back. So only the first write behind a text that had only read before may find its
 // snapshot stale. A transaction declared read-only (sql.TxOptions.ReadOnly) never takes a turn.
 //
+// # When a commit is durable
+//
+// With journal_mode=WAL and synchronous=FULL or EXTRA, SQLite syncs the log within each COMMIT, before others can read what
+// was committed. Where several callers write, the engine shares that sync: a transaction runs at synchronous=NORMAL and
+// commits, its connection and its turn go to the next, and its caller has the answer after a sync of the log that all share who
+// have committed meanwhile. So an answer is as durable as on the plain driver, and each transaction is one of its own. Groups,
+// RETURNING queries, texts of several statements, schema changes and handlers' transactions share syncs in the same way. A
+// caller that writes alone commits as on the plain driver. Three things differ:
+//
+//   - Others can read a commit before it is durable, for as long as a sync or two take. If the machine fails then, they have
+//     read what is gone, and its writer had no answer. What they have written because of it is gone, too: it is behind it in the
+//     same log. [groupcommit.DurableReads] has queries wait; [groupcommit.SyncAlone] turns all of this off. What is recorded
+//     about an id is never told before it is durable.
+//   - If a sync fails, those that wait for it get an [engine.OutcomeUnknownError] whose cause is IOERR_FSYNC: their rows are there,
+//     perhaps not on the disk. The next writer moves the whole log into the database file, at FULL; until that has succeeded,
+//     which is tried once a second, each writer gets IOERR_FSYNC, and nothing of it is executed.
+//   - When COMMIT of a sql.Conn's transaction has returned, its next statement may have another physical connection.
+//
+// PRAGMA synchronous answers the program's own level everywhere. To share needs Linux, a file of the usual kind (no vfs, psow,
+// nolock, immutable or mode=ro in the name) on a file system that is no network's, and a log that the program may open.
+// [groupcommit.Stats] tells how many commits have shared, and why the last other one did not.
+//
+// go-sqlite3 takes NORMAL where a name says journal_mode=WAL and nothing else: then no commit is synced, and there is nothing to
+// share. [groupcommit.SyncFull] makes each answer of such a program durable, for little more than NORMAL costs where several
+// callers write. With a rollback journal nothing can be shared: a COMMIT syncs several files in an order. Use WAL.
+//
 // # Settings
 //
 // A PRAGMA that sets something for its connection, such as foreign_keys or synchronous, holds for every physical connection
@@ -126,6 +152,10 @@ func (adapter) Open(ctx context.Context, conn driver.Conn, s engine.Settings) (e
 		t.Check = func(*driver.NamedValue) error { return nil }
 	}
 	session := newSession(conn, lite, t, counts != 0, files)
+	session.deferral = newDeferral(lite.GetFilename("main"), parameters(s.DSN), s.Sync)
+	if w := session.wal; w != nil {
+		session.traits.Durable, session.traits.Seen = w.wait, w.seen
+	}
 	if s.Promises && session.unprotected() {
 		return nil, errUnprotected("option promises")
 	}
@@ -134,8 +164,7 @@ func (adapter) Open(ctx context.Context, conn driver.Conn, s engine.Settings) (e
 
 // traits describes the database. file is SQLite's name for it, "" if it lives in memory or is temporary.
 func traits(file, dsn string, busy time.Duration) engine.Traits {
-	_, query, _ := strings.Cut(dsn, "?")
-	params, _ := url.ParseQuery(query) // the driver has refused a query that cannot be parsed
+	params := parameters(dsn)
 	shared := params.Get("cache") == "shared"
 	key := file
 	if file == "" && shared {
@@ -157,6 +186,12 @@ func traits(file, dsn string, busy time.Duration) engine.Traits {
 		Final:       rejection,
 		Environment: environment,
 	}
+}
+
+func parameters(dsn string) url.Values {
+	_, query, _ := strings.Cut(dsn, "?")
+	params, _ := url.ParseQuery(query) // the driver has refused a query that cannot be parsed
+	return params
 }
 
 // busyWait is how long a caller waits for the writer. chosen says that the program has set the busy timeout.

@@ -235,6 +235,12 @@ func (a *attempt) finish() (err error) {
 		}
 		return err
 	}
+	if slices.ContainsFunc(a.batch, func(t *Task) bool { return t.replayed }) { // with what another transaction has recorded
+		if err = a.kind.makeDurable(); err != nil {
+			a.unknown = true
+			return err
+		}
+	}
 	a.commit = time.Since(start)
 	for _, t := range a.handled {
 		switch {

@@ -35,7 +35,7 @@ func (k *keeper) reject(batch []*Task, cause error) {
 	n, err := table.Settle(ctx, db, rows)
 	var found map[string]record.Row
 	if err == nil && n < int64(len(batch)) { // another process was faster with some
-		found, err = table.Read(ctx, db, ids)
+		found, err = k.kind.acknowledged(ctx, ids)
 	}
 	if err != nil {
 		k.leavePending(batch, errors.Join(cause, err))

@@ -245,7 +245,7 @@ func (k *keeper) ask(ctx context.Context) {
 	if len(ids) == 0 {
 		return
 	}
-	found, err := k.kind.table.Read(ctx, k.kind.db(), ids)
+	found, err := k.kind.acknowledged(ctx, ids)
 	if err != nil {
 		return
 	}

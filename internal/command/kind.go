@@ -2,6 +2,7 @@ package command
 
 import (
 	"bytes"
+	"context"
 	"database/sql"
 	"database/sql/driver"
 	"errors"
@@ -83,4 +84,21 @@ func (k *Kind) rejection(err error) []byte {
 // notDurable is the error of what only durable commands have.
 func (k *Kind) notDurable(what string) error {
 	return fmt.Errorf("groupcommit: %s: commands of kind %q are not Durable, which is an option of Handle", what, k.name)
+}
+
+// acknowledged reads what is recorded of ids, to be answered with. It is durable, whichever transaction has recorded it.
+func (k *Kind) acknowledged(ctx context.Context, ids []string) (map[string]record.Row, error) {
+	found, err := k.table.Read(ctx, k.db(), ids)
+	if err == nil && len(found) > 0 {
+		err = k.makeDurable()
+	}
+	return found, err
+}
+
+// makeDurable returns when all that was read is durable.
+func (k *Kind) makeDurable() error {
+	if k.traits.Durable == nil {
+		return nil
+	}
+	return k.traits.Durable()
 }

@@ -49,7 +49,7 @@ func (k *keeper) launch(t *Task, accepted bool) {
 			k.hand(t, accepted)
 			return
 		}
-		found, err := k.kind.table.Read(k.closing, k.kind.db(), []string{t.id})
+		found, err := k.kind.acknowledged(k.closing, []string{t.id})
 		if err != nil {
 			t.fail(t.pending(err))
 			return

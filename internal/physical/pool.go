@@ -251,6 +251,11 @@ func (p *Pool) opened(u Use, failed *error) (refused bool) {
 	return refused
 }
 
+// Aside opens a connection that is not the pool's, for a borrower that has one already. The borrower closes it.
+func (p *Pool) Aside(ctx context.Context) (*Conn, error) {
+	return p.shared.connect(context.WithValue(ctx, inTurnKey{}, true)) // the borrower may have the turn
+}
+
 // StmtOpened is called where the driver uses statements by their text, when the program has prepared one.
 func (p *Pool) StmtOpened(query string) { p.shared.stmts.open(query) }
 

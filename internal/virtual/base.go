@@ -25,6 +25,9 @@ type Base struct {
 	Writer *turn.Writer // nil unless there is one writer; written once, before Traits
 	Apiece bool         // there are no groups: each Exec runs by itself; the same
 
+	DurableReads bool // a query waits until what it has read is durable; written once, when the database is made
+	Syncs        Syncs
+
 	Traits atomic.Pointer[engine.Traits] // set when the database is opened
 }
 

@@ -8,7 +8,11 @@ type checkout struct {
 	back   bool              // database/sql has the Conn back
 	set    []sqltext.Setting // what the only statement so far has set
 	onlyBy bool              // nothing but set binds the Conn
+	early  bool              // the physical connection was given back before the checkout was over: see restoreAndGiveBack
 }
+
+// over ends it.
+func (u *checkout) over() { u.uses, u.early = 0, false }
 
 // manyUses is for how many statements in a row a Conn has to be used for the program's pool to be taken for one that keeps
 // connections, where a wrapper above us does not show what that pool does.

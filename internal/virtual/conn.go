@@ -42,14 +42,15 @@ type Conn struct {
 	programs bool // the program's own pool has it
 	seat     physical.Seat
 
-	bound    bool // to its physical connection, for life
-	bad      bool // the driver said that the physical connection is
-	last     lastText
-	checkout checkout
-	held     held
-	tx       openTx
-	turn     heldTurn
-	handler  *HandlerTx // nil unless it is for a handler's transaction
+	bound     bool // to its physical connection, for life
+	bad       bool // the driver said that the physical connection is
+	last      lastText
+	checkout  checkout
+	held      held
+	unsettled func() error // waits until what was committed is durable; nil if there is nothing to wait for
+	tx        openTx
+	turn      heldTurn
+	handler   *HandlerTx // nil unless it is for a handler's transaction
 }
 
 // New makes a connection without any I/O. programs says that the program's own pool has it.
@@ -93,8 +94,16 @@ func (c *Conn) ExecContext(ctx context.Context, query string, args []driver.Name
 		return nil, err
 	}
 	res, err := fallback.Exec(ctx, c.held.Conn.Raw, query, args)
+	return c.executed(t, res, err)
+}
+
+// executed ends an Exec on c's physical connection that gave res or err.
+func (c *Conn) executed(t *sqltext.Text, res driver.Result, err error) (driver.Result, error) {
 	c.after(t)
-	return res, c.met(err)
+	if err = c.settle(c.met(err)); err != nil {
+		return nil, err
+	}
+	return res, nil
 }
 
 // lastText is what c has executed last, and mostly executes next: the cache of all texts has one lock for all callers.
@@ -121,7 +130,7 @@ func (c *Conn) hosted(ctx context.Context, traits *engine.Traits, e Exec) (res d
 		res, err = c.host.ExecID(ctx, c, id, e)
 		return res, true, err
 	}
-	if c.Holds() || c.base.Apiece || !Groupable(ctx, e.Text, traits, e.Args) {
+	if c.Holds() || c.checkout.early || c.base.Apiece || !Groupable(ctx, e.Text, traits, e.Args) {
 		return nil, false, nil
 	}
 	if traits.Check != nil {
@@ -147,6 +156,9 @@ func (c *Conn) QueryContext(ctx context.Context, query string, args []driver.Nam
 		if err := refuseID(ctx, "a query that writes"); err != nil {
 			return nil, err
 		}
+	}
+	if c.asksLevel(t) {
+		return c.queryAside(ctx, query, args)
 	}
 	defer c.abandon(!c.Holds())
 	if err := c.use(ctx, traits, t); err != nil {
@@ -185,10 +197,15 @@ func (c *Conn) use(ctx context.Context, traits *engine.Traits, t *sqltext.Text) 
 		c.after(nil)
 		return err
 	}
+	if err := c.statementDefers(t); err != nil {
+		c.after(nil)
+		return err
+	}
 	if t.Query != "" {
 		c.Count()
 	}
 	c.held.wrote = c.held.wrote || t.Write && c.turn.has
+	c.held.dirty = c.held.dirty || t.Write || t.Class != sqltext.Read
 	c.held.more = c.held.more || t.Write || t.Class != sqltext.Read || t.Query == ""
 	switch {
 	case t.Class == sqltext.Control || t.Class == sqltext.Session && traits.OneConn:
@@ -207,13 +224,16 @@ func (c *Conn) queried(t *sqltext.Text, rows driver.Rows, err error) (driver.Row
 	oneConn := c.base.Writer != nil && c.base.Traits.Load().OneConn
 	if err != nil || !c.turn.has || !t.Write && !oneConn {
 		c.after(t)
-		return rows, c.met(err)
+		if err = c.settle(c.met(err)); err != nil {
+			return nil, err
+		}
+		return c.durableRows(t, rows), nil
 	}
 	switch {
 	case len(rows.Columns()) == 0:
 		rows = finish(rows)
 		c.after(t)
-		return rows, nil
+		return rows, c.settle(nil)
 	case t.Pragma && !oneConn:
 		c.after(t)
 		return rows, nil
@@ -225,10 +245,11 @@ func (c *Conn) queried(t *sqltext.Text, rows driver.Rows, err error) (driver.Row
 // rowsFailed notes an error behind a row.
 func (c *Conn) rowsFailed() { c.handler.noteFailure() }
 
-// rowsClosed ends the use of rows that have kept the turn.
-func (c *Conn) rowsClosed(t *sqltext.Text) {
+// rowsClosed ends the use of rows that have kept the turn. err is that of their end.
+func (c *Conn) rowsClosed(t *sqltext.Text, err error) error {
 	c.held.rows = max(0, c.held.rows-1)
 	c.after(t)
+	return c.settle(err)
 }
 
 func (c *Conn) Ping(ctx context.Context) error {
@@ -258,7 +279,7 @@ func (c *Conn) met(err error) error {
 func (c *Conn) IsValid() bool {
 	c.checkout.back = true
 	if c.held.Conn == nil {
-		c.checkout.uses = 0
+		c.checkout.over()
 		return true
 	}
 	if c.held.resting { // database/sql had it for a caller that has gone

@@ -46,6 +46,9 @@ func (c *Conn) RunHere(ctx context.Context, t *sqltext.Text, call *engine.Call) 
 	}
 	c.after(t)
 	c.met(call.Err())
+	if err := c.settle(call.Err()); err != call.Err() {
+		call.Answer(nil, err)
+	}
 	if unknown := (*engine.OutcomeUnknownError)(nil); errors.As(call.Err(), &unknown) && c.Holds() {
 		c.discard()
 	}

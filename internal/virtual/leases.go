@@ -14,13 +14,15 @@ import (
 // held is a Conn's physical connection, and the state of its use. Without one, Conn is nil.
 type held struct {
 	physical.Lease
-	control bool    // it is kept until no transaction is open
-	suspect bool    // a transaction may have been left open
-	wrote   bool    // it was the last to write, perhaps
-	more    bool    // it has done more than read, one statement after the other: a transaction may be open
-	rows    int     // open ones that keep the turn
-	resting bool    // the pool may take it away: see Keep of package physical
-	stmts   []*stmt // whose physical statements belong to it
+	control  bool    // it is kept until no transaction is open
+	suspect  bool    // a transaction may have been left open
+	wrote    bool    // it was the last to write, perhaps
+	more     bool    // it has done more than read, one statement after the other: a transaction may be open
+	rows     int     // open ones that keep the turn
+	deferred bool    // engine.Deferrer's Defer was called, and Restore was not
+	dirty    bool    // it has executed a statement since then that may have written
+	resting  bool    // the pool may take it away: see Keep of package physical
+	stmts    []*stmt // whose physical statements belong to it
 }
 
 // Count counts a statement.
@@ -95,11 +97,11 @@ func (c *Conn) EndCall(l physical.Lease, err error, wrote bool) {
 // release gives the physical connection back, unless it is tied to c.
 func (c *Conn) release() {
 	if c.held.Conn == nil {
-		c.checkout.uses = 0
+		c.checkout.over()
 		return
 	}
 	c.makeKnown()
-	c.checkout.uses = 0
+	c.checkout.over()
 	idle := !c.held.more || c.held.Conn.Session.Idle()
 	c.tx.begun, c.held.rows = false, 0
 	switch {
@@ -149,6 +151,10 @@ func (c *Conn) makeKnown() {
 
 // giveBack ends the lease and the turn. The connection must be given back first where the turn guards it.
 func (c *Conn) giveBack() {
+	if !c.restore() {
+		c.discard()
+		return
+	}
 	c.detach(true)
 	l, wrote := c.forget()
 	l.GiveBack(wrote)

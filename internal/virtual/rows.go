@@ -15,12 +15,13 @@ type turnRows struct {
 	text   *sqltext.Text
 	of     rowsHolder
 	closed bool
+	seen   func() error // to be called when the first row was read; nil afterwards
 }
 
 // A rowsHolder learns of the end of its query's rows, and of their errors.
 type rowsHolder interface {
 	rowsFailed()
-	rowsClosed(*sqltext.Text)
+	rowsClosed(*sqltext.Text, error) error
 }
 
 var (
@@ -36,14 +37,26 @@ func (r *turnRows) Close() error {
 	err := r.Rows.Close()
 	if !r.closed {
 		r.closed = true
-		r.of.rowsClosed(r.text)
+		err = r.of.rowsClosed(r.text, err)
 	}
 	return err
 }
 
+// Next ends the statement when its rows are at their end, because database/sql tells no caller of an error of the closing then.
 func (r *turnRows) Next(dest []driver.Value) error {
 	err := r.Rows.Next(dest)
-	if err != nil && err != io.EOF {
+	if seen := r.seen; seen != nil {
+		r.seen = nil
+		if failed := seen(); failed != nil {
+			return failed
+		}
+	}
+	switch {
+	case err == io.EOF && !r.closed && !r.HasNextResultSet():
+		if failed := r.Close(); failed != nil {
+			return failed
+		}
+	case err != nil && err != io.EOF:
 		r.of.rowsFailed()
 	}
 	return err

@@ -84,15 +84,13 @@ func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (drive
 	}
 	if s.text.Empty { // drivers have been seen to crash on a prepared statement that holds none
 		res, err := fallback.Exec(ctx, c.held.Conn.Raw, s.text.Query, args)
-		c.after(s.text)
-		return res, c.met(err)
+		return c.executed(s.text, res, err)
 	}
 	res, err := fallback.ExecOwnStmt(ctx, c.held.Conn.Raw, s.native.Native, args)
 	if s.text.Class != sqltext.Batch || s.text.Returning {
 		s.drop() // it may be in the middle of its rows, and hold a lock or a snapshot for them
 	}
-	c.after(s.text)
-	return res, c.met(err)
+	return c.executed(s.text, res, err)
 }
 
 func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driver.Rows, error) {
@@ -105,6 +103,9 @@ func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driv
 		if err := refuseID(ctx, "a query that writes"); err != nil {
 			return nil, err
 		}
+	}
+	if c.asksLevel(s.text) {
+		return c.queryAside(ctx, s.text.Query, args)
 	}
 	defer c.abandon(!c.Holds())
 	if err := s.use(ctx, traits, len(args)); err != nil {

@@ -35,7 +35,13 @@ func (c *Conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, e
 	c.held.more = true
 	c.tx.forget(&c.base.Readers)
 	c.tx.readOnly = opts.ReadOnly
-	tx, err := c.begin(ctx, traits, opts)
+	var tx driver.Tx
+	if !opts.ReadOnly {
+		err = c.defers()
+	}
+	if err == nil {
+		tx, err = c.begin(ctx, traits, opts)
+	}
 	if err != nil {
 		c.after(nil)
 		return nil, c.met(err)
@@ -90,9 +96,15 @@ func (t *transaction) Commit() error {
 	}
 	err := t.tx.Commit()
 	if h != nil {
-		h.unclear = err != nil && !t.conn.held.Conn.Session.Idle()
+		h.unclear = err != nil && (!t.conn.Holds() || !t.conn.held.Conn.Session.Idle())
 	}
 	t.ended(err)
+	if failed := t.conn.settle(err); failed != err {
+		err = failed
+		if h != nil {
+			h.unclear = true
+		}
+	}
 	t.conn.host.Committed()
 	return err
 }
@@ -102,6 +114,7 @@ func (t *transaction) Commit() error {
 func (t *transaction) Rollback() error {
 	err := t.tx.Rollback()
 	t.ended(err)
+	t.conn.unsettled = nil // it has committed nothing
 	return err
 }
 

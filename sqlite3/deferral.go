@@ -1,0 +1,194 @@
+package sqlite3
+
+import (
+	"io/fs"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/groupcommit/groupcommit/engine"
+	"github.com/groupcommit/groupcommit/internal/syncer"
+)
+
+// A deferral is the level of a connection's main database while a transaction runs, so that its commit can share a sync. See
+// wal.
+//
+//	own level ── Defer ──→ NORMAL ── COMMIT ──→ Restore ──→ own level
+//
+// Outside of a transaction PRAGMA synchronous answers what it answers on the plain driver.
+type deferral struct {
+	wal   *wal    // nil where each commit is synced by itself
+	alone *string // why
+	mode  engine.SyncMode
+	main  fs.FileInfo    // of the database file that the connection has opened
+	log   *syncer.Syncer // of the log that the connection has open; nil if that is not known
+
+	level  int64 // to go back to
+	raised bool  // it is another one until then
+	shares bool  // what is committed until then is not durable
+}
+
+// SQLite's levels.
+const (
+	levelNormal = 1
+	levelFull   = 2
+)
+
+// Why a transaction shares no sync.
+var (
+	aloneNone    = "no other caller writes"
+	aloneLevel   = "synchronous is NORMAL or OFF: a commit is not synced"
+	aloneJournal = "journal_mode is not WAL"
+	aloneName    = "the data source name has vfs, psow, nolock, immutable, cache=shared or a mode without writes"
+	aloneOption  = "option Sync is alone"
+	aloneSystem  = "only on Linux"
+	aloneMemory  = "the database has no file"
+	aloneLog     = "the -wal cannot be opened, or is on the file system of a network"
+)
+
+// newDeferral is for a connection that has opened a file.
+func newDeferral(file string, params url.Values, mode engine.SyncMode) (d deferral) {
+	d.mode = mode
+	main, err := os.Stat(file)
+	switch {
+	case file == "":
+		d.alone = &aloneMemory
+	case mode == engine.SyncAlone:
+		d.alone = &aloneOption
+	case !canShare:
+		d.alone = &aloneSystem
+	case otherFiles(params):
+		d.alone = &aloneName
+	case err != nil:
+		d.alone = &aloneLog
+	default:
+		d.main, d.wal = main, joinWAL(file)
+	}
+	return d
+}
+
+// otherFiles reports that a data source name asks for other files, locks or promises than those of a usual one.
+func otherFiles(params url.Values) bool {
+	for _, other := range []string{"vfs", "psow", "nolock", "immutable"} {
+		if params.Has(other) {
+			return true
+		}
+	}
+	mode := strings.ToLower(params.Get("mode"))
+	return mode == "ro" || mode == "memory" || params.Get("cache") == "shared"
+}
+
+func (d *deferral) close() {
+	if d.wal == nil {
+		return
+	}
+	if d.shares {
+		d.log.Wrote()
+		d.wal.deferred.Add(-1)
+	}
+	d.wal.quit()
+	d.wal, d.shares = nil, false
+}
+
+// Defer makes a session an engine.Deferrer.
+func (s *session) Defer(crowded bool) (alone *string, err error) {
+	if s.wal == nil {
+		return s.alone, nil
+	}
+	if err := s.wal.heal(&s.connection); err != nil {
+		return nil, err
+	}
+	if !crowded && s.mode != engine.SyncFull {
+		return &aloneNone, nil
+	}
+	level, err := number(s.lite, "PRAGMA main.synchronous")
+	own := int64(levelFull)
+	if s.mode == engine.SyncFull {
+		own = levelNormal
+	}
+	if err != nil || level < own { // the transaction meets the same error
+		return &aloneLevel, nil
+	}
+	if why := s.logged(); why != nil {
+		if level == levelNormal {
+			err = s.set(level, levelFull)
+		}
+		return why, err
+	}
+	s.wal.deferred.Add(1) // before it commits
+	if level > levelNormal && s.set(level, levelNormal) != nil {
+		s.wal.deferred.Add(-1)
+		return &aloneLog, nil
+	}
+	s.shares = true
+	return nil, nil
+}
+
+func (s *session) set(own, level int64) error {
+	err := s.setLevel(level)
+	s.level, s.raised = own, err == nil
+	return err
+}
+
+func (s *session) setLevel(level int64) error {
+	return s.control("PRAGMA main.synchronous=" + strconv.FormatInt(level, 10))
+}
+
+// logged is why the main database is not in WAL mode, or its log cannot be synced; nil if it is and can. The connection has the log
+// open then, so that no other deletes it; only the connection itself can leave the mode.
+func (s *session) logged() *string {
+	log, err := s.wal.syncer()
+	if err == nil && log != nil && log == s.log {
+		return nil
+	}
+	s.log = nil
+	if mode, err := firstColumn(s.lite.Query("PRAGMA main.journal_mode", nil)); err != nil || len(mode) != 1 || mode[0] != "wal" {
+		return &aloneJournal
+	}
+	if log, err = s.wal.syncer(); log == nil || err != nil {
+		return &aloneLog
+	}
+	if main, err := os.Stat(s.wal.file); err != nil || !os.SameFile(main, s.main) { // the name is another file's
+		return &aloneLog
+	}
+	s.log = log
+	return nil
+}
+
+// Restore makes a session an engine.Deferrer.
+func (s *session) Restore() (durable func() error, err error) {
+	if s.shares {
+		log := s.log
+		log.Wrote()
+		s.wal.deferred.Add(-1)
+		durable = func() error {
+			if log.Wait() != nil {
+				return errSync
+			}
+			return nil
+		}
+	}
+	if !s.shares && s.wal != nil && s.wal.sick() != nil { // SQLite has synced what is behind something that is lost
+		durable = func() error { return errSync }
+	}
+	if s.raised {
+		err = s.setLevel(s.level)
+	}
+	s.raised, s.shares = false, false
+	return durable, err
+}
+
+// settled returns when what the connection has read is durable, whoever has committed it.
+func (s *session) settled() error {
+	if s.wal == nil || s.shares {
+		return nil
+	}
+	if level, err := number(s.lite, "PRAGMA main.synchronous"); err != nil || level < levelFull && s.mode != engine.SyncFull || s.logged() != nil {
+		return nil
+	}
+	if s.log.Wait() != nil {
+		return errSync
+	}
+	return nil
+}
