@@ -40,8 +40,9 @@ type session struct {
 	settings engine.Settings
 	database *database
 	memory   *memory
-	simple   bool // nothing can be pipelined: the protocol is the simple one, or a wrapper must see each call
-	seen     bool // a wrapper, or pgx's tracer, sees each call that the driver executes
+	simple   bool       // nothing can be pipelined: the protocol is the simple one, or a wrapper must see each call
+	seen     bool       // a wrapper, or pgx's tracer, sees each call that the driver executes
+	later    *beginning // the transaction whose BEGIN may be still to come
 
 	waits bool         // the culprit of the transaction has waited for a lock, or was in a deadlock
 	stuck *engine.Call // the server was at this call when the group was lost

@@ -64,6 +64,22 @@ func (l Lease) end(valid, wrote bool, opener context.Context) {
 	p.dropFor(&l.stand.seat)
 }
 
+// Exchange closes the connection, which was lost, and opens another one in its place. After an error the lease is as it was.
+// It is for a lease without the writer's turn.
+func (l Lease) Exchange(ctx context.Context) (Lease, error) {
+	l.Conn.Close() // first: there may be room for one
+	c, err := l.pool.shared.connect(ctx)
+	if err != nil {
+		return l, err
+	}
+	if err := c.Unset(); err != nil {
+		c.Close()
+		return l, err
+	}
+	l.Conn = c
+	return l, nil
+}
+
 // same reports that two contexts are one.
 func same(a, b context.Context) bool { return reflect.TypeOf(a).Comparable() && a == b }
 

@@ -6,7 +6,6 @@ import (
 	"errors"
 
 	"github.com/groupcommit/groupcommit/engine"
-	"github.com/groupcommit/groupcommit/internal/fallback"
 	"github.com/groupcommit/groupcommit/internal/physical"
 	"github.com/groupcommit/groupcommit/internal/sqltext"
 )
@@ -93,7 +92,7 @@ func (c *Conn) ExecContext(ctx context.Context, query string, args []driver.Name
 	if err := c.use(ctx, traits, t); err != nil {
 		return nil, err
 	}
-	res, err := fallback.Exec(ctx, c.held.Conn.Raw, query, args)
+	res, err := c.exec(ctx, query, args)
 	return c.executed(t, res, err)
 }
 
@@ -164,7 +163,7 @@ func (c *Conn) QueryContext(ctx context.Context, query string, args []driver.Nam
 	if err := c.use(ctx, traits, t); err != nil {
 		return nil, err
 	}
-	rows, err := fallback.Query(ctx, c.held.Conn.Raw, query, args)
+	rows, err := c.query(ctx, query, args)
 	return c.queried(t, rows, err)
 }
 

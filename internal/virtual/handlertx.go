@@ -7,7 +7,6 @@ import (
 	"errors"
 
 	"github.com/groupcommit/groupcommit/engine"
-	"github.com/groupcommit/groupcommit/internal/fallback"
 	"github.com/groupcommit/groupcommit/internal/sqltext"
 	"github.com/groupcommit/groupcommit/internal/turn"
 )
@@ -72,7 +71,7 @@ func (h *HandlerTx) Own(text string) error {
 		if h.undone(c.held.Conn.Session) {
 			return ErrUndone // a savepoint would begin another transaction
 		}
-		_, err := fallback.Exec(context.Background(), c.held.Conn.Raw, text, nil)
+		_, err := c.exec(context.Background(), text, nil)
 		return err
 	})
 }

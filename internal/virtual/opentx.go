@@ -4,8 +4,9 @@ import "github.com/groupcommit/groupcommit/internal/turn"
 
 // openTx is the state of the transaction that is open on a Conn.
 type openTx struct {
-	begun   bool // by BeginTx
-	altered bool // it has altered the schema, perhaps
+	begun   bool     // by BeginTx
+	altered bool     // it has altered the schema, perhaps
+	later   *laterTx // it is still to begin, with its first statement; nil: it has begun
 
 	// Where there is one writer:
 	executed bool   // it has executed a statement, and may have a snapshot
@@ -26,5 +27,5 @@ func (t *openTx) forget(r *turn.Readers) {
 	if t.first != "" {
 		r.Ended(t.first, false)
 	}
-	t.executed, t.readOnly, t.first = false, false, ""
+	t.executed, t.readOnly, t.first, t.later = false, false, "", nil
 }

@@ -35,6 +35,10 @@ func (c *Conn) raw(ctx context.Context) (driver.Conn, error) {
 	if err := c.use(ctx, traits, &sqltext.Text{}); err != nil {
 		return nil, err
 	}
+	if err := c.beginNow(ctx); err != nil {
+		c.after(nil)
+		return nil, c.met(err)
+	}
 	c.Count() // a setting is not all that c is used for
 	if !traits.OneConn {
 		c.bound = true

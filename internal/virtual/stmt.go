@@ -7,7 +7,6 @@ import (
 	"fmt"
 
 	"github.com/groupcommit/groupcommit/engine"
-	"github.com/groupcommit/groupcommit/internal/fallback"
 	"github.com/groupcommit/groupcommit/internal/physical"
 	"github.com/groupcommit/groupcommit/internal/sqltext"
 )
@@ -45,7 +44,7 @@ func (c *Conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, e
 	if err := c.use(ctx, traits, &sqltext.Text{}); err != nil {
 		return nil, err
 	}
-	if err := s.attach(ctx); err != nil {
+	if err := s.prepare(ctx); err != nil {
 		c.after(nil)
 		return nil, c.met(err)
 	}
@@ -83,10 +82,10 @@ func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (drive
 		return nil, err
 	}
 	if s.text.Empty { // drivers have been seen to crash on a prepared statement that holds none
-		res, err := fallback.Exec(ctx, c.held.Conn.Raw, s.text.Query, args)
+		res, err := c.exec(ctx, s.text.Query, args)
 		return c.executed(s.text, res, err)
 	}
-	res, err := fallback.ExecOwnStmt(ctx, c.held.Conn.Raw, s.native.Native, args)
+	res, err := s.exec(ctx, args)
 	if s.text.Class != sqltext.Batch || s.text.Returning {
 		s.drop() // it may be in the middle of its rows, and hold a lock or a snapshot for them
 	}
@@ -112,10 +111,10 @@ func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driv
 		return nil, err
 	}
 	if s.text.Empty {
-		rows, err := fallback.Query(ctx, c.held.Conn.Raw, s.text.Query, args)
+		rows, err := c.query(ctx, s.text.Query, args)
 		return c.queried(s.text, rows, err)
 	}
-	rows, err := fallback.QueryStmt(ctx, c.held.Conn.Raw, s.native.Native, args)
+	rows, err := s.query(ctx, args)
 	return c.queried(s.text, rows, err)
 }
 
@@ -123,7 +122,7 @@ func (s *stmt) use(ctx context.Context, traits *engine.Traits, args int) error {
 	if err := s.conn.use(ctx, traits, s.text); err != nil {
 		return err
 	}
-	err := s.attach(ctx)
+	err := s.prepare(ctx)
 	if err == nil {
 		return nil
 	}

@@ -28,6 +28,7 @@ func (c *Conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, e
 		}
 		c.held.wrote = true
 	}
+	leased := c.Holds()
 	if err := c.borrow(ctx); err != nil {
 		return nil, err
 	}
@@ -40,7 +41,7 @@ func (c *Conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, e
 		err = c.defers()
 	}
 	if err == nil {
-		tx, err = c.begin(ctx, traits, opts)
+		tx, err = c.begin(ctx, traits, opts, leased)
 	}
 	if err != nil {
 		c.after(nil)
@@ -50,9 +51,13 @@ func (c *Conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, e
 	return &transaction{c, tx, ctx}, nil
 }
 
-func (c *Conn) begin(ctx context.Context, traits *engine.Traits, opts driver.TxOptions) (driver.Tx, error) {
+// begin begins a transaction. leased says that the physical connection has been c's before.
+func (c *Conn) begin(ctx context.Context, traits *engine.Traits, opts driver.TxOptions, leased bool) (driver.Tx, error) {
 	raw := c.held.Conn.Raw
 	if c.handler == nil || traits.Begin == "" {
+		if l := c.beginLater(ctx, opts, leased); l != nil {
+			return l, nil
+		}
 		return fallback.Begin(ctx, raw, opts)
 	}
 	if _, err := fallback.Exec(ctx, raw, traits.Begin, nil); err != nil {

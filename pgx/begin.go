@@ -1,0 +1,312 @@
+package pgx
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"reflect"
+
+	"github.com/groupcommit/groupcommit/engine"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
+)
+
+// beginning is a transaction whose BEGIN travels with its first statement, in one write:
+//
+//	Close Parse Bind Execute Flush | what the driver sends
+//
+// The driver's own call sends the statement and reads its answer, so that rows, types and errors are the driver's. The part
+// before the bar is put into the frontend's buffer, which the driver's call then writes. Close is of a portal that is not
+// there, which is no error, and its answer is one that the driver skips, whatever it waits for. When that comes, the
+// frontend's tracer, which is called in the middle of the driver's read, reads the answers to the others out of the way.
+//
+// There is no Sync between the two. If BEGIN fails, the server skips the statement, which must not run by itself. A text
+// without arguments goes by the simple protocol, for which the server would not skip to the right place. Such a first
+// statement comes behind a BEGIN of its own.
+//
+// Flush has the answer to BEGIN on its way before the statement is executed. So if the connection is lost without that answer,
+// the statement was not executed, and the driver would have found the connection dead in its own BEGIN.
+//
+// Rejected: one text "BEGIN; ...", in which a syntax error comes before BEGIN, and the positions of errors are others.
+// Rejected: a pipeline of our own. Its rows would not be the driver's.
+type beginning struct {
+	session *session
+	ctx     context.Context // of Begin, for its end, as stdlib does
+	text    string
+	pending bool  // nothing was sent
+	opened  bool  // the answers to the first statement are perhaps still being read
+	begun   bool  // the server has said so
+	failed  error // of BEGIN, behind the answer to Close
+}
+
+var (
+	_ engine.Beginner  = (*session)(nil)
+	_ engine.Beginning = (*beginning)(nil)
+)
+
+// BeginLater makes a session an engine.Beginner.
+func (s *session) BeginLater(ctx context.Context, opts driver.TxOptions) engine.Beginning {
+	if (s.simple || s.seen) || ctx.Err() != nil || !s.Idle() || s.pg.PgConn().IsBusy() {
+		return nil
+	}
+	text, ok := beginText(opts)
+	if !ok || isTraced(s.pg.PgConn().Frontend()) || isPrepared(s.pg, text) {
+		return nil
+	}
+	s.later = &beginning{session: s, ctx: ctx, text: text, pending: true}
+	return s.later
+}
+
+// beginText is the text that stdlib and pgx make of the options. False if they refuse them.
+func beginText(opts driver.TxOptions) (text string, ok bool) {
+	text = "begin"
+	switch sql.IsolationLevel(opts.Isolation) {
+	case sql.LevelDefault:
+	case sql.LevelReadUncommitted:
+		text += " isolation level " + string(pgx.ReadUncommitted)
+	case sql.LevelReadCommitted:
+		text += " isolation level " + string(pgx.ReadCommitted)
+	case sql.LevelRepeatableRead, sql.LevelSnapshot:
+		text += " isolation level " + string(pgx.RepeatableRead)
+	case sql.LevelSerializable:
+		text += " isolation level " + string(pgx.Serializable)
+	default:
+		return "", false
+	}
+	if opts.ReadOnly {
+		text += " " + string(pgx.ReadOnly)
+	}
+	return text, true
+}
+
+// isTraced reports that the program traces the messages of a connection, and so is to see BEGIN where it was called. If that
+// cannot be seen, it may be so.
+func isTraced(f *pgproto3.Frontend) bool {
+	tracer := reflect.ValueOf(f).Elem().FieldByName("tracer")
+	return tracer.Kind() != reflect.Pointer || !tracer.IsNil()
+}
+
+// isPrepared reports that the program, in AfterConnect say, has prepared a statement of its own by the name that is BEGIN's
+// text. pgx would execute it in the place of BEGIN.
+func isPrepared(pg *pgx.Conn, text string) bool {
+	names := reflect.ValueOf(pg).Elem().FieldByName("preparedStatements")
+	return names.Kind() != reflect.Map || names.MapIndex(reflect.ValueOf(text)).IsValid()
+}
+
+// Idle is the connection's, but for a transaction that is open for the program and not yet for the server.
+func (s *session) Idle() bool { return s.wire.Idle() && !s.later.isOpen() }
+
+// isOpen reports that the server is not the one to ask whether the transaction is open. A nil beginning is none.
+func (b *beginning) isOpen() bool {
+	if b == nil {
+		return false
+	}
+	b.opened = b.opened && b.session.pg.PgConn().IsBusy() // until then pgx has not heard how it stands
+	return b.pending || b.opened
+}
+
+func (b *beginning) First(ctx context.Context, s engine.Statement, run func() error) (engine.Start, error) {
+	if !travelsWith(s) {
+		if start, err := b.byItself(ctx); start != engine.Begun || err != nil {
+			return start, err
+		}
+		return engine.Begun, run()
+	}
+	// What pgx does before any other call: it forgets statements that have failed, by a pipeline that would not skip an answer.
+	_, err := b.session.pg.Exec(ctx, "", nothingToDo{})
+	if errors.Is(err, errNothingToDo) {
+		err = b.with(run)
+	}
+	switch {
+	case b.failed != nil:
+		err = b.failed
+	case !b.begun && b.session.pg.IsClosed():
+		return b.lost(ctx), err
+	case !b.begun:
+		return engine.NotBegun, err
+	}
+	b.pending = false
+	return engine.Begun, err
+}
+
+// lost is what became of the beginning on a connection that has been lost without an answer.
+func (b *beginning) lost(ctx context.Context) engine.Start {
+	b.pending = false
+	if ctx.Err() != nil {
+		return engine.Begun // the driver has closed it for that
+	}
+	return engine.LostBefore
+}
+
+// travelsWith reports that BEGIN can travel with a statement: it is sent by the extended protocol, and it is small enough for
+// the tracer, which writes it out, to cost less than the round trip.
+func travelsWith(s engine.Statement) bool {
+	if forTheDriver(s.Args) || s.Text && len(s.Args) == 0 {
+		return false
+	}
+	size := len(s.Query) / 8 // of printable bytes, which cost less
+	for i := range s.Args {
+		size += weight(s.Args[i].Value)
+	}
+	return size <= heaviest
+}
+
+const heaviest = 512 // bytes that are not printable: some 40 µs
+
+// weight is about how many bytes the tracer writes out for an argument.
+func weight(arg any) int {
+	switch v := arg.(type) {
+	case string:
+		return textWeight(v)
+	case []byte:
+		return len(v)
+	}
+	switch v := reflect.ValueOf(arg); v.Kind() {
+	case reflect.Slice, reflect.Map:
+		return 32 * v.Len()
+	case reflect.String:
+		return textWeight(v.String())
+	}
+	return 8
+}
+
+func textWeight(s string) int {
+	n := len(s) / 8
+	for i := range min(len(s), 16*heaviest) {
+		if s[i] < ' ' || s[i] > '~' {
+			n++
+		}
+	}
+	return n
+}
+
+// byItself sends BEGIN in a round trip of its own. It does what pgx's BeginTx does.
+func (b *beginning) byItself(ctx context.Context) (engine.Start, error) {
+	pg := b.session.pg
+	_, err := pg.Exec(ctx, b.text)
+	if err == nil {
+		b.pending = false
+		return engine.Begun, nil
+	}
+	if asPg(err) != nil && endsConnection(err) {
+		closeAtOnce(pg)
+	}
+	if pg.IsClosed() {
+		return b.lost(ctx), err
+	}
+	return engine.NotBegun, err
+}
+
+// with calls run, with BEGIN before whatever it sends first.
+func (b *beginning) with(run func() error) error {
+	f := b.session.pg.PgConn().Frontend()
+	f.SendClose(&pgproto3.Close{ObjectType: 'P'})
+	f.SendParse(&pgproto3.Parse{Query: b.text})
+	f.SendBind(&pgproto3.Bind{})
+	f.SendExecute(&pgproto3.Execute{})
+	f.Send(&pgproto3.Flush{})
+	f.Trace(b, pgproto3.TracerOptions{SuppressTimestamps: true})
+	defer b.takeBack(f)
+	return run()
+}
+
+// takeBack takes BEGIN out of the buffer if nothing was sent. The frontend of a connection that was lost belongs to the
+// goroutine that closes it.
+func (b *beginning) takeBack(f *pgproto3.Frontend) {
+	if b.begun || b.session.pg.IsClosed() {
+		return
+	}
+	f.Untrace()
+	f.Send(unsendable{})
+	f.Flush() // an error that empties the buffer
+}
+
+// Write is called by the frontend's tracer with a line for each message.
+func (b *beginning) Write(line []byte) (int, error) {
+	if bytes.HasPrefix(line, []byte("B\tCloseComplete\t")) {
+		b.readAnswers()
+	}
+	return len(line), nil
+}
+
+// readAnswers reads the answers to BEGIN, which come behind that to Close. Whatever else a server sends unasked it sends before
+// them: no transaction was open there.
+func (b *beginning) readAnswers() {
+	conn := b.session.pg.PgConn()
+	f := conn.Frontend()
+	f.Untrace() // its lock is held
+	for {
+		msg, err := f.Receive()
+		if err != nil {
+			return // the driver meets it, too, in its next read
+		}
+		switch msg := msg.(type) {
+		case *pgproto3.CommandComplete:
+			b.begun, b.opened = true, true
+			return
+		case *pgproto3.ErrorResponse:
+			b.failed = pgconn.ErrorResponseToPgError(msg)
+			conn.Conn().Close() // the driver would wait for an answer to the statement
+			return
+		}
+	}
+}
+
+// Commit does what stdlib's and pgx's do.
+func (b *beginning) Commit() error {
+	b.session.later = nil
+	if b.pending {
+		return nil
+	}
+	pg := b.session.pg
+	tag, err := pg.Exec(b.ctx, "commit")
+	if err != nil {
+		if pg.PgConn().TxStatus() != 'I' {
+			pg.Close(b.ctx)
+		}
+		return err
+	}
+	if tag.String() == "ROLLBACK" {
+		return pgx.ErrTxCommitRollback
+	}
+	return nil
+}
+
+// Rollback does what stdlib's and pgx's do.
+func (b *beginning) Rollback() error {
+	b.session.later = nil
+	if b.pending {
+		return nil
+	}
+	_, err := b.session.pg.Exec(b.ctx, "rollback")
+	if err != nil {
+		closeAtOnce(b.session.pg)
+	}
+	return err
+}
+
+func closeAtOnce(pg *pgx.Conn) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	pg.Close(ctx)
+}
+
+// nothingToDo ends a call of pgx before it sends a statement.
+type nothingToDo struct{}
+
+func (nothingToDo) RewriteQuery(context.Context, *pgx.Conn, string, []any) (string, []any, error) {
+	return "", nil, errNothingToDo
+}
+
+var errNothingToDo = errors.New("groupcommit/pgx: nothing is to be sent")
+
+// unsendable is a message that the frontend cannot encode.
+type unsendable struct{}
+
+func (unsendable) Frontend()                     {}
+func (unsendable) Decode([]byte) error           { return errNothingToDo }
+func (unsendable) Encode([]byte) ([]byte, error) { return nil, errNothingToDo }
