@@ -42,16 +42,7 @@ func (c *countedConn) Write(b []byte) (int, error) {
 // counted is a rig whose round trips are counted.
 func counted(t *testing.T, way []pgtest.DSNOption, opts ...groupcommit.Option) (countedRig, *trips) {
 	r := setUpOn(t, pgtest.DSN(t), nil)
-	config, err := pgx.ParseConfig(pgtest.With(r.dsn, way...))
-	require.NoError(t, err)
-	c := new(trips)
-	config.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
-		conn, err := new(net.Dialer).DialContext(ctx, network, addr)
-		if err != nil {
-			return nil, err
-		}
-		return &countedConn{TCPConn: conn.(*net.TCPConn), trips: c}, nil
-	}
+	config, c := countedConfig(t, pgtest.With(r.dsn, way...))
 	another := func() *sql.DB {
 		// A question about a group that is late goes by a connection of its own, which would be counted, too.
 		opts := append(opts, groupcommit.OnGroup(r.observe), groupcommit.LockTimeout(0))
@@ -63,6 +54,21 @@ func counted(t *testing.T, way []pgtest.DSNOption, opts ...groupcommit.Option) (
 	}
 	r.db, r.forgets = another(), false
 	return countedRig{r, another}, c
+}
+
+// countedConfig is a way to a database on which round trips are counted.
+func countedConfig(t *testing.T, dsn string) (*pgx.ConnConfig, *trips) {
+	config, err := pgx.ParseConfig(dsn)
+	require.NoError(t, err)
+	c := new(trips)
+	config.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := new(net.Dialer).DialContext(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		return &countedConn{TCPConn: conn.(*net.TCPConn), trips: c}, nil
+	}
+	return config, c
 }
 
 type countedRig struct {
