@@ -7,8 +7,12 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/internal/bounded"
 	"github.com/groupcommit/groupcommit/internal/pgtest"
 	"github.com/groupcommit/groupcommit/internal/pgtest/proxy"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/stretchr/testify/require"
 )
 
@@ -91,6 +95,29 @@ func TestAFirstStatementThatEndsItsOwnConnectionIsExecutedOnce(t *testing.T) {
 	r.once(0)
 }
 
+// onTheWay begins a transaction with a statement that takes a while, and returns when the server executes it.
+func (r *rig) onTheWay(ctx context.Context) (tx *sql.Tx, answer chan error) {
+	r.Helper()
+	tx, err := r.db.Begin()
+	require.NoError(r, err)
+	answer = make(chan error, 1)
+	go func() {
+		_, err := tx.ExecContext(ctx, counting+", pg_sleep(100)", 7)
+		answer <- err
+	}()
+	r.eventually("the statement is executed", func() bool { return r.value("SELECT is_called FROM times") == "true" })
+	return tx, answer
+}
+
+// over requires that nothing more can be done in a transaction, in which one statement was executed once.
+func (r *rig) over(tx *sql.Tx) {
+	r.Helper()
+	_, err := tx.Exec(counting, 7)
+	require.ErrorIs(r, err, driver.ErrBadConn, "no statement of the transaction runs outside of it")
+	require.Error(r, tx.Commit())
+	r.once(0)
+}
+
 func TestAConnectionThatIsLostInTheFirstStatementIsNotExchanged(t *testing.T) {
 	t.Parallel()
 	p, err := proxy.New(pgtest.Shared(t).Addr())
@@ -98,26 +125,66 @@ func TestAConnectionThatIsLostInTheFirstStatementIsNotExchanged(t *testing.T) {
 	defer p.Close()
 	r := setUpOn(t, pgtest.DSN(t), []pgtest.DSNOption{pgtest.Via(p.Addr()), pgtest.Param("default_query_exec_mode", "exec")})
 	r.counts()
+	tx, answer := r.onTheWay(background) // so its BEGIN has been answered
+	p.CutAll()
+	require.Error(t, bounded.Receive(t, "the statement fails", answer))
+	r.over(tx)
+	r.counted("1")
+}
+
+func TestAFirstStatementThatIsCancelledEndsItsTransaction(t *testing.T) {
+	t.Parallel()
+	r := setUp(t)
+	r.counts()
+	ctx, cancel := context.WithCancel(background)
+	defer cancel()
+	tx, answer := r.onTheWay(ctx)
+	cancel()
+	require.ErrorIs(t, bounded.Receive(t, "the statement ends", answer), context.Canceled)
+	r.over(tx)
+	r.counted("1")
+}
+
+func TestAFirstStatementThatIsCancelledBeforeBeginIsAnsweredIsNotSentAgain(t *testing.T) {
+	t.Parallel()
+	r, p := proxied(t)
+	r.counts()
 	r.process(r.db)
-	var begun atomic.Bool
-	p.OnServer(func(m proxy.Message) proxy.Action {
-		if begun.Load() {
-			return proxy.Cut
+	ctx, cancel := context.WithCancel(background)
+	defer cancel()
+	var begins atomic.Int64
+	p.OnClient(func(m proxy.Message) proxy.Action {
+		if m.Type != 'P' || m.SQL != "begin" {
+			return proxy.Pass
 		}
-		begun.Store(m.Tag() == "BEGIN")
-		return proxy.Pass
+		begins.Add(1)
+		cancel()
+		return proxy.Mute
 	})
 	tx, err := r.db.Begin()
 	require.NoError(t, err)
+	_, err = tx.ExecContext(ctx, counting, 7)
+	require.ErrorIs(t, err, context.Canceled)
+	r.over(tx)
+	require.EqualValues(t, 1, begins.Load())
+}
+
+func TestATransactionThatFindsNoOtherConnectionIsOver(t *testing.T) {
+	t.Parallel()
+	r, p := proxied(t)
+	r.counts()
+	r.process(r.db)
+	tx, err := r.db.Begin()
+	require.NoError(t, err)
+	p.Refuse(true)
+	p.CutAll()
 	_, err = tx.Exec(counting, 7)
 	require.Error(t, err)
-	p.OnServer(nil)
-	r.eventually("the statement was executed", func() bool { return r.value("SELECT is_called FROM times") == "true" })
-	r.counted("1")
-	_, err = tx.Exec(logRow, 8)
-	require.ErrorIs(t, err, driver.ErrBadConn)
-	require.Error(t, tx.Commit())
-	r.once(0)
+	p.Refuse(false)
+	r.over(tx)
+	r.counted("0")
+	transact(t, r.db, nil, func(tx *sql.Tx) { execArgs()(t, tx, 1) })
+	r.once(1)
 }
 
 func TestATransactionBeginsOnThreeConnectionsAtTheMost(t *testing.T) {
@@ -146,10 +213,7 @@ func TestATransactionBeginsOnThreeConnectionsAtTheMost(t *testing.T) {
 		}
 		require.Error(t, err)
 		require.EqualValues(t, 3, begins.Load())
-		_, err = tx.Exec(logRow, 8)
-		require.ErrorIs(t, err, driver.ErrBadConn, "no statement of the transaction runs outside of it")
-		require.Error(t, tx.Commit())
-		r.once(0)
+		r.over(tx)
 		r.counted("0")
 	}
 }
@@ -180,31 +244,6 @@ func TestATransactionThatHasBegunEndsWithItsConnection(t *testing.T) {
 	}
 }
 
-func TestAFirstStatementThatIsCancelledEndsItsTransaction(t *testing.T) {
-	t.Parallel()
-	r := setUp(t)
-	r.counts()
-	tx, err := r.db.Begin()
-	require.NoError(t, err)
-	ctx, cancel := context.WithCancel(background)
-	defer cancel()
-	answer := make(chan error, 1)
-	go func() {
-		_, err := tx.ExecContext(ctx, counting+", pg_sleep(100)", 7)
-		answer <- err
-	}()
-	r.eventually("the statement is executed", func() bool {
-		return r.value("SELECT is_called FROM times") == "true"
-	})
-	cancel()
-	require.ErrorIs(t, <-answer, context.Canceled)
-	_, err = tx.Exec(counting, 7)
-	require.ErrorIs(t, err, driver.ErrBadConn)
-	require.Error(t, tx.Commit())
-	r.counted("1")
-	r.once(0)
-}
-
 func TestAConnectionThatTheProgramHasUsedIsNotExchanged(t *testing.T) {
 	t.Parallel()
 	r := setUp(t)
@@ -212,7 +251,7 @@ func TestAConnectionThatTheProgramHasUsedIsNotExchanged(t *testing.T) {
 	conn, err := r.db.Conn(background)
 	require.NoError(t, err)
 	defer conn.Close()
-	require.NoError(t, conn.QueryRowContext(background, "SELECT pg_advisory_lock($1)::text", 1).Scan(new(string)))
+	require.NoError(t, conn.QueryRowContext(background, "SELECT 1").Scan(new(int)))
 	tx, err := conn.BeginTx(background, nil)
 	require.NoError(t, err)
 	r.kill(pid)
@@ -220,4 +259,31 @@ func TestAConnectionThatTheProgramHasUsedIsNotExchanged(t *testing.T) {
 	require.Error(t, err)
 	require.Error(t, tx.Commit())
 	r.once(0)
+}
+
+func TestAPoolsConnectionThatIsLostGoesBackBeforeAnotherIsTaken(t *testing.T) {
+	t.Parallel()
+	r := setUp(t)
+	config, err := pgxpool.ParseConfig(r.dsn)
+	require.NoError(t, err)
+	config.MaxConns = 1
+	pool, err := pgxpool.NewWithConfig(background, config)
+	require.NoError(t, err)
+	defer pool.Close()
+	connector, err := groupcommit.NewConnector(stdlib.GetPoolConnector(pool))
+	require.NoError(t, err)
+	db := sql.OpenDB(connector)
+	defer db.Close()
+	transact(t, db, nil, func(tx *sql.Tx) {
+		r.kill(r.one("SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"))
+		execArgs()(t, tx, 1)
+	})
+	r.once(1)
+}
+
+// one is a number that a query gives.
+func (r *rig) one(query string) (n int) {
+	r.Helper()
+	require.NoError(r, r.plain.QueryRow(query).Scan(&n))
+	return n
 }

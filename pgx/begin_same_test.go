@@ -303,11 +303,11 @@ func TestAHandlersTransactionBeginsWithItsFirstStatement(t *testing.T) {
 			_, err := tx.Exec(logRow, 1, 2) // nothing of it is sent, and nothing has ended
 			require.Error(t, err)
 		}
-		if batch[0].Value.K == 2 {
+		if batch[0].Value.K%2 == 0 {
 			rows, err := tx.Query("SELECT $1::int", 1)
 			require.NoError(t, err)
 			for range 2 { // the connection is busy, and the transaction is none that has ended
-				_, err = tx.Exec(logRow, 1)
+				_, err = tx.Prepare("SELECT 2")
 				require.ErrorContains(t, err, "conn busy")
 			}
 			require.NoError(t, rows.Close())
@@ -319,7 +319,7 @@ func TestAHandlersTransactionBeginsWithItsFirstStatement(t *testing.T) {
 		require.NoError(t, err)
 	}
 	do(1)
-	do(2)
+	do(2) // the query's text is new
 	do(4)
 	require.Equal(t, 2, c.of(func() { do(3) }), "the statement, with BEGIN, and COMMIT")
 	r.once(4)
