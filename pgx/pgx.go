@@ -45,6 +45,19 @@
 // share a group. BeforeConnect and AfterConnect do not count: they run once for all later users of the connection. A
 // connector that stands on a pgxpool keeps none of its connections when they are not used.
 //
+// # Transactions of the program's
+//
+// Begin sends nothing. BEGIN travels with the first statement of the transaction, in one write, and a transaction without a
+// statement sends nothing at all. The isolation is the same: the server takes a snapshot at the first statement, and not at
+// BEGIN. now() is the time of that statement, and an error of BEGIN itself comes from it. If the connection was lost before the
+// server has answered BEGIN, another connection is taken, twice at most: on the plain driver Begin would have failed. A
+// connection that is lost later is the end of its transaction.
+//
+// The first statement must go by the extended protocol. One that does not, which is an Exec without arguments, comes behind a
+// BEGIN of its own, and so do one that is large and one whose arguments hold an option of the driver's. BEGIN is sent by Begin
+// itself with QueryExecModeSimpleProtocol, where a wrapper or a Tracer is to see it, and where the program may know the
+// connection, by SET or [groupcommit.Raw].
+//
 // # Waiting and slow calls
 //
 // A group that takes twice as long as it should is late. Another connection then asks the server to cancel the group's
