@@ -12,11 +12,13 @@
 //	go run ./bench --table --driver pgx
 //	go run ./bench --failing 5
 //
-// Three modes, each with flags of its own, look for programs that the swap makes slower:
+// Modes have flags of their own. Three look for programs that the swap makes slower, and one measures what other people's
+// libraries write:
 //
 //	go run ./bench matrix
 //	go run ./bench switch
 //	go run ./bench hard
+//	go run ./bench libraries
 //
 // Exit codes: 0, every value of every run was found in the database exactly once; 1, it was not, or a run failed; 2, a
 // flag or its value is not allowed; 130, interrupted. (go run makes 1 of all but 0.)
