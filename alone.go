@@ -15,15 +15,23 @@ import (
 
 // runInLead runs a call that has the batcher's turn.
 func (b *batcher) runInLead(e *exec) {
-	if b.of.abreast && e.detached {
+	switch {
+	case e.WantsRows(): // its caller is the leader
+		e.home.TakeOver(b.turn)
+		e.Answer(nil, e.lead())
+	case b.of.abreast && e.detached:
 		b.of.runBeside(e) // no caller of its own brings a connection of the program's pool
-	} else {
+	default:
 		b.of.runRetrying(e, b.of.use(physical.Program, b.turn))
 	}
 }
 
-// RunPutOff runs a call that its group has put off. The group's turn has ended.
-func (b *batcher) RunPutOff(e *exec) { b.of.runBeside(e) }
+// RunPutOff runs a call that its group has put off. The group's turn has ended. A query runs where its connection sees fit.
+func (b *batcher) RunPutOff(e *exec) {
+	if !e.WantsRows() {
+		b.of.runBeside(e)
+	}
+}
 
 // runBeside runs a call beside the groups, in its caller's goroutine or in its promise's.
 func (g *groups) runBeside(e *exec) {

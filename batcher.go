@@ -2,6 +2,7 @@ package groupcommit
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -34,6 +35,7 @@ type exec struct {
 	engine.Call
 	slot     group.Slot[exec]
 	home     *virtual.Conn // of a blocking Exec; nil for a promise
+	lead     func() error  // of a query: see Lead of virtual.Exec
 	detached bool          // it is a promise's: no caller waits for it
 }
 
@@ -45,7 +47,11 @@ func newBatcher(g *groups, lanes int) *batcher {
 		limits.OnGroup = func(i group.Info[exec]) {
 			g.telling.Lock()
 			defer g.telling.Unlock()
-			l.onGroup(GroupInfo{Calls: appendCalls(nil, i.Members), Reason: Reason(i.Reason), Reruns: i.Reruns, Waited: i.Waited, Took: i.Took})
+			info := GroupInfo{Calls: appendCalls(nil, i.Members), Reason: Reason(i.Reason), Reruns: i.Reruns, Waited: i.Waited, Took: i.Took}
+			info.Calls = slices.DeleteFunc(info.Calls, func(c *Call) bool { return c.WantsRows() && c.IsPutOff() }) // not executed yet
+			if len(info.Calls) > 0 {
+				l.onGroup(info)
+			}
 		}
 	}
 	b.queue = group.New(b, limits)
@@ -156,11 +162,11 @@ func reset(calls []*engine.Call) {
 }
 
 // runOne runs a call of a group by itself. Where calls have no order, runOne puts the call off, so that no other call waits
-// for it.
+// for it. It puts a query off, too: its rows are for its own connection.
 func (b *batcher) runOne(e *exec) {
 	switch {
 	case e.IsPutOff():
-	case b.of.abreast:
+	case b.of.abreast, e.WantsRows():
 		e.PutOff()
 	default:
 		b.runInLead(e)

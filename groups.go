@@ -112,15 +112,21 @@ func (g *groups) run(ctx context.Context, home *virtual.Conn, v virtual.Exec, f 
 	defer part.leave()
 	e := g.newExec()
 	e.Make(ctx, v.Text.Query, v.Args, v.Prepared)
-	e.home = home
+	e.home, e.lead = home, v.Lead
+	if e.lead != nil {
+		e.WantRows()
+	}
 	if f != nil {
 		e.Identify(f.ID(), durable.Key(f.Key()))
 	}
-	if b = g.way(b, v.Text.Query); b == nil {
-		err = g.all.during(func() { g.runApiece(e) })
-	} else {
+	switch b = g.way(b, v.Text.Query); {
+	case b != nil:
 		e.slot.Init(e, ctx, e.Bytes())
 		err = b.queue.Do(&e.slot)
+	case e.WantsRows():
+		e.PutOff()
+	default:
+		err = g.all.during(func() { g.runApiece(e) })
 	}
 	if err != nil {
 		g.free(e)
@@ -159,7 +165,7 @@ func (g *groups) newExec() *exec {
 
 // free takes e back when no other goroutine knows it: it is answered, or withdrawn, or was never queued.
 func (g *groups) free(e *exec) {
-	e.Call, e.home = engine.Call{}, nil
+	e.Call, e.home, e.lead = engine.Call{}, nil, nil
 	e.slot.Clear()
 	g.execs.Put(e)
 }

@@ -35,6 +35,22 @@ func (d *database) Exec(ctx context.Context, c *virtual.Conn, e virtual.Exec) (d
 	return x.Get()
 }
 
+// Query has a group run a query.
+func (d *database) Query(ctx context.Context, c *virtual.Conn, e virtual.Exec) (driver.Rows, error) {
+	x, err := d.run(ctx, c, e, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer d.free(x)
+	if x.IsLarge() {
+		d.Large.Note(e.Text.Query)
+	}
+	if x.IsPutOff() {
+		return nil, nil
+	}
+	return x.Rows()
+}
+
 // Committed makes the keepers look for commands that a transaction may have added.
 func (d *database) Committed() { d.wakeRunners() }
 

@@ -9,7 +9,8 @@ import (
 // OnGroup calls f for every group, after its commit and before its callers are answered. One goroutine at a time calls f,
 // and it is one of the callers: every caller of the group waits for f. A panic in f is that caller's, after its commit.
 // (With [Go] there may be no caller, and the panic ends the program.) f must not write to the database or close it: the
-// groups that it would wait for may be waiting for f.
+// groups that it would wait for may be waiting for f. A query with RETURNING that has the group to itself commits later, when its
+// rows are closed, and one that its group has put off, because it has too many rows, is in no group.
 func OnGroup(f func(GroupInfo)) Option {
 	return databaseOption(func(l *limits) error {
 		if f == nil {

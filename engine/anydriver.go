@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"database/sql/driver"
+	"slices"
 	"time"
 
 	"github.com/groupcommit/groupcommit/internal/fallback"
@@ -49,6 +50,22 @@ func ExecOn(ctx context.Context, conn driver.Conn, c *Call) (driver.Result, erro
 	}
 	defer st.Close()
 	return fallback.ExecStmt(ctx, conn, st, c.Args)
+}
+
+// QueryOn is [ExecOn] for a call that wants rows. end ends the use of the connection when the rows are closed.
+func QueryOn(ctx context.Context, conn driver.Conn, c *Call) (rows driver.Rows, end func(), err error) {
+	end = func() {}
+	if !c.Prepared {
+		if rows, err = fallback.Query(ctx, conn, c.Query, slices.Clone(c.Args)); err != driver.ErrSkip {
+			return rows, end, err
+		}
+	}
+	st, err := fallback.Prepare(ctx, conn, c.Query)
+	if err != nil {
+		return nil, end, err
+	}
+	rows, err = fallback.QueryStmt(ctx, conn, st, slices.Clone(c.Args))
+	return rows, func() { st.Close() }, err
 }
 
 func (s anySession) Group(ctx context.Context, calls []*Call) Outcome {

@@ -8,8 +8,8 @@ import (
 	"github.com/groupcommit/groupcommit/durable"
 )
 
-// A Call is one Exec as a session sees it: the request, and its outcome so far. Both are one struct, so they cannot be
-// misaligned.
+// A Call is one Exec as a session sees it, or a query with RETURNING: the request, and its outcome so far. Both are one struct, so
+// they cannot be misaligned.
 //
 // A [Session] reads Query, Args and Prepared, and reports with Answer. It must not change the fields, and must not keep any
 // part of a Call after the Call's group has been answered: the arguments belong to the caller.
@@ -19,11 +19,14 @@ type Call struct {
 	Prepared bool // the call came through a prepared statement: only the first statement of Query counts
 
 	putOff bool
+	wants  bool // its caller wants rows
+	large  bool // it has more of them than a group keeps
 	bytes  int32
 	ctx    context.Context
 	id     string      // "" for most calls
 	print  durable.Key // the fingerprint of a call with an id
 	out    Answer
+	rows   *Rows // in a group
 	doubt  error // why an earlier attempt may have left an effect; nil if none has
 }
 
@@ -42,6 +45,24 @@ func (c *Call) Make(ctx context.Context, query string, args []driver.NamedValue,
 
 // Identify gives the call an id and its fingerprint.
 func (c *Call) Identify(id string, print durable.Key) { c.id, c.print = id, print }
+
+// WantRows says that the call is a query: its caller wants rows. A query is a member of a group, or is put off; a session never runs one
+// alone.
+func (c *Call) WantRows() { c.wants = true }
+
+// WantsRows reports that the call is a query. In a group its rows are read by a [RowReader].
+func (c *Call) WantsRows() bool { return c.wants }
+
+// IsLarge reports that an attempt at the query has had more rows than a group keeps.
+func (c *Call) IsLarge() bool { return c.large }
+
+// Rows is what Query returns.
+func (c *Call) Rows() (driver.Rows, error) {
+	if _, err := c.out.Get(); err != nil {
+		return nil, err
+	}
+	return c.rows, nil
+}
 
 // Context is the caller's own context. It is for a call that runs alone. It must never reach a statement of a group, because
 // its end would interrupt the neighbours; [Call.Within] gives its values to one.
@@ -84,13 +105,13 @@ func (c *Call) Answer(res driver.Result, err error) {
 // PutOff says that the call has not been executed, or has left nothing behind. Once the group is over, the call's own caller
 // runs it on another connection, as the plain driver would, and no other call waits for it. The call loses its place in the
 // order of calls.
-func (c *Call) PutOff() { c.putOff, c.out = true, Answer{Err: ErrUnanswered} }
+func (c *Call) PutOff() { c.putOff, c.rows, c.out = true, nil, Answer{Err: ErrUnanswered} }
 
 // IsPutOff reports that the call was put off.
 func (c *Call) IsPutOff() bool { return c.putOff }
 
 // Reset makes the call unanswered: it drops the outcome of an attempt.
-func (c *Call) Reset() { c.putOff, c.out = false, Answer{Err: ErrUnanswered} }
+func (c *Call) Reset() { c.putOff, c.rows, c.out = false, nil, Answer{Err: ErrUnanswered} }
 
 // Err is the outcome's error so far.
 func (c *Call) Err() error { return c.out.Err }

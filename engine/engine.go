@@ -174,6 +174,8 @@ type Traits struct {
 	OneConn bool
 	// Ledger says that sessions claim and record the calls that have an id. Package durable must know the Dialect, too.
 	Ledger bool
+	// Rows says that the sessions' groups take calls that want rows: see [Call.WantsRows]. Without it each query goes by itself.
+	Rows bool
 	// Writers is how many groups may run at the same time unless the option says otherwise; 0 is 1.
 	Writers int
 	// Singly says that where it pays to have several groups at the same time, each call is to run by itself, as on the plain

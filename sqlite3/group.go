@@ -115,10 +115,14 @@ func (g *group) execute(c *engine.Call) (on bool) {
 	if guard && g.do(&g.own.savepoint, savepointText) != nil {
 		return g.undo(-1)
 	}
+	g.unread = false
 	if !c.Try(g.inTurn) {
 		g.abandon()
 		g.out = engine.Outcome{Verdict: engine.RolledBack, Culprit: g.at, Broken: true}
 		return false
+	}
+	if g.unread {
+		return g.undo(g.at)
 	}
 	err := c.Err()
 	// Only the connection knows whether the error has ended the transaction. The next statement would then commit by itself.

@@ -33,11 +33,14 @@ type session struct {
 	rows   bool                            // every statement may have rows
 	counts bool                            // every statement that writes has one
 	kept   *lru.Cache[*sqlite3.SQLiteStmt] // nil for a text that the driver's Exec must run
+	asked  *lru.Cache[*keptQuery]          // the kept statements of calls that want rows
+	reader engine.RowReader
 	inTurn func(*engine.Call) (driver.Result, error)
 	ledger ledger
 	words  schemaWords
 
 	untouched bool                // the latest statement has failed before any part of it was executed
+	unread    bool                // the latest query was executed, and must run by itself instead
 	current   *sqlite3.SQLiteStmt // is executed, and not kept
 }
 
@@ -57,13 +60,18 @@ func newSession(conn driver.Conn, lite *sqlite3.SQLiteConn, t engine.Traits, cou
 			st.Close()
 		}
 	})
+	s.asked = lru.New(keptStatements, func(q *keptQuery) { q.st.Close() })
 	// Without a context that can end: the driver would start a goroutine for each statement, and interrupt the transaction
 	// of all calls for the sake of one.
 	s.inTurn = func(c *engine.Call) (driver.Result, error) {
+		ctx := background
 		if s.within {
-			return s.exec(context.WithoutCancel(c.Context()), c)
+			ctx = context.WithoutCancel(c.Context())
 		}
-		return s.exec(background, c)
+		if c.WantsRows() {
+			return nil, s.query(ctx, c)
+		}
+		return s.exec(ctx, c)
 	}
 	return s
 }
@@ -101,6 +109,7 @@ func (s *session) Close() {
 		s.current.Close()
 	}
 	s.kept.Clear()
+	s.asked.Clear()
 	s.ledger.close()
 	s.own.close()
 	s.deferral.close()
@@ -137,6 +146,16 @@ func (s *session) exec(ctx context.Context, c *engine.Call) (driver.Result, erro
 // execWithin runs a call by the wrapper's own Exec. It is made once: a second attempt, after an error of an old schema, would be
 // another call to the wrapper. And the statement may have been another than the call's text, so an error tells less.
 func (s *session) execWithin(ctx context.Context, c *engine.Call) (driver.Result, error) {
+	s.freshen()
+	res, err := engine.ExecOn(ctx, s.conn, c)
+	if err == nil && (s.counts || returns(c.Query)) { // the driver has closed its statement
+		return s.counted(res)
+	}
+	return res, err
+}
+
+// freshen has SQLite know the latest schema.
+func (s *session) freshen() {
 	switch {
 	case s.fresh:
 	case len(s.files) == 1:
@@ -144,11 +163,6 @@ func (s *session) execWithin(ctx context.Context, c *engine.Call) (driver.Result
 	default:
 		s.refresh()
 	}
-	res, err := engine.ExecOn(ctx, s.conn, c)
-	if err == nil && (s.counts || returns(c.Query)) { // the driver has closed its statement
-		return s.counted(res)
-	}
-	return res, err
 }
 
 // execUnkept runs a call by a statement that is not kept. counts makes the result, for a statement that is at its end only

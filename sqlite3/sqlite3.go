@@ -174,6 +174,7 @@ func traits(file, dsn string, busy time.Duration) engine.Traits {
 		Dialect:     engine.SQLiteSQL,
 		OneWriter:   true,
 		Ledger:      true,
+		Rows:        true,
 		WriterKey:   key,
 		OneConn:     file == "" || shared,
 		BeginWrites: slices.Contains([]string{"immediate", "exclusive"}, strings.ToLower(params.Get("_txlock"))),

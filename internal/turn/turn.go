@@ -171,6 +171,17 @@ func (w *Writer) abandon(t *Turn) bool {
 	return true
 }
 
+// Pass makes the turn that from holds the turn of to, which neither holds one nor waits for one. False if from holds none.
+func (w *Writer) Pass(from, to *Turn) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.holder != from {
+		return false
+	}
+	w.give(to, from.tentative)
+	return true
+}
+
 // Firm makes a tentative turn one that cannot be overtaken. False if t has lost its turn, or never had it.
 func (w *Writer) Firm(t *Turn) bool {
 	if w == nil {

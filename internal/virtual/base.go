@@ -20,6 +20,7 @@ type Base struct {
 	Pool    *physical.Pool // written once, when the database is made
 	Texts   sqltext.Cache
 	Readers turn.Readers
+	Large   Large
 	Altered atomic.Int64 // changes of the schema that have gone through us
 
 	Writer *turn.Writer // nil unless there is one writer; written once, before Traits
@@ -41,12 +42,15 @@ func (b *Base) TakeTurn(ctx context.Context, t *turn.Turn, enough <-chan struct{
 	return b.Writer.Take(ctx, t, enough, wait, traits.Busy)
 }
 
-// An Exec is a call of ExecContext, on a connection or on a prepared statement.
+// An Exec is a call of ExecContext, on a connection or on a prepared statement. With Lead it is one of QueryContext.
 type Exec struct {
 	Text     *sqltext.Text
 	Args     []driver.NamedValue
 	Inputs   int  // how many arguments are needed; -1 if it is not known
 	Prepared bool // it came through a prepared statement
+
+	// Lead runs the query on its own connection, in its own goroutine. It is for a leader that finds no other member.
+	Lead func() error
 }
 
 // Check converts the arguments, and counts them.

@@ -16,6 +16,9 @@ type Host interface {
 	Ready(ctx context.Context) (*engine.Traits, error)
 	// Exec runs a call that may join a group. Its arguments are checked, where that takes no connection.
 	Exec(ctx context.Context, c *Conn, e Exec) (driver.Result, error)
+	// Query is Exec for a query that may join a group. If it returns no rows and no error, the query was not executed, or has
+	// been run by its Lead.
+	Query(ctx context.Context, c *Conn, e Exec) (driver.Rows, error)
 	// ExecID runs a call that has an id. The host asks MayHaveID whether the call may have one, checks the arguments, and
 	// counts the call with Count or runs it with RunHere.
 	ExecID(ctx context.Context, c *Conn, id string, e Exec) (driver.Result, error)
@@ -26,7 +29,8 @@ type Host interface {
 // A Conn is the connection that database/sql pools: a cheap one that holds a physical one only while it needs it. A
 // statement takes one of three roads.
 //
-//   - group: a batchable Exec on a Conn that holds no physical connection goes to the host, which has a group run it.
+//   - group: a batchable Exec on a Conn that holds no physical connection goes to the host, which has a group run it. So does a
+//     query with RETURNING, if the engine's groups can answer with rows: see query.
 //   - lease: all other statements borrow a physical connection until database/sql has the Conn back, which it says by
 //     calling IsValid: rows and transactions are then done for certain. What follows on the leased connection
 //     before that goes to it too.
@@ -160,11 +164,13 @@ func (c *Conn) QueryContext(ctx context.Context, query string, args []driver.Nam
 		return c.queryAside(ctx, query, args)
 	}
 	defer c.abandon(!c.Holds())
-	if err := c.use(ctx, traits, t); err != nil {
-		return nil, err
-	}
-	rows, err := c.query(ctx, query, args)
-	return c.queried(t, rows, err)
+	return c.grouped(ctx, traits, Exec{Text: t, Args: args, Inputs: -1}, func(args []driver.NamedValue) (driver.Rows, error) {
+		if err := c.use(ctx, traits, t); err != nil {
+			return nil, err
+		}
+		rows, err := c.query(ctx, query, args)
+		return c.queried(t, rows, err)
+	})
 }
 
 // abandon is for a query to defer. If the query panics, in a Valuer say, database/sql never has the Conn back, and a lease

@@ -44,6 +44,12 @@ func (h *heldTurn) leave(b *Base) {
 	}
 }
 
+// takeOver takes the turn that from holds.
+func (h *heldTurn) takeOver(w *turn.Writer, from *turn.Turn) {
+	h.ensure()
+	h.has = w.Pass(from, h.turn)
+}
+
 // lend gives it a turn that another has taken, or nil.
 func (h *heldTurn) lend(t *turn.Turn) { h.turn, h.has = t, t != nil }
 

@@ -107,6 +107,13 @@ func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driv
 		return c.queryAside(ctx, s.text.Query, args)
 	}
 	defer c.abandon(!c.Holds())
+	e := Exec{Text: s.text, Args: args, Inputs: s.text.Inputs, Prepared: true}
+	return c.grouped(ctx, traits, e, func(args []driver.NamedValue) (driver.Rows, error) { return s.leased(ctx, traits, args) })
+}
+
+// leased runs a query on the leased connection.
+func (s *stmt) leased(ctx context.Context, traits *engine.Traits, args []driver.NamedValue) (driver.Rows, error) {
+	c := s.conn
 	if err := s.use(ctx, traits, len(args)); err != nil {
 		return nil, err
 	}

@@ -77,6 +77,11 @@ func (w *world) Exec(_ context.Context, _ *Conn, e Exec) (driver.Result, error) 
 	return driver.RowsAffected(1), nil
 }
 
+func (w *world) Query(_ context.Context, _ *Conn, e Exec) (driver.Rows, error) {
+	w.hosted = append(w.hosted, e.Text.Query)
+	return nil, nil
+}
+
 func (w *world) ExecID(ctx context.Context, c *Conn, id string, e Exec) (driver.Result, error) {
 	w.hosted = append(w.hosted, id+": "+e.Text.Query)
 	return driver.RowsAffected(1), c.MayHaveID(ctx, id, e)

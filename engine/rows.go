@@ -1,0 +1,178 @@
+package engine
+
+import (
+	"bytes"
+	"database/sql/driver"
+	"errors"
+	"io"
+	"reflect"
+)
+
+// Rows are the result of a query that was a member of a group, such as INSERT ... RETURNING. The group has read them to their end and has
+// copied them, because the connection goes to other calls before the caller looks. They are bounded: a caller that asks for more
+// gets the driver's own rows, from a connection of its own.
+type Rows struct {
+	columns *Columns
+	values  []driver.Value // row after row
+}
+
+var (
+	_ driver.Rows                           = (*Rows)(nil)
+	_ driver.RowsColumnTypeScanType         = (*Rows)(nil)
+	_ driver.RowsColumnTypeDatabaseTypeName = (*Rows)(nil)
+	_ driver.RowsColumnTypeLength           = (*Rows)(nil)
+	_ driver.RowsColumnTypeNullable         = (*Rows)(nil)
+	_ driver.RowsColumnTypePrecisionScale   = (*Rows)(nil)
+)
+
+// The bounds of the rows of one call.
+const (
+	mostRows     = 256
+	mostRowBytes = 64 << 10
+)
+
+// Columns are what a driver says of the columns of its rows. Many Rows may share one Columns.
+type Columns struct {
+	names []string
+	types []columnType
+}
+
+// columnType is what database/sql asks of a column. Its zero value is what database/sql takes for an answer where the driver has
+// none; scan is nil then.
+type columnType struct {
+	scan                  reflect.Type
+	database              string
+	length                int64
+	hasLength             bool
+	nullable, hasNullable bool
+	precision, scale      int64
+	decimal               bool
+}
+
+// ColumnsOf asks a driver's rows for their columns.
+func ColumnsOf(rows driver.Rows) *Columns {
+	names := rows.Columns()
+	c := &Columns{names: names, types: make([]columnType, len(names))}
+	for i := range c.types {
+		t := &c.types[i]
+		if r, ok := rows.(driver.RowsColumnTypeScanType); ok {
+			t.scan = r.ColumnTypeScanType(i)
+		}
+		if r, ok := rows.(driver.RowsColumnTypeDatabaseTypeName); ok {
+			t.database = r.ColumnTypeDatabaseTypeName(i)
+		}
+		if r, ok := rows.(driver.RowsColumnTypeLength); ok {
+			t.length, t.hasLength = r.ColumnTypeLength(i)
+		}
+		if r, ok := rows.(driver.RowsColumnTypeNullable); ok {
+			t.nullable, t.hasNullable = r.ColumnTypeNullable(i)
+		}
+		if r, ok := rows.(driver.RowsColumnTypePrecisionScale); ok {
+			t.precision, t.scale, t.decimal = r.ColumnTypePrecisionScale(i)
+		}
+	}
+	return c
+}
+
+func (r *Rows) Columns() []string { return r.columns.names }
+
+// Close drops the rows that were not read. What they are the result of is committed.
+func (r *Rows) Close() error {
+	r.values = nil
+	return nil
+}
+
+func (r *Rows) Next(dest []driver.Value) error {
+	if len(r.values) == 0 {
+		return io.EOF
+	}
+	r.values = r.values[copy(dest, r.values[:len(r.columns.names)]):]
+	return nil
+}
+
+func (r *Rows) ColumnTypeScanType(i int) reflect.Type {
+	if t := r.columns.types[i].scan; t != nil {
+		return t
+	}
+	return reflect.TypeFor[any]()
+}
+
+func (r *Rows) ColumnTypeDatabaseTypeName(i int) string { return r.columns.types[i].database }
+
+func (r *Rows) ColumnTypeLength(i int) (int64, bool) {
+	t := &r.columns.types[i]
+	return t.length, t.hasLength
+}
+
+func (r *Rows) ColumnTypeNullable(i int) (nullable, ok bool) {
+	t := &r.columns.types[i]
+	return t.nullable, t.hasNullable
+}
+
+func (r *Rows) ColumnTypePrecisionScale(i int) (precision, scale int64, ok bool) {
+	t := &r.columns.types[i]
+	return t.precision, t.scale, t.decimal
+}
+
+// A RowReader reads the rows of the calls of one session.
+type RowReader struct{ row []driver.Value }
+
+var (
+	errLarge   = errors.New("groupcommit: the call has more rows than a group keeps")
+	errColumns = errors.New("groupcommit: the call has rows without columns")
+)
+
+// Read reads a call's rows to their end, keeps them for the caller and closes them. columns are those of the rows; nil has Read ask
+// the driver.
+//
+// After an error nothing is kept, and the group must not commit what the call has done: there are too many rows, or an error has come
+// behind a row. The call then runs by itself, where its caller gets the driver's own rows and the error in its place.
+func (r *RowReader) Read(c *Call, rows driver.Rows, columns *Columns) error {
+	if columns == nil {
+		columns = ColumnsOf(rows)
+	}
+	kept, err := r.read(rows, columns)
+	if closed := rows.Close(); err == nil {
+		err = closed
+	}
+	if err != nil {
+		c.large = c.large || err == errLarge
+		return err
+	}
+	c.rows = kept
+	return nil
+}
+
+func (r *RowReader) read(rows driver.Rows, columns *Columns) (*Rows, error) {
+	n := len(columns.names)
+	for len(r.row) < n {
+		r.row = append(r.row, nil)
+	}
+	row := r.row[:n]
+	defer clear(row)
+	kept := &Rows{columns: columns}
+	for count, size := 0, 0; ; {
+		switch err := rows.Next(row); {
+		case err == io.EOF:
+			return kept, nil
+		case err != nil:
+			return nil, err
+		case n == 0:
+			return nil, errColumns
+		}
+		for i, v := range row {
+			switch v := v.(type) {
+			case []byte:
+				row[i] = bytes.Clone(v) // it is the driver's until the next row
+				size += len(v)
+			case string:
+				size += len(v)
+			}
+		}
+		size += 16 * n
+		if count++; count > mostRows || size > mostRowBytes {
+			return nil, errLarge
+		}
+		kept.values = append(kept.values, row...)
+	}
+}

@@ -1,0 +1,57 @@
+package virtual
+
+import (
+	"context"
+	"database/sql/driver"
+
+	"github.com/groupcommit/groupcommit/engine"
+	"github.com/groupcommit/groupcommit/internal/turn"
+)
+
+// grouped runs a query: INSERT, UPDATE or DELETE with RETURNING as a member of a group, and every other one here, which is on c's physical
+// connection.
+//
+// A member's rows are copied and bounded, and its caller gets them after the commit. Whatever a group cannot answer with such rows runs here:
+// more rows than a group keeps, an error behind a row, a constraint that fails the COMMIT. Its caller gets the driver's own rows then, and
+// the driver's own order of rows and errors. A query that finds no other member runs here, too, in the lead and with the leader's turn: it
+// costs what it costs on the plain driver, and what comes next waits until its rows are closed, as it waits for every writer.
+func (c *Conn) grouped(ctx context.Context, traits *engine.Traits, e Exec, here func([]driver.NamedValue) (driver.Rows, error)) (driver.Rows, error) {
+	if !c.groupsQuery(ctx, traits, e) {
+		return here(e.Args)
+	}
+	if traits.Check != nil {
+		if err := e.Check(traits); err != nil {
+			return nil, err
+		}
+	}
+	var rows driver.Rows
+	var err error
+	led := false
+	e.Lead = func() error {
+		led = true
+		rows, err = here(e.Args)
+		return err
+	}
+	got, failed := c.host.Query(ctx, c, e)
+	switch {
+	case led:
+		return rows, err
+	case got == nil && failed == nil:
+		return here(e.Args)
+	}
+	c.Count()
+	return got, failed
+}
+
+// groupsQuery reports that a query may join a group. The library's own connections have reasons to keep theirs.
+func (c *Conn) groupsQuery(ctx context.Context, traits *engine.Traits, e Exec) bool {
+	return e.Text.Returning && traits.Rows && c.programs && !c.Holds() && !c.base.Apiece &&
+		Groupable(ctx, e.Text, traits, e.Args) && !c.base.Large.expects(e.Text.Query)
+}
+
+// TakeOver takes the turn of a leader that is about to call Lead.
+func (c *Conn) TakeOver(t *turn.Turn) {
+	if w := c.base.Writer; w != nil {
+		c.turn.takeOver(w, t)
+	}
+}
