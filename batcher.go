@@ -138,9 +138,14 @@ func (b *batcher) runGroup(execs []*exec, r *group.Report) group.Blame {
 	case engine.Committed:
 		r.Commit, r.Members = out.Commit, out.Members
 	case engine.RolledBack:
-		reset(calls)
 		if out.Culprit < 0 {
+			reset(calls)
 			return group.AnyOf
+		}
+		culprit := calls[out.Culprit].Outcome()
+		reset(calls)
+		if execs[out.Culprit].WantsRows() && culprit.Panicked { // it would do so again, on a connection that no session looks after
+			calls[out.Culprit].SetOutcome(culprit)
 		}
 		if out.Goexit {
 			calls[out.Culprit].PutOff() // only its own caller may run it
@@ -162,10 +167,10 @@ func reset(calls []*engine.Call) {
 }
 
 // runOne runs a call of a group by itself. Where calls have no order, runOne puts the call off, so that no other call waits
-// for it. It puts a query off, too: its rows are for its own connection.
+// for it. It puts a query off, too: its rows are for its own connection. One that has panicked has its answer.
 func (b *batcher) runOne(e *exec) {
 	switch {
-	case e.IsPutOff():
+	case e.IsPutOff(), e.WantsRows() && e.Outcome().Panicked:
 	case b.of.abreast, e.WantsRows():
 		e.PutOff()
 	default:

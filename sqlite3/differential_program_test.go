@@ -70,15 +70,15 @@ func (g *diffGen) caller() (ops []diffOp) {
 		g.tag++
 		op := diffOp{what: g.one("exec", "exec", "go"), tag: g.tag}
 		switch n := g.IntN(50); {
+		case len(ops) == 0 && n < 15, len(ops) > 0 && n >= 30 && n < 34:
+			op.sql = g.dml(&op) + " RETURNING k, tag, a, b"
+			op.args, op.counted, op.what = g.args, false, g.one("query", "query", "first", "exec")
 		case n < 30 || len(ops) == 0:
 			op.sql = g.dml(&op)
 			if len(ops) > 0 {
 				op.sql = g.decorated(op.sql)
 			}
 			op.args = g.args
-		case n < 34:
-			op.sql = g.dml(&op) + " RETURNING k, tag, a, b"
-			op.args, op.counted, op.what = g.args, false, g.one("query", "query", "first", "exec")
 		case n < 36:
 			op.what, g.style, g.args = "query", g.IntN(4), nil
 			op.sql = g.selects()

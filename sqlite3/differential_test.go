@@ -187,8 +187,7 @@ func (p diffProgram) together(db *sql.DB, callers []*diffRunner, answers [][]str
 	queued := 0
 	var over atomic.Int64
 	for i, r := range callers {
-		first := p.callers[i][0]
-		if first.sql != "" && (first.what == "exec" || first.what == "go") && sqltext.Classify(sqltext.SQLite, first.sql).Class == sqltext.Batch {
+		if p.callers[i][0].joins() {
 			queued++
 		}
 		done.Go(func() { answers[i] = r.all(p.callers[i]); over.Add(1) })
@@ -205,6 +204,18 @@ func (p diffProgram) together(db *sql.DB, callers []*diffRunner, answers [][]str
 		return fmt.Errorf("no group of %d calls", queued)
 	}
 	return err
+}
+
+// joins reports a step that a group may have.
+func (o diffOp) joins() bool {
+	st := sqltext.Classify(sqltext.SQLite, o.sql)
+	switch o.what {
+	case "exec", "go":
+		return o.sql != "" && st.Class == sqltext.Batch
+	case "query", "first":
+		return st.Class == sqltext.Batch && st.Returning
+	}
+	return false
 }
 
 // all are the answers to a caller's steps, and to what ends them.

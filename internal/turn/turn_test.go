@@ -261,3 +261,18 @@ func TestWithoutAWriterThereIsRoomForEverybody(t *testing.T) {
 	w.Leave(x)
 	w.Leave(y)
 }
+
+func TestATurnIsPassedOnBeforeThoseThatWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := new(Writer)
+		from, to := hold(t, w, false), New()
+		x := want(t.Context(), w, false, time.Minute)
+		require.True(t, x.waits())
+		require.True(t, w.Pass(from, to))
+		require.False(t, w.Pass(from, New()), "it has none any more")
+		w.Leave(from)
+		require.True(t, x.waits())
+		w.Leave(to)
+		x.has(t)
+	})
+}

@@ -1,0 +1,31 @@
+package virtual
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestALargeTextIsForgottenAfterAWhile(t *testing.T) {
+	var l Large
+	require.False(t, l.expects("a"))
+	l.Note("a")
+	require.False(t, l.expects("b"))
+	for range largeFades {
+		require.True(t, l.expects("a"))
+	}
+	require.False(t, l.expects("a"))
+}
+
+func TestLargeTextsAreBounded(t *testing.T) {
+	var l Large
+	l.Note(strings.Repeat("x", largeSize+1))
+	require.Empty(t, l.left)
+	for i := range 3 * largeTexts {
+		l.Note(fmt.Sprint(i))
+		require.LessOrEqual(t, len(l.left), largeTexts)
+		require.True(t, l.expects(fmt.Sprint(i)))
+	}
+}
