@@ -158,6 +158,24 @@ func TestAGroupWithoutACallerHasNoMoreThanTheProgramsPoolMayHave(t *testing.T) {
 	require.NoError(t, blocked.Close())
 }
 
+// The caller that has opened the database may be in the queue behind this very group, with the pool's only connection.
+func TestAGroupDoesNotWaitForTheCallerThatHasOpenedTheDatabase(t *testing.T) {
+	s := new(server)
+	p := s.pool(t, 0)
+	pr, db := newProgram(p)
+	db.SetMaxOpenConns(1)
+	defer db.Close()
+	c, err := db.Conn(t.Context())
+	require.NoError(t, err)
+	opener := context.WithValue(t.Context(), openerKey{}, "opener")
+	l, err := p.Borrow(opener, Use{})
+	require.NoError(t, err)
+	l.HandOver(opener)
+	bounded.Wait(t, "the group is served", func() { require.NoError(t, pr.group(t.Context(), func() {})) })
+	assert.LessOrEqual(t, s.live(), int64(1))
+	require.NoError(t, c.Close())
+}
+
 func TestWhereTheProgramsPoolKeepsNothingNeitherDoGroups(t *testing.T) {
 	s := new(server)
 	p := s.pool(t, 0)
