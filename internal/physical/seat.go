@@ -217,6 +217,12 @@ func (p *Pool) ask(ctx context.Context, db *sql.DB, w *waiter) {
 
 // askOnce reports that another is needed.
 func (p *Pool) askOnce(ctx context.Context, db *sql.DB, w *waiter) (again bool) {
+	if db.Stats().Idle == 0 && isFull(db) { // the callers that have all may be waiting for this very borrower
+		p.mu.Lock()
+		w.asking = false
+		p.serve()
+		p.mu.Unlock()
+	}
 	var c *sql.Conn
 	var kept *Conn
 	busy := false

@@ -135,7 +135,7 @@ func (p *Pool) grant(ctx context.Context, u Use, fresh, asking bool) (g grant, o
 		g.conn = p.takeOut(i)
 	} else if p.open < p.bound() && (p.open < p.seats.n || p.open == 0 && !asking || p.single) {
 		p.open++
-	} else if len(p.idle) > 0 { // a new one is wanted, or what is idle is kept for another use, which may be behind this one
+	} else if len(p.idle) > 0 && (fresh || !asking) { // a new one is wanted, or what is idle is kept for another use
 		g.replaced = p.takeOut(0)
 	} else if g.replaced = p.takeKept(); g.replaced != nil {
 		p.inUse-- // in the place of that
