@@ -80,6 +80,13 @@ func TestConnectionsThatKeepTheirPhysicalOnesLeaveSomeToOthers(t *testing.T) {
 	}
 }
 
+func TestAPromiseDoesNotWaitForAConnectionThatIsKeptForLife(t *testing.T) {
+	db := ours(t, dsnOf(t, "&groupcommit_physical=1"), "CREATE TABLE a (n)", "CREATE TEMP TABLE own (n)")
+	_, err := groupcommit.Go(background, db, "INSERT INTO a VALUES (1)").Await(unhurried(t))
+	require.NoError(t, err)
+	require.Equal(t, 1, physicalsOf(t, db))
+}
+
 // What a program holds is not taken away.
 func TestASessionOfASQLConnIsKeptHoweverManyWait(t *testing.T) {
 	db := ours(t, dsnOf(t, "&groupcommit_physical=1"), "CREATE TABLE a (n)")

@@ -125,8 +125,8 @@ func (p *Pool) StillKept(s *Seat) bool {
 }
 
 // takeKept takes away a connection that is kept, that of the oldest seat first, if there are not enough for all.
-func (p *Pool) takeKept() *Conn {
-	if p.open < p.most || p.seats.n <= p.most {
+func (p *Pool) takeKept(u Use) *Conn {
+	if p.open < p.most || u.Seat != nil && p.seats.n <= p.most {
 		return nil
 	}
 	for s := p.seats.first; s != nil; s = s.next {

@@ -137,7 +137,7 @@ func (p *Pool) grant(ctx context.Context, u Use, fresh, asking bool) (g grant, o
 		p.open++
 	} else if len(p.idle) > 0 && (fresh || !asking) { // a new one is wanted, or what is idle is kept for another use
 		g.replaced = p.takeOut(0)
-	} else if g.replaced = p.takeKept(); g.replaced != nil {
+	} else if g.replaced = p.takeKept(u); g.replaced != nil {
 		p.inUse-- // in the place of that
 	} else {
 		return g, false
