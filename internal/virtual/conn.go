@@ -164,13 +164,19 @@ func (c *Conn) QueryContext(ctx context.Context, query string, args []driver.Nam
 		return c.queryAside(ctx, query, args)
 	}
 	defer c.abandon(!c.Holds())
-	return c.grouped(ctx, traits, Exec{Text: t, Args: args, Inputs: -1}, func(args []driver.NamedValue) (driver.Rows, error) {
-		if err := c.use(ctx, traits, t); err != nil {
-			return nil, err
-		}
-		rows, err := c.query(ctx, query, args)
-		return c.queried(t, rows, err)
-	})
+	if e := (Exec{Text: t, Args: args, Inputs: -1}); t.Returning && c.groupsQuery(ctx, traits, e) {
+		return c.grouped(ctx, traits, e, func(args []driver.NamedValue) (driver.Rows, error) { return c.leased(ctx, traits, t, args) })
+	}
+	return c.leased(ctx, traits, t, args)
+}
+
+// leased runs a query on the leased connection.
+func (c *Conn) leased(ctx context.Context, traits *engine.Traits, t *sqltext.Text, args []driver.NamedValue) (driver.Rows, error) {
+	if err := c.use(ctx, traits, t); err != nil {
+		return nil, err
+	}
+	rows, err := c.query(ctx, t.Query, args)
+	return c.queried(t, rows, err)
 }
 
 // abandon is for a query to defer. If the query panics, in a Valuer say, database/sql never has the Conn back, and a lease

@@ -8,17 +8,14 @@ import (
 	"github.com/groupcommit/groupcommit/internal/turn"
 )
 
-// grouped runs a query: INSERT, UPDATE or DELETE with RETURNING as a member of a group, and every other one here, which is on c's physical
-// connection.
+// grouped runs a query that may join a group, INSERT, UPDATE or DELETE with RETURNING, as a member of one, or here, which is on c's
+// physical connection.
 //
 // A member's rows are copied and bounded, and its caller gets them after the commit. Whatever a group cannot answer with such rows runs here:
 // more rows than a group keeps, an error behind a row, a constraint that fails the COMMIT. Its caller gets the driver's own rows then, and
 // the driver's own order of rows and errors. A query that finds no other member runs here, too, in the lead and with the leader's turn: it
 // costs what it costs on the plain driver, and what comes next waits until its rows are closed, as it waits for every writer.
 func (c *Conn) grouped(ctx context.Context, traits *engine.Traits, e Exec, here func([]driver.NamedValue) (driver.Rows, error)) (driver.Rows, error) {
-	if !c.groupsQuery(ctx, traits, e) {
-		return here(e.Args)
-	}
 	if traits.Check != nil {
 		if err := e.Check(traits); err != nil {
 			return nil, err
