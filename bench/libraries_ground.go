@@ -15,6 +15,7 @@ import (
 	"github.com/groupcommit/groupcommit/internal/disk"
 	"github.com/groupcommit/groupcommit/internal/pgtest"
 	"github.com/groupcommit/groupcommit/internal/programs"
+	"github.com/groupcommit/groupcommit/internal/syncer"
 	gcsqlite3 "github.com/groupcommit/groupcommit/sqlite3"
 )
 
@@ -51,6 +52,7 @@ func newFiles(sync time.Duration) (*files, error) {
 		return &files{folder: folder, remove: folder, syncs: "in " + folder + ", " + filesystem(folder)}, err
 	}
 	if d, ok := disk.Current(); ok {
+		syncer.Fdatasync = d.Fdatasync
 		return &files{folder: d.Folder, remove: filepath.Dir(d.Folder), syncs: fmt.Sprintf("in memory, where a sync takes %v", d.Takes)}, nil
 	}
 	folder, err := os.MkdirTemp(disk.Memory(), "groupcommit-bench-")
