@@ -92,7 +92,7 @@ func Run(t *testing.T, l Load) Report {
 		t.Skipf("%v", err)
 	}
 	check(t, err)
-	d = disk.Disk{Folder: filepath.Join(folder, "disk"), Shadow: filepath.Join(folder, "shadow"), Shim: shim, Takes: 200 * time.Microsecond}
+	d = disk.Disk{Folder: filepath.Join(folder, "disk"), Shadow: filepath.Join(folder, "shadow"), Shim: shim, Takes: 500 * time.Microsecond}
 	check(t, errors.Join(os.Mkdir(d.Folder, 0o700), os.Mkdir(d.Shadow, 0o700)))
 	report := filepath.Join(folder, "report")
 	cmd := again(t, d, envReport+"="+report)
