@@ -233,8 +233,8 @@ func (b *beginning) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// readAnswers reads the answers to BEGIN, which come behind that to Close. Whatever else a server sends unasked it sends before
-// them: no transaction was open there.
+// readAnswers reads the answers to BEGIN, which come behind that to Close. A server with client_min_messages at debug has notices
+// between them. What else it sends unasked comes before a transaction or behind it.
 func (b *beginning) readAnswers() {
 	conn := b.session.pg.PgConn()
 	f := conn.Frontend()
@@ -245,6 +245,10 @@ func (b *beginning) readAnswers() {
 			return // the driver meets it, too, in its next read
 		}
 		switch msg := msg.(type) {
+		case *pgproto3.NoticeResponse:
+			if b.session.onNotice != nil {
+				b.session.onNotice(conn, (*pgconn.Notice)(pgconn.ErrorResponseToPgError((*pgproto3.ErrorResponse)(msg))))
+			}
 		case *pgproto3.CommandComplete:
 			b.begun, b.opened = true, true
 			return

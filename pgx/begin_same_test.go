@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/groupcommit/groupcommit/internal/bounded"
 	"github.com/groupcommit/groupcommit/internal/pgtest"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/stretchr/testify/require"
@@ -292,6 +294,29 @@ func TestWhatWatchesAConnectionSeesBeginWhereItWasCalled(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestANoticeOfBeginReachesTheProgram(t *testing.T) {
+	t.Parallel()
+	r := setUp(t)
+	config, err := pgx.ParseConfig(pgtest.With(r.dsn, pgtest.Param("client_min_messages", "debug5")))
+	require.NoError(t, err)
+	var starts int
+	config.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) {
+		if strings.HasPrefix(n.Message, "StartTransaction(") && n.Severity == "DEBUG" {
+			starts++
+		}
+	}
+	connector, err := groupcommit.NewConnector(stdlib.GetConnector(*config))
+	require.NoError(t, err)
+	db := sql.OpenDB(connector)
+	defer db.Close()
+	for range 2 { // stdlib pings a connection that it uses for the second time, and a ping is a transaction, too
+		transact(t, db, nil, func(tx *sql.Tx) { execArgs()(t, tx, 1) })
+	}
+	before := starts
+	transact(t, db, nil, func(tx *sql.Tx) { execArgs()(t, tx, 1) })
+	require.Equal(t, 1, starts-before)
 }
 
 func TestAHandlersTransactionBeginsWithItsFirstStatement(t *testing.T) {

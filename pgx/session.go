@@ -40,8 +40,9 @@ type session struct {
 	settings engine.Settings
 	database *database
 	memory   *memory
-	simple   bool       // nothing can be pipelined: the protocol is the simple one, or a wrapper must see each call
-	seen     bool       // a wrapper, or pgx's tracer, sees each call that the driver executes
+	simple   bool // nothing can be pipelined: the protocol is the simple one, or a wrapper must see each call
+	seen     bool // a wrapper, or pgx's tracer, sees each call that the driver executes
+	onNotice pgconn.NoticeHandler
 	later    *beginning // the transaction whose BEGIN may be still to come
 
 	waits bool         // the culprit of the transaction has waited for a lock, or was in a deadlock
@@ -53,7 +54,7 @@ func newSession(conn driver.Conn, pg *pgx.Conn, s engine.Settings, d *database) 
 	_, bare := conn.(*stdlib.Conn)
 	config := pg.Config() // a copy, which takes its time
 	ses.simple = !bare || config.DefaultQueryExecMode == pgx.QueryExecModeSimpleProtocol
-	ses.seen = !bare || config.Tracer != nil
+	ses.seen, ses.onNotice = !bare || config.Tracer != nil, config.OnNotice
 	ses.watch.wire, ses.watch.asker, ses.watch.limit = &ses.wire, &d.asker, s.LockTimeout
 	ses.statements = newStatements(&ses.wire, &ses.watch, config)
 	return ses
