@@ -17,9 +17,12 @@ import (
 // libraryCallers write at the same time.
 const libraryCallers = 32
 
-// librariesRun is the mode libraries with its flags: what other people's libraries write by their own API, through the plain
-// driver at its best of several pools and through the swapped name.
+// librariesRun is the modes libraries and transactions with their flags: what other people's libraries write by their own API, or
+// what a program writes by transactions, RETURNING and single calls, through the plain driver at its best of several pools and
+// through the swapped name.
 type librariesRun struct {
+	of        []library
+	what      string // they are, in the JSON
 	dsn, json string
 	driver    string
 	only      string
@@ -43,23 +46,23 @@ const bothDrivers = "both"
 
 func (r *librariesRun) flags(fs *flag.FlagSet) {
 	dsnFlag(fs, &r.dsn)
-	jsonFlag(fs, &r.json, "libraries")
+	jsonFlag(fs, &r.json, r.what)
 	paceFlags(fs, &r.pace)
 	fs.Var(word(&r.driver, bothDrivers, bothDrivers, sqliteDriver, pgxDriver), "driver", "only the libraries on `sqlite3 or pgx`")
 	fs.Var(span(&r.sync, 0, time.Second), "sync", "SQLite's files lie in memory, and each sync of one takes `TIME`: without the noise of a disk. 0 is the disk")
-	fs.Func("libraries", "only those whose name has `WORDS` in it", func(s string) error {
+	fs.Func(r.what, "only those whose name has `WORDS` in it", func(s string) error {
 		r.only = s
 		return nil
 	})
 }
 
 func (r *librariesRun) chosen() []library {
-	return slices.DeleteFunc(slices.Clone(libraries), func(l library) bool { return !strings.Contains(l.name, r.only) })
+	return slices.DeleteFunc(slices.Clone(r.of), func(l library) bool { return !strings.Contains(l.name, r.only) })
 }
 
 func (r *librariesRun) agree() error {
 	if len(r.chosen()) == 0 {
-		return fmt.Errorf("--libraries %q is in no library's name", r.only)
+		return fmt.Errorf("--%s %q is in no name", r.what, r.only)
 	}
 	return checkDSN(r.dsn)
 }
@@ -73,7 +76,7 @@ func (r *librariesRun) measure(ctx context.Context, out, stdout, stderr io.Write
 		return err
 	}
 	defer func() { err = errors.Join(err, files.close()) }()
-	fmt.Fprintf(out, "%s. %d goroutines; %d slices of %v for each side in turns, the median counts; the plain driver at the pool that serves it best.\n",
+	fmt.Fprintf(out, "%s. %d goroutines, if nothing else is said; %d slices of %v for each side in turns, the median counts; the plain driver at the pool that serves it best.\n",
 		machine(), libraryCallers, r.pace.slices, r.pace.slice)
 	if r.driver != pgxDriver {
 		err = r.on(ctx, files)
@@ -82,7 +85,7 @@ func (r *librariesRun) measure(ctx context.Context, out, stdout, stderr io.Write
 		err = r.onServer(ctx)
 	}
 	if r.json != "" && ctx.Err() == nil {
-		err = errors.Join(err, writeJSON(r.json, stdout, "libraries", r.results))
+		err = errors.Join(err, writeJSON(r.json, stdout, r.what, r.results))
 	}
 	return err
 }
@@ -98,7 +101,7 @@ func (r *librariesRun) onServer(ctx context.Context) (err error) {
 
 // on measures every library on one kind of database, and prints the table.
 func (r *librariesRun) on(ctx context.Context, on ground) error {
-	fmt.Fprintf(r.out, "\n%s\n\n| library | plain, a second | swapped, a second | ratio |\n|---|---|---|---|\n", on.title())
+	fmt.Fprintf(r.out, "\n%s\n\n| %s | plain, a second | swapped, a second | ratio |\n|---|---|---|---|\n", on.title(), r.what)
 	for _, l := range r.chosen() {
 		var begun atomic.Int64
 		stop := r.bar.watch(l.name, 1, &begun)
@@ -113,7 +116,7 @@ func (r *librariesRun) on(ctx context.Context, on ground) error {
 		r.results = append(r.results, res)
 		fmt.Fprintln(r.out, res)
 	}
-	fmt.Fprintln(r.out, "\nThe rows of every library were counted: each call's is there once.")
+	fmt.Fprintln(r.out, "\nThe rows were counted: those of each call are there once.")
 	return nil
 }
 
@@ -142,7 +145,7 @@ func (l library) measure(ctx context.Context, on ground, p pace) (res libraryRes
 			return res, fmt.Errorf("%s: %w", s.name, failed)
 		}
 		dbs = append(dbs, db)
-		all = append(all, &contender{name: s.name, callers: libraryCallers, call: func(_, n int) error { return write(n) }})
+		all = append(all, &contender{name: s.name, callers: cmp.Or(l.callers, libraryCallers), call: func(_, n int) error { return write(n) }})
 	}
 	contest(ctx, p, all...)
 	for i, c := range all {
@@ -166,8 +169,9 @@ func (l library) count(ctx context.Context, db *sql.DB, c *contender) error {
 	if err := db.QueryRowContext(ctx, "SELECT count(*) FROM "+l.table).Scan(&rows); err != nil {
 		return err
 	}
-	if made := int(c.made.Load()); rows != made {
-		return fmt.Errorf("the database is wrong: %s made %s calls, and left %s rows", c.name, comma(made), comma(rows))
+	made := int(c.made.Load())
+	if want := made*l.rows() + l.before; rows != want {
+		return fmt.Errorf("the database is wrong: %s made %s calls, and left %s rows, not %s", c.name, comma(made), comma(rows), comma(want))
 	}
 	return nil
 }

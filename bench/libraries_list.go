@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"fmt"
@@ -24,20 +25,26 @@ type library struct {
 	table string
 	// open makes the table in an empty database, and returns the call; n is another number each time.
 	open func(ctx context.Context, e programs.Engine, db *sql.DB) (call func(n int) error, err error)
+
+	callers int // 0: libraryCallers
+	each    int // rows of a call; 0: one, -1: none
+	before  int // rows that open has made
 }
 
+func (l library) rows() int { return max(0, cmp.Or(l.each, 1)) }
+
 var libraries = []library{
-	{"sqlx NamedExec", "things", openSqlx},
-	{"gorp Insert", "things", openGorp},
-	{"bun Insert, own keys", "things", openBunOwn},
-	{"scs Commit", "sessions", openSCS},
-	{"bun Insert, keys of the database", "users", creates(func(e programs.Engine, db *sql.DB) (programs.Store, error) { return programs.NewBun(e, db), nil })},
-	{"ent Create", "users", creates(func(e programs.Engine, db *sql.DB) (programs.Store, error) { return programs.NewEnt(e, db), nil })},
-	{"sqlc :one, RETURNING", "users", creates(func(e programs.Engine, db *sql.DB) (programs.Store, error) { return programs.NewSQLC(e, db), nil })},
-	{"GORM Create", "users", creates(func(e programs.Engine, db *sql.DB) (programs.Store, error) { return programs.NewGORM(e, db, false) })},
-	{"GORM Create, SkipDefaultTransaction", "users", creates(func(e programs.Engine, db *sql.DB) (programs.Store, error) { return programs.NewGORM(e, db, true) })},
-	{"goqite Send", "goqite", openGoqite},
-	{"river Insert", "river_job", openRiver},
+	{name: "sqlx NamedExec", table: "things", open: openSqlx},
+	{name: "gorp Insert", table: "things", open: openGorp},
+	{name: "bun Insert, own keys", table: "things", open: openBunOwn},
+	{name: "scs Commit", table: "sessions", open: openSCS},
+	{name: "bun Insert, keys of the database", table: "users", open: creates(func(e programs.Engine, db *sql.DB) (programs.Store, error) { return programs.NewBun(e, db), nil })},
+	{name: "ent Create", table: "users", open: creates(func(e programs.Engine, db *sql.DB) (programs.Store, error) { return programs.NewEnt(e, db), nil })},
+	{name: "sqlc :one, RETURNING", table: "users", open: creates(func(e programs.Engine, db *sql.DB) (programs.Store, error) { return programs.NewSQLC(e, db), nil })},
+	{name: "GORM Create", table: "users", open: creates(func(e programs.Engine, db *sql.DB) (programs.Store, error) { return programs.NewGORM(e, db, false) })},
+	{name: "GORM Create, SkipDefaultTransaction", table: "users", open: creates(func(e programs.Engine, db *sql.DB) (programs.Store, error) { return programs.NewGORM(e, db, true) })},
+	{name: "goqite Send", table: "goqite", open: openGoqite},
+	{name: "river Insert", table: "river_job", open: openRiver},
 }
 
 // A thing has a key of the program's own.

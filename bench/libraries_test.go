@@ -42,3 +42,14 @@ func TestTheModeLibrariesLeavesNoDatabaseOnTheServer(t *testing.T) {
 	require.NoError(t, db.QueryRow("SELECT count(*) FROM pg_database WHERE datname LIKE 'groupcommit_bench%'").Scan(&left))
 	assert.Zero(t, left)
 }
+
+func TestTheModeTransactionsMeasuresEveryCaseOnSQLite(t *testing.T) {
+	code, out, errs := runProgram(t, "transactions", "--driver", "sqlite3", "--slice", "2ms", "--warm", "0s", "--slices", "1", "--json", "-")
+	require.Zero(t, code, errs)
+	measured := decodedList(t, []byte(out), "transactions")
+	require.Len(t, measured, len(writeCases))
+	for i, c := range measured {
+		assert.Equal(t, writeCases[i].name, c["library"])
+		assert.Contains(t, c, "ratio")
+	}
+}

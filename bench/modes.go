@@ -34,8 +34,11 @@ func init() { // the flags of the others name the modes
 	modes = map[string]mode{
 		"matrix":    {"statement time, round trip, callers and pool, in every combination, beside the plain driver", func() modeRun { return &matrixRun{pace: usualPace} }},
 		"switch":    {"how soon groups adapt where the load changes within one run", func() modeRun { return &switchRun{phase: 10 * time.Second} }},
-		"libraries": {"what GORM, bun, ent, goqite, river and others write through the swapped name, beside the plain driver", func() modeRun { return &librariesRun{pace: usualPace} }},
-		"hard":      {"programs that are hard to serve by groups, each beside the plain driver and its goal", func() modeRun { return &hardRun{pace: usualPace} }},
+		"libraries": {"what GORM, bun, ent, goqite, river and others write through the swapped name, beside the plain driver", func() modeRun { return &librariesRun{of: libraries, what: "libraries", pace: usualPace} }},
+		"transactions": {"transactions, RETURNING and single calls, from one goroutine to hundreds, beside the plain driver", func() modeRun {
+			return &librariesRun{of: writeCases, what: "transactions", pace: usualPace}
+		}},
+		"hard": {"programs that are hard to serve by groups, each beside the plain driver and its goal", func() modeRun { return &hardRun{pace: usualPace} }},
 	}
 }
 
