@@ -15,9 +15,10 @@
 // A group takes an Exec of a single INSERT, UPDATE, DELETE, REPLACE or MERGE, also behind WITH, directly or through a prepared
 // statement. The call must be outside of a transaction, and on a sql.Conn it must be the first thing done with it.
 //
-// Everything else goes to the wrapped driver as it is: queries, INSERT … RETURNING by a query, explicit transactions, DDL,
-// several statements in one text, and statements that ask the session something, such as last_insert_rowid(). They gain
-// nothing.
+// On SQLite a group takes such a statement with RETURNING by a query, too, if it has 256 rows and 64 KiB at the most.
+//
+// Everything else goes to the wrapped driver as it is: other queries, explicit transactions, DDL, several statements in one
+// text, and statements that ask the session something, such as last_insert_rowid(). They gain nothing.
 //
 // A statement that changes the session (SET, ATTACH, a temporary table) ties a physical connection to the pooled connection
 // that it ran on, as on the plain driver. A PRAGMA that sets something, executed by a method of the sql.DB, holds for all

@@ -199,7 +199,16 @@ func TestAQueryWithMoreRowsThanAGroupKeepsRunsAlone(t *testing.T) {
 			rowsAsPlain(t, "sqlite3", sqlite3.DriverName, returningSchema, other(1), small, other(2))
 		})
 	}
-	db := ours(t, dsnOf(t, ""), returningSchema...)
+	var told [][]string
+	_, grouped := hookedDrivers(nil, groupcommit.OnGroup(func(i groupcommit.GroupInfo) {
+		var texts []string
+		for _, c := range i.Calls {
+			texts = append(texts, c.Query)
+		}
+		told = append(told, texts)
+	}))
+	db := openDB(t, grouped, dsnOf(t, ""), returningSchema...)
+	told = nil
 	calls := func() int64 {
 		st, err := groupcommit.StatsOf(db)
 		require.NoError(t, err)
@@ -207,6 +216,7 @@ func TestAQueryWithMoreRowsThanAGroupKeepsRunsAlone(t *testing.T) {
 	}
 	ask := func() { require.Len(t, texts(db, strings.ReplaceAll(many, "?", "300")), 300) }
 	together(t, db, ask, func() { exec(t, db, "INSERT INTO log VALUES (?)", 1) })
+	require.Equal(t, [][]string{{"INSERT INTO log VALUES (?)"}}, told, "the query is in no group")
 	before := calls()
 	exec(t, db, "DELETE FROM t")
 	ask()
