@@ -48,13 +48,15 @@ func (s *session) confirm(ctx context.Context) error {
 func (s *session) flushElsewhere() error {
 	ctx, cancel := context.WithTimeout(context.Background(), s.settings.MaxTime)
 	defer cancel()
-	for within := flushWithin; ; within *= 2 { // each time by a new connection, because one may be silent
+	for within := flushWithin; ; { // each time by a new connection, because one may be silent
 		same, err := s.server.flush(ctx, within, &s.pg.Config().Config)
 		switch {
 		case err == nil && same:
 			return nil
 		case err == nil:
 			return errNotTheSame
+		case errors.Is(err, context.DeadlineExceeded): // and not one that was refused at once
+			within *= 2
 		}
 		if !repeat.Pause(ctx, tryAgain) {
 			return err
@@ -64,7 +66,7 @@ func (s *session) flushElsewhere() error {
 
 const (
 	tryAgain    = 20 * time.Millisecond
-	flushWithin = time.Second // for the first time
+	flushWithin = time.Second // until one has taken as long in vain
 )
 
 var errNotTheSame = errors.New("groupcommit/pgx: the server has been restarted, or is another, and may not have kept what it had answered")
