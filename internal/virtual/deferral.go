@@ -107,7 +107,7 @@ func (c *Conn) restoreAndGiveBack() {
 	case !c.restore():
 		c.bad = true
 		c.discard()
-	case c.unsettled != nil && !c.tx.begun && !c.bound && !c.held.control && !c.held.suspect && !c.checkout.early:
+	case c.unsettled != nil && !c.tx.begun && !c.bound && !c.held.suspect && !c.checkout.early:
 		c.checkout.early = true
 		c.giveBack()
 	}
