@@ -238,6 +238,7 @@ func (c *Conn) queried(t *sqltext.Text, rows driver.Rows, err error) (driver.Row
 		if err = c.settle(c.met(err)); err != nil {
 			return nil, err
 		}
+		c.held.read = c.Holds() && (c.held.read || !c.tx.begun)
 		return c.durableRows(t, rows), nil
 	}
 	switch {
@@ -247,6 +248,7 @@ func (c *Conn) queried(t *sqltext.Text, rows driver.Rows, err error) (driver.Row
 		return rows, c.settle(nil)
 	case t.Pragma && !oneConn:
 		c.after(t)
+		c.held.read = c.Holds()
 		return rows, nil
 	}
 	c.held.rows++

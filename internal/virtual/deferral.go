@@ -100,14 +100,15 @@ func (c *Conn) restore() bool {
 	return err == nil
 }
 
-// restoreAndGiveBack gives the connection back as well if there is something to settle, and nothing else that c needs it for. A
+// restoreAndGiveBack gives the connection back as well if there is something to settle, and nothing else that c needs it for: rows of a
+// sql.Conn may still be open, and would be read in the next one's transaction. A
 // second time in one checkout it keeps the connection: then the program has c as a sql.Conn, whose statements belong together.
 func (c *Conn) restoreAndGiveBack() {
 	switch {
 	case !c.restore():
 		c.bad = true
 		c.discard()
-	case c.unsettled != nil && !c.tx.begun && !c.bound && !c.held.suspect && !c.checkout.early:
+	case c.unsettled != nil && !c.tx.begun && !c.bound && !c.held.suspect && !c.held.read && !c.checkout.early:
 		c.checkout.early = true
 		c.giveBack()
 	}
@@ -127,9 +128,10 @@ func (c *Conn) settle(err error) error {
 	return err
 }
 
-// asksLevel reports that a query would see that the transaction shares its sync.
+// asksLevel reports that a query would see that the transaction shares its sync. A text that only has the word is not meant: it
+// belongs to the transaction.
 func (c *Conn) asksLevel(t *sqltext.Text) bool {
-	return c.held.deferred && has(t.Query, "synchronous")
+	return c.held.deferred && !t.Write && (t.Pragma && has(t.Query, "synchronous") || has(t.Query, "pragma_synchronous"))
 }
 
 // queryAside runs a query on a connection of its own, which its rows close: one of the pool's may be all that there is.

@@ -19,6 +19,7 @@ type held struct {
 	wrote    bool    // it was the last to write, perhaps
 	more     bool    // it has done more than read, one statement after the other: a transaction may be open
 	rows     int     // open ones that keep the turn
+	read     bool    // it has given rows outside of BeginTx's transactions, which may be open
 	deferred bool    // engine.Deferrer's Defer was called, and Restore was not
 	dirty    bool    // it has executed a statement since then that may have written
 	resting  bool    // the pool may take it away: see Keep of package physical
