@@ -110,6 +110,9 @@ func (b *beginning) isOpen() bool {
 }
 
 func (b *beginning) First(ctx context.Context, s engine.Statement, run func() error) (engine.Start, error) {
+	if b.session.pg.IsClosed() { // its frontend belongs to the goroutine that closes it
+		return b.lost(ctx), driver.ErrBadConn
+	}
 	if !travelsWith(s) {
 		if start, err := b.byItself(ctx); start != engine.Begun || err != nil {
 			return start, err
@@ -123,11 +126,23 @@ func (b *beginning) First(ctx context.Context, s engine.Statement, run func() er
 	}
 	switch {
 	case b.failed != nil:
-		err = b.failed
+		return b.refused(ctx, b.failed)
 	case !b.begun && b.session.pg.IsClosed():
 		return b.lost(ctx), err
 	case !b.begun:
 		return engine.NotBegun, err
+	}
+	b.pending = false
+	return engine.Begun, err
+}
+
+// refused is what became of a BEGIN that the server has answered with an error. The transaction is over, as after pgx's
+// BeginTx: its Commit must not succeed behind a statement that has failed. But a server that only ends the connection has
+// not refused the transaction.
+func (b *beginning) refused(ctx context.Context, err error) (engine.Start, error) {
+	closeAtOnce(b.session.pg)
+	if endsConnection(err) {
+		return b.lost(ctx), err
 	}
 	b.pending = false
 	return engine.Begun, err
@@ -192,10 +207,10 @@ func (b *beginning) byItself(ctx context.Context) (engine.Start, error) {
 		b.pending = false
 		return engine.Begun, nil
 	}
-	if asPg(err) != nil && endsConnection(err) {
-		closeAtOnce(pg)
-	}
-	if pg.IsClosed() {
+	switch {
+	case asPg(err) != nil:
+		return b.refused(ctx, err)
+	case pg.IsClosed():
 		return b.lost(ctx), err
 	}
 	return engine.NotBegun, err
@@ -215,9 +230,15 @@ func (b *beginning) with(run func() error) error {
 }
 
 // takeBack takes BEGIN out of the buffer if nothing was sent. The frontend of a connection that was lost belongs to the
-// goroutine that closes it.
+// goroutine that closes it. A connection that is busy has been left before the answers by a panic, in a hook of the program's
+// say: it is of no more use.
 func (b *beginning) takeBack(f *pgproto3.Frontend) {
-	if b.begun || b.session.pg.IsClosed() {
+	pg := b.session.pg
+	switch {
+	case b.begun || pg.IsClosed():
+		return
+	case pg.PgConn().IsBusy():
+		closeAtOnce(pg)
 		return
 	}
 	f.Untrace()
