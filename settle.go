@@ -20,7 +20,7 @@ func (g *groups) defers(l physical.Lease, t *turn.Turn) (deferred bool, err erro
 	if !ok || g.Writer == nil {
 		return false, nil
 	}
-	alone, err := d.Defer(g.Writer.Crowded(t))
+	alone, err := d.Defer(g.Writer.Crowded(t), false)
 	if err == nil {
 		g.Syncs.Note(alone)
 	}

@@ -38,6 +38,7 @@ const (
 // Why a transaction shares no sync.
 var (
 	aloneNone    = "no other caller writes"
+	aloneOwn     = "the connection is a caller's own, or the text may change its settings"
 	aloneLevel   = "synchronous is NORMAL or OFF: a commit is not synced"
 	aloneJournal = "journal_mode is not WAL"
 	aloneName    = "the data source name has vfs, psow, nolock, immutable, cache=shared or a mode without writes"
@@ -54,8 +55,6 @@ func newDeferral(file string, params url.Values, mode engine.SyncMode) (d deferr
 	switch {
 	case file == "":
 		d.alone = &aloneMemory
-	case mode == engine.SyncAlone:
-		d.alone = &aloneOption
 	case !canShare:
 		d.alone = &aloneSystem
 	case otherFiles(params):
@@ -92,26 +91,31 @@ func (d *deferral) close() {
 }
 
 // Defer makes a session an engine.Deferrer.
-func (s *session) Defer(crowded bool) (alone *string, err error) {
+func (s *session) Defer(crowded, own bool) (alone *string, err error) {
 	if s.wal == nil {
 		return s.alone, nil
 	}
-	if err := s.wal.heal(&s.connection); err != nil {
+	if err := s.heal(); err != nil {
 		return nil, err
 	}
-	if !crowded && s.mode != engine.SyncFull {
+	switch {
+	case s.mode == engine.SyncFull:
+	case s.mode == engine.SyncAlone:
+		return &aloneOption, nil
+	case own:
+		return &aloneOwn, nil
+	case !crowded:
 		return &aloneNone, nil
 	}
-	level, err := number(s.lite, "PRAGMA main.synchronous")
-	own := int64(levelFull)
-	if s.mode == engine.SyncFull {
-		own = levelNormal
-	}
-	if err != nil || level < own { // the transaction meets the same error
+	level, asked, err := s.wants()
+	switch {
+	case err != nil || !asked: // the transaction meets the same error
 		return &aloneLevel, nil
+	case own && level > levelNormal: // its commit is synced
+		return &aloneOwn, nil
 	}
 	if why := s.logged(); why != nil {
-		if level == levelNormal {
+		if level == levelNormal && !own {
 			err = s.set(level, levelFull)
 		}
 		return why, err
@@ -123,6 +127,28 @@ func (s *session) Defer(crowded bool) (alone *string, err error) {
 	}
 	s.shares = true
 	return nil, nil
+}
+
+// wants is the connection's own level, and whether a commit at that level is to be durable.
+func (s *session) wants() (level int64, durable bool, err error) {
+	level, err = number(s.lite, "PRAGMA main.synchronous")
+	return level, level >= levelFull || level == levelNormal && s.mode == engine.SyncFull, err
+}
+
+// heal makes the database well if it is sick. Within a transaction that cannot be done. A connection at OFF, which syncs no checkpoint,
+// cannot do it either; nothing is promised of what it writes.
+func (s *session) heal() error {
+	if s.wal.sick() == nil {
+		return nil
+	}
+	level, err := number(s.lite, "PRAGMA main.synchronous")
+	switch {
+	case err == nil && level < levelNormal:
+		return nil
+	case err != nil, !s.lite.AutoCommit():
+		return errSync
+	}
+	return s.wal.heal(&s.connection)
 }
 
 func (s *session) set(own, level int64) error {
@@ -170,7 +196,9 @@ func (s *session) Restore() (durable func() error, err error) {
 		}
 	}
 	if !s.shares && s.wal != nil && s.wal.sick() != nil { // SQLite has synced what is behind something that is lost
-		durable = func() error { return errSync }
+		if _, asked, err := s.wants(); asked || err != nil {
+			durable = func() error { return errSync }
+		}
 	}
 	if s.raised {
 		err = s.setLevel(s.level)
@@ -184,7 +212,7 @@ func (s *session) settled() error {
 	if s.wal == nil || s.shares {
 		return nil
 	}
-	if level, err := number(s.lite, "PRAGMA main.synchronous"); err != nil || level < levelFull && s.mode != engine.SyncFull || s.logged() != nil {
+	if _, asked, err := s.wants(); err != nil || !asked || s.logged() != nil {
 		return nil
 	}
 	if s.log.Wait() != nil {

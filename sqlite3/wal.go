@@ -143,7 +143,7 @@ func (w *wal) sick() *syncer.Syncer {
 // healEvery is the least time between two attempts to heal.
 const healEvery = time.Second
 
-// heal makes all that is in the log durable in the database file. The caller has the writer's turn, and its connection is at FULL.
+// heal makes all that is in the log durable in the database file. The caller's connection syncs checkpoints.
 func (w *wal) heal(c *connection) error {
 	s := w.sick()
 	if s == nil {

@@ -249,6 +249,10 @@ func (c *Conn) queried(t *sqltext.Text, rows driver.Rows, err error) (driver.Row
 	case t.Pragma && !oneConn:
 		c.after(t)
 		c.held.read = c.Holds()
+		if err = c.settle(nil); err != nil {
+			rows.Close()
+			return nil, err
+		}
 		return rows, nil
 	}
 	c.held.rows++

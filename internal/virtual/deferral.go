@@ -15,18 +15,20 @@ import (
 // How a transaction of c's shares the sync that makes it durable: see engine.Deferrer. The order is always: COMMIT, the
 // connection goes back, the turn goes on, the sync, the answer. So a Conn waits for a sync with empty hands.
 
-// defers lets the next transaction on the connection share its sync, if others write, too.
-func (c *Conn) defers() error {
+// defers lets the next transaction on the connection share its sync, if others write, too. own says that the connection must stay
+// as it is.
+func (c *Conn) defers(own bool) error {
 	d, ok := c.held.Conn.Session.(engine.Deferrer)
-	if !ok || c.base.Writer == nil || c.bound || c.held.control || c.held.deferred {
+	if !ok || c.base.Writer == nil || c.held.deferred {
 		return nil
 	}
-	alone, err := d.Defer(c.base.Writer.Crowded(c.turn.turn))
+	own = own || c.bound || c.held.control
+	alone, err := d.Defer(!own && c.base.Writer.Crowded(c.turn.turn), own)
 	if err != nil {
 		return err
 	}
 	c.base.Syncs.Note(alone)
-	c.held.deferred, c.held.dirty = true, false
+	c.held.deferred, c.held.own, c.held.dirty = true, own, false
 	return nil
 }
 
@@ -58,10 +60,18 @@ func (s *Syncs) Why() string {
 
 // statementDefers is defers for a statement that is a transaction by itself.
 func (c *Conn) statementDefers(t *sqltext.Text) error {
-	if !t.Write || !c.turn.has || c.transacting() || !c.held.Conn.Session.Idle() || !complete(t) {
+	if !t.Write || t.Query == "" || c.held.deferred {
 		return nil
 	}
-	return c.defers()
+	idle := c.held.Conn.Session.Idle()
+	if t.Class == sqltext.Control && !idle { // such as ROLLBACK
+		return nil
+	}
+	err := c.defers(!c.turn.has || c.transacting() || !idle || !complete(t))
+	if t.Tentative { // it begins a transaction that may be a reader's
+		return nil
+	}
+	return err
 }
 
 // complete reports that a text leaves no transaction open, and changes no setting of its connection.
@@ -74,6 +84,14 @@ func complete(t *sqltext.Text) bool {
 	}
 	text := strings.ToUpper(strings.TrimRight(t.Query, "; \t\r\n"))
 	return !t.Savepoint && strings.Contains(text, ";") && (strings.HasSuffix(text, "COMMIT") || strings.HasSuffix(text, "END"))
+}
+
+// commitsWithin reports that a text, which has left a transaction open, may have ended one before: COMMIT; BEGIN.
+func commitsWithin(t *sqltext.Text) bool {
+	if t.Class != sqltext.Control && t.Class != sqltext.Session {
+		return false
+	}
+	return strings.Contains(strings.TrimRight(t.Query, "; \t\r\n"), ";") && (has(t.Query, "commit") || has(t.Query, "end"))
 }
 
 // has reports that a text has a word, in small letters, in any case.
@@ -108,7 +126,7 @@ func (c *Conn) restoreAndGiveBack() {
 	case !c.restore():
 		c.bad = true
 		c.discard()
-	case c.unsettled != nil && !c.tx.begun && !c.bound && !c.held.suspect && !c.held.read && !c.checkout.early:
+	case c.unsettled != nil && !c.tx.begun && !c.bound && !c.held.own && !c.held.suspect && !c.held.read && c.checkout.set == nil && !c.checkout.early:
 		c.checkout.early = true
 		c.giveBack()
 	}
@@ -131,7 +149,7 @@ func (c *Conn) settle(err error) error {
 // asksLevel reports that a query would see that the transaction shares its sync. A text that only has the word is not meant: it
 // belongs to the transaction.
 func (c *Conn) asksLevel(t *sqltext.Text) bool {
-	return c.held.deferred && !t.Write && (t.Pragma && has(t.Query, "synchronous") || has(t.Query, "pragma_synchronous"))
+	return c.held.deferred && !c.held.own && !t.Write && (t.Pragma && has(t.Query, "synchronous") || has(t.Query, "pragma_synchronous"))
 }
 
 // queryAside runs a query on a connection of its own, which its rows close: one of the pool's may be all that there is.

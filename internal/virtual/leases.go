@@ -21,6 +21,7 @@ type held struct {
 	rows     int     // open ones that keep the turn
 	read     bool    // it has given rows outside of BeginTx's transactions, which may be open
 	deferred bool    // engine.Deferrer's Defer was called, and Restore was not
+	own      bool    // and the connection has stayed as the program has set it
 	dirty    bool    // it has executed a statement since then that may have written
 	resting  bool    // the pool may take it away: see Keep of package physical
 	stmts    []*stmt // whose physical statements belong to it

@@ -78,8 +78,12 @@ func (c *Conn) after(t *sqltext.Text) {
 		c.alteredNow()
 		c.base.Texts.Forget()
 	}
-	if c.held.deferred && c.held.rows == 0 && c.held.Conn.Session.Idle() { // also where a statement has ended BeginTx's transaction
-		c.restoreAndGiveBack()
+	if c.held.deferred && c.held.rows == 0 {
+		if c.held.Conn.Session.Idle() { // also where a statement has ended BeginTx's transaction
+			c.restoreAndGiveBack()
+		} else if t != nil && commitsWithin(t) {
+			c.unsettled = c.base.Traits.Load().Durable
+		}
 	}
 	if !c.turn.has || c.tx.begun || c.held.rows > 0 {
 		return

@@ -38,7 +38,9 @@ func (c *Conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, e
 	c.tx.readOnly = opts.ReadOnly
 	var tx driver.Tx
 	if !opts.ReadOnly {
-		err = c.defers()
+		if err = c.defers(false); !c.turn.has { // it may be a reader's, and is asked again at its first write
+			err = nil
+		}
 	}
 	if err == nil {
 		tx, err = c.begin(ctx, traits, opts, leased)

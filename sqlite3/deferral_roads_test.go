@@ -1,0 +1,187 @@
+package sqlite3_test
+
+import (
+	"database/sql"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/groupcommit/groupcommit/internal/bounded"
+	"github.com/stretchr/testify/require"
+)
+
+// onConn executes texts on one sql.Conn.
+func onConn(queries ...string) func(*sql.DB) error {
+	return func(db *sql.DB) error {
+		c, err := db.Conn(background)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		for _, q := range queries {
+			if _, err := c.ExecContext(background, q); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+// Each road that commits on a connection which must stay as the program has set it.
+var ownRoads = map[string]func(*sql.DB) error{
+	"a sql.Conn that keeps its connection": onConn("CREATE TEMP TABLE x (a)", "INSERT INTO t (v) VALUES (7)"),
+	"a transaction by text":                onConn("BEGIN", "INSERT INTO t (v) VALUES (7)", "COMMIT"),
+	"one that takes the lock at once":      onConn("BEGIN IMMEDIATE", "INSERT INTO t (v) VALUES (7)", "COMMIT"),
+	"a savepoint":                          onConn("SAVEPOINT a; INSERT INTO t (v) VALUES (7); RELEASE a"),
+	"a PRAGMA":                             onConn("PRAGMA user_version = 7"),
+	"a text with a PRAGMA":                 onConn("INSERT INTO t (v) VALUES (7); PRAGMA user_version = 7"),
+	"a transaction that is declared read-only": func(db *sql.DB) error {
+		tx, err := db.BeginTx(background, &sql.TxOptions{ReadOnly: true})
+		if err != nil {
+			return err
+		}
+		defer tx.Rollback()
+		if _, err := tx.Exec("INSERT INTO t (v) VALUES (7)"); err != nil {
+			return err
+		}
+		return tx.Commit()
+	},
+}
+
+func TestWithTheOptionFullAConnectionOfACallersOwnIsDurable(t *testing.T) {
+	for name, road := range ownRoads {
+		t.Run(name, func(t *testing.T) {
+			db, l, _ := durables(t, "&groupcommit_sync=full&_sync=NORMAL")
+			require.NoError(t, insert(db, 0))
+			before := l.syncs.Load()
+			require.NoError(t, road(db))
+			require.Greater(t, l.syncs.Load(), before)
+		})
+	}
+}
+
+// sicken has a sync fail.
+func sicken(t *testing.T, db *sql.DB, l *log) {
+	l.crowd(t, db)
+	l.fails.Store(true)
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() { insert(db, 0) })
+	}
+	bounded.Wait(t, "a sync fails", all.Wait)
+	l.fails.Store(false)
+}
+
+// What comes behind a sync that has failed is lost with it, however well it is synced by itself.
+func TestAfterASyncThatFailedNoRoadIsAnsweredBeforeTheLogIsMoved(t *testing.T) {
+	for name, road := range ownRoads {
+		t.Run(name, func(t *testing.T) {
+			db, l, dsn := durables(t, "")
+			deferred := ours(t, strings.Replace(dsn, "_txlock=immediate", "_txlock=deferred", 1))
+			require.NoError(t, insert(deferred, 0))
+			sicken(t, db, l)
+			wal := strings.TrimPrefix(fileOf(t, db), "file:") + "-wal"
+			before, err := os.Stat(wal)
+			require.NoError(t, err)
+			if road(deferred) == nil {
+				after, err := os.Stat(wal)
+				require.NoError(t, err)
+				require.Less(t, after.Size(), before.Size(), "the log was not moved")
+			}
+		})
+	}
+	t.Run("where the option is alone", func(t *testing.T) {
+		db, l, dsn := durables(t, "")
+		other := ours(t, dsn+"&groupcommit_sync=alone")
+		require.NoError(t, insert(other, 0))
+		sicken(t, db, l)
+		wal := strings.TrimPrefix(fileOf(t, db), "file:") + "-wal"
+		before, err := os.Stat(wal)
+		require.NoError(t, err)
+		if insert(other, 1) == nil {
+			after, err := os.Stat(wal)
+			require.NoError(t, err)
+			require.Less(t, after.Size(), before.Size(), "the log was not moved")
+		}
+	})
+}
+
+// A checkpoint at OFF syncs nothing.
+func TestAConnectionAtOFFDoesNotHeal(t *testing.T) {
+	db, l, dsn := durables(t, "")
+	off := ours(t, strings.Replace(dsn, "_sync=FULL", "_sync=OFF", 1))
+	require.NoError(t, insert(off, 0))
+	sicken(t, db, l)
+	wal := strings.TrimPrefix(fileOf(t, db), "file:") + "-wal"
+	before, err := os.Stat(wal)
+	require.NoError(t, err)
+	require.NoError(t, insert(off, 1))
+	after, err := os.Stat(wal)
+	require.NoError(t, err)
+	require.Greater(t, after.Size(), before.Size(), "the log was moved without a sync")
+}
+
+// While the database is sick, readers read.
+func TestAfterASyncThatFailedATransactionMayRead(t *testing.T) {
+	db, l, dsn := durables(t, "&_busy_timeout=1")
+	deferred := ours(t, strings.Replace(dsn, "_txlock=immediate", "_txlock=deferred", 1))
+	require.NoError(t, insert(deferred, 0))
+	reader := openDB(t, "sqlite3", dsn)
+	rows, err := reader.Query("SELECT 1 FROM sqlite_schema UNION ALL SELECT 2") // the log cannot be moved
+	require.NoError(t, err)
+	require.True(t, rows.Next())
+	defer rows.Close()
+	sicken(t, db, l)
+	tx, err := deferred.Begin()
+	require.NoError(t, err)
+	defer tx.Rollback()
+	var n int
+	require.NoError(t, tx.QueryRow("SELECT count(*) FROM t").Scan(&n))
+	_, err = tx.Exec("INSERT INTO t (v) VALUES (7)")
+	require.ErrorContains(t, err, "disk I/O error")
+	require.NoError(t, tx.Rollback())
+	require.Zero(t, count(t, db, "SELECT count(*) FROM t WHERE v = 7"))
+}
+
+func TestATextThatCommitsAndBeginsAnewIsDurable(t *testing.T) {
+	for _, text := range []string{"INSERT INTO t (v) VALUES (5); COMMIT; BEGIN", "COMMIT; PRAGMA foreign_keys = 0; BEGIN"} {
+		db, l, _ := durables(t, "")
+		l.crowd(t, db)
+		tx, err := db.Begin()
+		require.NoError(t, err)
+		defer tx.Rollback()
+		_, err = tx.Exec("INSERT INTO t (v) VALUES (5)")
+		require.NoError(t, err)
+		before := l.syncs.Load()
+		_, err = tx.Exec(text)
+		require.NoError(t, err)
+		require.Greater(t, l.syncs.Load(), before, text)
+		require.NoError(t, tx.Rollback())
+	}
+}
+
+// The one that replays has not been told to share syncs. The one that has recorded has.
+func TestAReplayIsDurableWhereOnlyAnotherSharesSyncs(t *testing.T) {
+	db, l, dsn := durables(t, "&groupcommit_promises=on")
+	other := ours(t, dsn+"&groupcommit_sync=alone")
+	require.NoError(t, insert(other, 0))
+	l.crowd(t, db)
+	began, release := make(chan struct{}, 9), make(chan struct{})
+	l.onSync(func() { began <- struct{}{}; <-release })
+	before := l.syncs.Load()
+	answers := make(chan error, 2)
+	add := func(db *sql.DB) {
+		_, err := db.ExecContext(withID("x"), "INSERT INTO t (v) VALUES (?)", 1)
+		answers <- err
+	}
+	go add(db)
+	bounded.Wait(t, "the sync begins", func() { <-began })
+	go add(other)
+	bounded.Until(t, "the replay is under way", func() bool { return other.Stats().InUse == 1 || len(answers) > 0 })
+	close(release)
+	for range 2 {
+		bounded.Wait(t, "an answer", func() { require.NoError(t, <-answers) })
+	}
+	require.Equal(t, before+2, l.syncs.Load(), "the replay's own sync")
+}
