@@ -77,7 +77,7 @@ func TestABadFlagIsNamedWithItsValueAndWhatIsAllowed(t *testing.T) {
 		{"--table --rounds 0", `invalid value "0" for flag --rounds: a whole number from 1 to 100 is allowed`},
 		{"--users", `flag needs an argument: --users`},
 		{"--user 1", `flag provided but not defined: --user`},
-		{"10000", `unexpected argument "10000"; only flags are allowed, or one of hard, libraries, matrix, switch before them (--help lists them)`},
+		{"10000", `unexpected argument "10000"; only flags are allowed, or one of hard, libraries, matrix, switch, transactions before them (--help lists them)`},
 		{"--table --users 5", `--users does not go with --table, which makes its own runs; only --driver, --dsn, --rounds and --json do`},
 		{"--table --api commands", `--api does not go with --table, which makes its own runs; only --driver, --dsn, --rounds and --json do`},
 		{"--api promises", `invalid value "promises" for flag --api: one of exec, commands is allowed`},

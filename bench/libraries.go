@@ -62,7 +62,7 @@ func (r *librariesRun) chosen() []library {
 
 func (r *librariesRun) agree() error {
 	if len(r.chosen()) == 0 {
-		return fmt.Errorf("--%s %q is in no name", r.what, r.only)
+		return fmt.Errorf("--%s %q is in no name of them", r.what, r.only)
 	}
 	return checkDSN(r.dsn)
 }

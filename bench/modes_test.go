@@ -40,7 +40,7 @@ func TestABadFlagOfAModeIsNamedWithWhatIsAllowed(t *testing.T) {
 		"switch --phase 1":              `invalid value "1" for flag --phase: a time from 100ms to 10m0s, such as 250ms, is allowed`,
 		"switch --scene sea":            `invalid value "sea" for flag --scene: one of all, statements, callers, way is allowed`,
 		"hard --cases no-such-thing":    `--cases "no-such-thing" is in no case's name`,
-		"libraries --libraries pony":    `--libraries "pony" is in no library's name`,
+		"libraries --libraries pony":    `--libraries "pony" is in no name of them`,
 		"libraries --sync 2h":           `invalid value "2h" for flag --sync: a time from 0s to 1s, such as 250ms, is allowed`,
 		"hard --json /no/such/folder/x": `invalid value "/no/such/folder/x" for flag --json: its folder does not exist; the name of a file in one that does is allowed, or - for standard output`,
 	} {

@@ -45,7 +45,7 @@ const (
 	// SyncAlone: each commit is synced by itself, before others can read it, as on the plain driver.
 	SyncAlone
 	// SyncFull is SyncShared for a database whose synchronous is NORMAL, too: what is answered is durable, though the
-	// program has not asked for it.
+	// program has not asked for it. What a program does on the driver's own connection (Raw) is as durable as that makes it.
 	SyncFull
 )
 

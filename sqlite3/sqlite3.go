@@ -53,12 +53,13 @@
 //
 //   - Others can read a commit before it is durable, for as long as a sync or two take. If the machine fails then, they have
 //     read what is gone, and its writer had no answer. What they have written because of it is gone, too: it is behind it in the
-//     same log. [groupcommit.DurableReads] has queries wait; [groupcommit.SyncAlone] turns all of this off. What is recorded
+//     same log. [groupcommit.DurableReads] has queries wait; [groupcommit.SyncAlone] turns the sharing off for its own commits. What is recorded
 //     about an id is never told before it is durable.
 //   - If a sync fails, those that wait for it get an [engine.OutcomeUnknownError] whose cause is IOERR_FSYNC: their rows are there,
 //     perhaps not on the disk. The next writer moves the whole log into the database file, at FULL; until that has succeeded,
 //     which is tried once a second, each writer gets IOERR_FSYNC, and nothing of it is executed.
-//   - When COMMIT of a sql.Conn's transaction has returned, its next statement may have another physical connection.
+//   - When COMMIT of a sql.Conn's transaction has returned, its next statement may have another physical connection, unless the
+//     sql.Conn has had rows before.
 //
 // PRAGMA synchronous answers the program's own level everywhere. To share needs Linux, a file of the usual kind (no vfs, psow,
 // nolock, immutable or mode=ro in the name) on a file system that is no network's, and a log that the program may open.
