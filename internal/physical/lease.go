@@ -65,8 +65,12 @@ func (l Lease) end(valid, wrote bool, opener context.Context) {
 }
 
 // Exchange closes the connection, which was lost, and opens another one in its place. After an error the lease is as it was.
-// It is for a lease without the writer's turn.
+// It is for a lease without the writer's turn. A connection that is lent is not exchanged: the stand keeps that one, and would
+// never close the other.
 func (l Lease) Exchange(ctx context.Context) (Lease, error) {
+	if l.lent != nil {
+		return l, driver.ErrBadConn
+	}
 	l.Conn.Close() // first: there may be room for one
 	c, err := l.pool.shared.connect(ctx)
 	if err != nil {
