@@ -1,9 +1,7 @@
 package pgx_test
 
 import (
-	"context"
 	"database/sql"
-	"database/sql/driver"
 	"testing"
 
 	"github.com/groupcommit/groupcommit"
@@ -14,9 +12,6 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/stretchr/testify/require"
 )
-
-var _ = context.Background
-var _ driver.Conn
 
 func TestAnErrorOfBeginEndsTheTransactionAlsoBeforeATextWithoutArguments(t *testing.T) {
 	t.Parallel()
