@@ -18,7 +18,9 @@
 // On SQLite a group takes such a statement with RETURNING by a query, too, if it has 256 rows and 64 KiB at the most.
 //
 // Everything else goes to the wrapped driver as it is: other queries, explicit transactions, DDL, several statements in one
-// text, and statements that ask the session something, such as last_insert_rowid(). They gain nothing.
+// text, and statements that ask the session something, such as last_insert_rowid(). On SQLite in WAL mode with synchronous=FULL
+// those that write share the sync that makes their commit durable: see [SyncShared]. On PostgreSQL the BEGIN of an explicit
+// transaction travels with its first statement. Elsewhere they gain nothing.
 //
 // A statement that changes the session (SET, ATTACH, a temporary table) ties a physical connection to the pooled connection
 // that it ran on, as on the plain driver. A PRAGMA that sets something, executed by a method of the sql.DB, holds for all

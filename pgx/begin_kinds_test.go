@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
+	"flag"
 	"fmt"
 	"regexp"
 	"strings"
@@ -220,9 +221,15 @@ func caught(f func() string) (got string) {
 
 var names = regexp.MustCompile(`stmtcache_[0-9a-f]+|stmt_[0-9a-f]+`)
 
+var everyMode = flag.Bool("modes", false, "compare the kinds of first statements in every mode of pgx, and not only in two that differ most")
+
 func TestEveryKindOfFirstStatementAnswersAsThePlainDrivers(t *testing.T) {
 	t.Parallel()
-	for _, mode := range []string{"cache_statement", "cache_describe", "describe_exec", "exec", "simple_protocol"} {
+	modes := []string{"cache_statement", "exec"}
+	if *everyMode {
+		modes = append(modes, "cache_describe", "describe_exec", "simple_protocol")
+	}
+	for _, mode := range modes {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
 			r := setUpOn(t, pgtest.DSN(t), []pgtest.DSNOption{pgtest.Param("default_query_exec_mode", mode), pgtest.Param("statement_timeout", "1500")})

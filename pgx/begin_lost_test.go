@@ -98,8 +98,15 @@ func TestAFirstStatementThatEndsItsOwnConnectionIsExecutedOnce(t *testing.T) {
 // onTheWay begins a transaction with a statement that takes a while, and returns when the server executes it.
 func (r *rig) onTheWay(ctx context.Context) (tx *sql.Tx, answer chan error) {
 	r.Helper()
+	return r.onTheWayAfter(ctx, func() {})
+}
+
+// onTheWayAfter calls begun when Begin has returned.
+func (r *rig) onTheWayAfter(ctx context.Context, begun func()) (tx *sql.Tx, answer chan error) {
+	r.Helper()
 	tx, err := r.db.Begin()
 	require.NoError(r, err)
+	begun()
 	answer = make(chan error, 1)
 	go func() {
 		_, err := tx.ExecContext(ctx, counting+", pg_sleep(100)", 7)
@@ -123,9 +130,11 @@ func TestAConnectionThatIsLostInTheFirstStatementIsNotExchanged(t *testing.T) {
 	p, err := proxy.New(pgtest.Shared(t).Addr())
 	require.NoError(t, err)
 	defer p.Close()
-	r := setUpOn(t, pgtest.DSN(t), []pgtest.DSNOption{pgtest.Via(p.Addr()), pgtest.Param("default_query_exec_mode", "exec")})
+	r, c := counted(t, []pgtest.DSNOption{pgtest.Via(p.Addr()), pgtest.Param("default_query_exec_mode", "exec")})
 	r.counts()
-	tx, answer := r.onTheWay(background) // so its BEGIN has been answered
+	var asked int64
+	tx, answer := r.onTheWayAfter(background, func() { asked = c.answered.Load() })
+	r.eventually("its BEGIN has been answered", func() bool { return c.answered.Load() > asked })
 	p.CutAll()
 	require.Error(t, bounded.Receive(t, "the statement fails", answer))
 	r.over(tx)

@@ -17,8 +17,8 @@ import (
 )
 
 // trips counts the round trips of all connections: how often a connection is written to after it was read. A client that
-// needs no answer before it goes on writes on.
-type trips struct{ n atomic.Int64 }
+// needs no answer before it goes on writes on. answered counts those of which something was read.
+type trips struct{ n, answered atomic.Int64 }
 
 type countedConn struct {
 	*net.TCPConn
@@ -28,7 +28,9 @@ type countedConn struct {
 
 func (c *countedConn) Read(b []byte) (int, error) {
 	n, err := c.TCPConn.Read(b)
-	c.read.Store(c.read.Load() || n > 0)
+	if n > 0 && !c.read.Swap(true) {
+		c.trips.answered.Add(1)
+	}
 	return n, err
 }
 
