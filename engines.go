@@ -41,7 +41,7 @@ const (
 	// SyncAlone: each commit is synced before others can read it, as on the plain driver.
 	SyncAlone = engine.SyncAlone
 	// SyncFull is SyncShared for a database whose synchronous is NORMAL, too: what is answered is durable, though the
-	// program has not asked for it. It costs about what NORMAL costs if several callers write, and FULL if one does.
+	// program has not asked for it. Callers that write at the same time share the syncs that this costs; one alone pays a sync each time.
 	SyncFull = engine.SyncFull
 )
 

@@ -3,7 +3,6 @@ package sqlite3
 import (
 	"context"
 	"database/sql/driver"
-	"strings"
 
 	"github.com/groupcommit/groupcommit/engine"
 
@@ -204,13 +203,7 @@ func (r result) RowsAffected() (int64, error) { return r.changes, nil }
 
 // returns reports that a text is a statement with rows.
 func returns(query string) bool {
-	const word = "returning"
-	for i := range len(query) - len(word) + 1 {
-		if query[i]|' ' == 'r' && strings.EqualFold(query[i:i+len(word)], word) {
-			return sqltext.Classify(sqltext.SQLite, query).Returning
-		}
-	}
-	return false
+	return sqltext.Mentions(query, "returning") && sqltext.Classify(sqltext.SQLite, query).Returning
 }
 
 // direct runs a call by the driver's own Exec.

@@ -66,8 +66,8 @@
 // [groupcommit.Stats] tells how many commits have shared, and why the last other one did not.
 //
 // go-sqlite3 takes NORMAL where a name says journal_mode=WAL and nothing else: then no commit is synced, and there is nothing to
-// share. [groupcommit.SyncFull] makes each answer of such a program durable, for little more than NORMAL costs where several
-// callers write. With a rollback journal nothing can be shared: a COMMIT syncs several files in an order. Use WAL.
+// share. [groupcommit.SyncFull] makes each answer of such a program durable, for a part of its rate where several callers
+// write, and for a sync each where one does. With a rollback journal nothing can be shared: a COMMIT syncs several files in an order. Use WAL.
 //
 // # Settings
 //

@@ -1,5 +1,7 @@
 package sqltext
 
+import "strings"
+
 // keyword is a word that the grammar knows; none stands for every other word.
 type keyword uint8
 
@@ -241,4 +243,15 @@ func spells(s, word string) bool {
 		}
 	}
 	return true
+}
+
+// Mentions reports that a text has a word somewhere, in any case, perhaps in a string or as a part of a longer word. The word is in
+// small letters. It is for a quick look before Classify, or where too much does no harm.
+func Mentions(text, word string) bool {
+	for i := range len(text) - len(word) + 1 {
+		if text[i]|' ' == word[0] && strings.EqualFold(text[i:i+len(word)], word) {
+			return true
+		}
+	}
+	return false
 }

@@ -30,7 +30,7 @@ type Host interface {
 // statement takes one of three roads.
 //
 //   - group: a batchable Exec on a Conn that holds no physical connection goes to the host, which has a group run it. So does a
-//     query with RETURNING, if the engine's groups can answer with rows: see query.
+//     query with RETURNING, if the engine's groups can answer with rows: see grouped.
 //   - lease: all other statements borrow a physical connection until database/sql has the Conn back, which it says by
 //     calling IsValid: rows and transactions are then done for certain. What follows on the leased connection
 //     before that goes to it too.

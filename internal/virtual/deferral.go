@@ -60,7 +60,7 @@ func (s *Syncs) Why() string {
 
 // statementDefers is defers for a statement that is a transaction by itself.
 func (c *Conn) statementDefers(t *sqltext.Text) error {
-	if !t.Write || t.Query == "" || c.held.deferred {
+	if c.base.Writer == nil || !t.Write || t.Query == "" || c.held.deferred {
 		return nil
 	}
 	idle := c.held.Conn.Session.Idle()
@@ -76,7 +76,7 @@ func (c *Conn) statementDefers(t *sqltext.Text) error {
 
 // complete reports that a text leaves no transaction open, and changes no setting of its connection.
 func complete(t *sqltext.Text) bool {
-	if t.Class == sqltext.Session || t.Pragma || len(t.Settings) > 0 || t.Query == "" || has(t.Query, "pragma") {
+	if t.Class == sqltext.Session || t.Pragma || len(t.Settings) > 0 || t.Query == "" || sqltext.Mentions(t.Query, "pragma") {
 		return false
 	}
 	if t.Class != sqltext.Control {
@@ -91,17 +91,7 @@ func commitsWithin(t *sqltext.Text) bool {
 	if t.Class != sqltext.Control && t.Class != sqltext.Session {
 		return false
 	}
-	return strings.Contains(strings.TrimRight(t.Query, "; \t\r\n"), ";") && (has(t.Query, "commit") || has(t.Query, "end"))
-}
-
-// has reports that a text has a word, in small letters, in any case.
-func has(text, word string) bool {
-	for i := range len(text) - len(word) + 1 {
-		if text[i]|' ' == word[0] && strings.EqualFold(text[i:i+len(word)], word) {
-			return true
-		}
-	}
-	return false
+	return strings.Contains(strings.TrimRight(t.Query, "; \t\r\n"), ";") && (sqltext.Mentions(t.Query, "commit") || sqltext.Mentions(t.Query, "end"))
 }
 
 // restore has the connection commit again as it does by itself, if no transaction is open. What was committed meanwhile is to be
@@ -119,8 +109,7 @@ func (c *Conn) restore() bool {
 }
 
 // restoreAndGiveBack gives the connection back as well if there is something to settle, and nothing else that c needs it for: rows of a
-// sql.Conn may still be open, and would be read in the next one's transaction. A
-// second time in one checkout it keeps the connection: then the program has c as a sql.Conn, whose statements belong together.
+// sql.Conn may still be open, and would be read in the next one's transaction. A second time in one checkout it keeps the connection: then the program has c as a sql.Conn, whose statements belong together.
 func (c *Conn) restoreAndGiveBack() {
 	switch {
 	case !c.restore():
@@ -149,7 +138,7 @@ func (c *Conn) settle(err error) error {
 // asksLevel reports that a query would see that the transaction shares its sync. A text that only has the word is not meant: it
 // belongs to the transaction.
 func (c *Conn) asksLevel(t *sqltext.Text) bool {
-	return c.held.deferred && !c.held.own && !t.Write && (t.Pragma && has(t.Query, "synchronous") || has(t.Query, "pragma_synchronous"))
+	return c.held.deferred && !c.held.own && !t.Write && (t.Pragma && sqltext.Mentions(t.Query, "synchronous") || sqltext.Mentions(t.Query, "pragma_synchronous"))
 }
 
 // queryAside runs a query on a connection of its own, which its rows close: one of the pool's may be all that there is.

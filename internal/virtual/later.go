@@ -59,7 +59,6 @@ func (c *Conn) first(ctx context.Context, s engine.Statement, run func() error) 
 // transaction's statements must fail, and not run outside of it.
 func (c *Conn) exchange(ctx context.Context, l *laterTx) (ok bool) {
 	c.detach(false)
-	c.held.stmts = c.held.stmts[:0]
 	within, cancel := context.WithCancel(l.ctx) // what hooks see in it is Begin's
 	defer cancel()
 	defer context.AfterFunc(ctx, cancel)()

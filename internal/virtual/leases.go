@@ -85,8 +85,6 @@ func (c *Conn) Kept() (kept *physical.Conn, busy bool) {
 		return nil, true
 	}
 	c.detach(true) // the borrower may prepare the same texts
-	clear(c.held.stmts)
-	c.held.stmts = c.held.stmts[:0]
 	return c.held.Conn, false
 }
 
@@ -111,8 +109,6 @@ func (c *Conn) release() {
 		c.after(nil)
 		if c.programs && c.checkout.back && (idle || !c.held.control && !c.held.suspect) {
 			c.detach(true)
-			clear(c.held.stmts)
-			c.held.stmts = c.held.stmts[:0]
 			c.held.resting = c.base.Pool.Keep(&c.seat, c.held.Lease)
 		}
 	case !idle && (c.held.suspect || c.base.Writer != nil):
@@ -186,6 +182,8 @@ func (c *Conn) detach(keep bool) {
 	for _, s := range c.held.stmts {
 		s.detach(keep)
 	}
+	clear(c.held.stmts)
+	c.held.stmts = c.held.stmts[:0]
 }
 
 // forget forgets the lease, which the caller ends, and whether it has written.
