@@ -13,3 +13,15 @@ var IsForeign = isForeign
 
 // UndoneIn is what is said of a COMMIT's error in a journal mode.
 var UndoneIn = undoneIn
+
+// BehindASync reports that a caller waits behind the sync that is under way of a database file's log.
+func BehindASync(file string) bool {
+	wals.mu.Lock()
+	w := wals.byFile[file]
+	wals.mu.Unlock()
+	if w == nil {
+		return false
+	}
+	log, err := w.syncer()
+	return err == nil && log != nil && log.Behind()
+}

@@ -26,7 +26,7 @@ func TestServerIsAsDurableAsARealOne(t *testing.T) {
 }
 
 func TestOnlyTheSharedServerDoesNotSync(t *testing.T) {
-	settings(t, own(t), map[string]string{"fsync": "off", "synchronous_commit": "on", "max_connections": "300"})
+	settings(t, own(t), map[string]string{"fsync": "off", "synchronous_commit": "on", "max_connections": "1000"})
 }
 
 func settings(t *testing.T, s *Server, all map[string]string) {

@@ -27,8 +27,8 @@ type TB interface {
 }
 
 // unsynced is how the shared server is started: no test takes its power away, and what it has written survives the death of
-// its processes without a sync.
-var unsynced = Options{Settings: map[string]string{"fsync": "off", "full_page_writes": "off"}}
+// its processes without a sync. Tests run beside each other, and some have hundreds of callers, each with a connection.
+var unsynced = Options{MaxConnections: 1000, Settings: map[string]string{"fsync": "off", "full_page_writes": "off"}}
 
 // shared is the test binary's one server.
 var shared = struct {

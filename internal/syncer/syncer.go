@@ -91,6 +91,13 @@ func (s *Syncer) Settled() bool {
 	return s.durable == s.written.Load()
 }
 
+// Behind reports that callers of Wait are behind a sync that is under way.
+func (s *Syncer) Behind() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.running != nil && s.next != nil
+}
+
 // Failed is the error of the sync that has failed, or nil.
 func (s *Syncer) Failed() error {
 	s.mu.Lock()
