@@ -3,6 +3,7 @@ package group
 import (
 	"context"
 	"fmt"
+	"math"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -129,65 +130,93 @@ func (m *model) plain(pool int) func() {
 	}
 }
 
-// rate is what a model reaches when it has had time to learn.
+// rate is what a model reaches when it has had time to learn. The time that is measured is long beside a trial of other lanes, and
+// beside what all callers together wait for: either may begin or end with it.
 func rate(callers int, call func()) float64 {
-	return rates(callers, []time.Duration{2 * time.Second, 300 * time.Millisecond}, call)[1]
+	return rates(callers, []time.Duration{2 * time.Second, time.Second}, call)[1]
+}
+
+// plainRate is what the plain driver reaches, which has nothing to learn.
+func plainRate(m *model, callers int) float64 {
+	return rates(callers, []time.Duration{100 * time.Millisecond, time.Second}, m.plain(pool))[1]
 }
 
 const pool = 64
 
+// A run's result depends on the order in which goroutines happen to run: some cases have two, of which a queue finds one, and a trial
+// may be under way at either end. So each case has a bound that no such accident reaches, and all together have one that is near to
+// what they reach.
 func TestAQueueIsNoSlowerThanThePlainDriver(t *testing.T) {
 	const ms = time.Millisecond
+	var logs []float64
 	for _, of := range []struct {
 		cores, callers int
 		load           load
 		least          float64
 	}{
 		{2, 1, a(0, 0), 0.99}, {2, 8, a(0, 0), 1.4}, {2, 64, a(0, 0), 3.5}, {2, 256, a(0, 0), 5},
-		{2, 8, a(0, 5*ms), 1}, {2, 64, a(0, 5*ms), 0.75}, {2, 256, a(0, 5*ms), 2},
+		{2, 8, a(0, 5*ms), 0.9}, {2, 64, a(0, 5*ms), 0.6}, {2, 256, a(0, 5*ms), 1.5},
 		{2, 8, a(ms, 0), 0.95}, {2, 64, a(ms, 0), 1}, {2, 256, a(ms, 5*ms), 1.2},
-		{2, 8, a(20*ms, 0), 0.9}, {2, 64, a(20*ms, 0), 0.95}, {2, 64, a(5*ms, 5*ms), 0.85}, {2, 256, a(20*ms, 0), 0.95},
+		{2, 8, a(20*ms, 0), 0.9}, {2, 64, a(20*ms, 0), 0.95}, {2, 64, a(5*ms, 5*ms), 0.75}, {2, 256, a(20*ms, 0), 0.95},
 		{16, 8, a(0, 0), 0.8}, {16, 64, a(0, 0), 1.2}, {16, 256, a(0, 0), 2}, {16, 64, a(ms, ms), 0.95}, {16, 256, a(20*ms, ms), 0.95},
 	} {
 		name := fmt.Sprintf("%d cores, %d callers, a way of %v, members wait %v", of.cores, of.callers, of.load.trip, of.load.memberWaits)
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				m := newModel(of.cores, of.load)
-				plain := rate(of.callers, m.plain(pool))
+				plain := plainRate(m, of.callers)
 				q := m.queue(pool, false)
-				assert.GreaterOrEqual(t, rate(of.callers, m.grouped(q))/plain, of.least, "%d lanes", q.Stats().Lanes)
+				got := rate(of.callers, m.grouped(q)) / plain
+				logs = append(logs, math.Log(got))
+				assert.GreaterOrEqual(t, got, of.least, "%d lanes", q.Stats().Lanes)
 			})
 		})
 	}
+	assert.GreaterOrEqual(t, mean(logs), 1.35)
+}
+
+// mean is the geometric mean of what has these logarithms.
+func mean(logs []float64) float64 {
+	sum := 0.0
+	for _, l := range logs {
+		sum += l
+	}
+	return math.Exp(sum / float64(len(logs)))
 }
 
 func TestAQueueFollowsAProgramThatDoesSomethingElse(t *testing.T) {
+	const callers = 64
 	short, slow, far := a(0, 0), a(20*time.Millisecond, 0), a(0, 5*time.Millisecond)
+	alone := make(map[load]float64)
+	for _, l := range []load{short, slow, far} {
+		synctest.Test(t, func(t *testing.T) {
+			m := newModel(2, l)
+			alone[l] = rate(callers, m.grouped(m.queue(pool, false)))
+		})
+	}
+	var logs []float64
 	for name, loads := range map[string][]load{
 		"short, slow, short": {short, slow, short}, "slow, short, slow": {slow, short, slow},
 		"near, far, near": {short, far, short},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				const callers = 64
-				alone := make([]float64, len(loads))
-				for i, l := range loads {
-					m := newModel(2, l)
-					alone[i] = rate(callers, m.grouped(m.queue(pool, false)))
-				}
+				const learn, measure = 2500 * time.Millisecond, 500 * time.Millisecond
 				m := newModel(2, loads[0])
 				q := m.queue(pool, false)
-				spans := []time.Duration{1500 * time.Millisecond, 500 * time.Millisecond, 1500 * time.Millisecond, 500 * time.Millisecond, 1500 * time.Millisecond, 500 * time.Millisecond}
 				for i, l := range loads[1:] {
-					time.AfterFunc(time.Duration(i+1)*2*time.Second, func() { m.becomes(l) })
+					time.AfterFunc(time.Duration(i+1)*(learn+measure), func() { m.becomes(l) })
 				}
-				got := rates(callers, spans, m.grouped(q))
-				for i := range loads {
-					assert.GreaterOrEqual(t, got[2*i+1]/alone[i], 0.7, "phase %d, a second and a half after it has begun", i)
+				got := rates(callers, []time.Duration{learn, measure, learn, measure, learn, measure}, m.grouped(q))
+				for i, l := range loads {
+					part := got[2*i+1] / alone[l]
+					logs = append(logs, math.Log(part))
+					assert.GreaterOrEqual(t, part, 0.7, "phase %d, %v after it has begun", i, learn)
 				}
 			})
 		})
 	}
+	assert.GreaterOrEqual(t, mean(logs), 0.9)
 }
 
 // Nothing is known of an unknown driver's transactions, but that members which each wait for an answer are better off beside
@@ -199,7 +228,7 @@ func TestMembersThatAreDearRunByThemselvesWhereNothingIsKnown(t *testing.T) {
 		m := newModel(2, network)
 		q := m.queue(pool, true)
 		got := rate(64, m.grouped(q))
-		plain := rate(64, m.plain(pool))
+		plain := plainRate(m, 64)
 		assert.GreaterOrEqual(t, got/plain, 0.95)
 		embedded := load{power: 5 * time.Microsecond, memberPower: 10 * time.Microsecond, commit: 500 * time.Microsecond}
 		m = newModel(1, embedded)
