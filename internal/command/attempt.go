@@ -41,6 +41,8 @@ type attempt struct {
 	over    atomic.Bool // the handler has returned
 	trying  bool        // Try is under way
 	stop    error       // what Try has told the handler to stop for
+
+	last []engine.Statement // they record the outcomes together with COMMIT
 	result
 }
 
@@ -213,7 +215,7 @@ func (a *attempt) record() error {
 		}
 		rows = append(rows, row)
 	}
-	if len(rows) == 0 {
+	if len(rows) == 0 || a.recordsLast(rows) {
 		return nil
 	}
 	if k.owner == "" {
@@ -226,10 +228,38 @@ func (a *attempt) record() error {
 	return err
 }
 
+// recordsLast leaves the recording to COMMIT, if that can travel with it. False if it cannot, or should not: a command without
+// an id cannot find out what became of a COMMIT that was sent.
+func (a *attempt) recordsLast(rows []record.Row) bool {
+	if !a.tx.Finishes() || slices.ContainsFunc(a.batch, func(t *Task) bool { return t.id == "" }) {
+		return false
+	}
+	from := durable.Resolved
+	if a.kind.owner != "" {
+		from = durable.Pending
+	}
+	statements, ok := a.kind.table.Last(rows, from, a.now)
+	if !ok {
+		return false
+	}
+	for _, s := range statements {
+		last := engine.Statement{Query: s.Text}
+		for i, arg := range s.Args {
+			last.Args = append(last.Args, driver.NamedValue{Ordinal: i + 1, Value: arg})
+		}
+		a.last = append(a.last, last)
+	}
+	return true
+}
+
 // finish commits, and answers the commands.
 func (a *attempt) finish() (err error) {
 	start := time.Now()
-	if a.unknown, err = a.tx.Commit(); err != nil {
+	var before bool
+	if before, a.unknown, err = a.tx.Commit(a.last); before {
+		return record.LastFailed(err)
+	}
+	if err != nil {
 		if !a.unknown {
 			_, a.split = a.kind.final(err)
 		}

@@ -57,11 +57,12 @@ func (x *scriptedTx) Own(text string) error {
 	return err
 }
 
-func (x *scriptedTx) Commit() (unclear bool, err error) {
+func (x *scriptedTx) Commit(last []engine.Statement) (before, unclear bool, err error) {
 	if x.host.commit != nil {
-		return x.host.commit()
+		unclear, err = x.host.commit()
+		return false, unclear, err
 	}
-	return x.fakeTx.Commit()
+	return x.fakeTx.Commit(last)
 }
 
 // final are traits by which errNo would come again, whenever the same is tried.

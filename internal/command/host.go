@@ -48,8 +48,11 @@ type Tx interface {
 	State() (open, idle bool, lost error)
 	// Gone reports that the connection is not there any longer.
 	Gone() bool
-	// Commit commits. unclear says of an error that COMMIT may have taken effect.
-	Commit() (unclear bool, err error)
+	// Finishes reports that Commit can execute statements.
+	Finishes() bool
+	// Commit executes last, of which nothing is left if one fails, and commits. before says of an error that it is theirs, and
+	// that COMMIT was certainly not executed; unclear, that COMMIT may have taken effect.
+	Commit(last []engine.Statement) (before, unclear bool, err error)
 	// Close rolls back what is open, and gives the connection back without what the handler has done to its session.
 	Close()
 }

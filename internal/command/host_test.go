@@ -64,11 +64,13 @@ func (x *fakeTx) Own(string) error                    { return nil }
 func (x *fakeTx) State() (open, idle bool, err error) { return true, false, nil }
 func (x *fakeTx) Gone() bool                          { return false }
 
-func (x *fakeTx) Commit() (unclear bool, err error) {
+func (x *fakeTx) Finishes() bool { return false }
+
+func (x *fakeTx) Commit([]engine.Statement) (before, unclear bool, err error) {
 	if x.tx == nil {
-		return false, nil
+		return false, false, nil
 	}
-	return false, x.tx.Commit()
+	return false, false, x.tx.Commit()
 }
 
 func (x *fakeTx) Close() {

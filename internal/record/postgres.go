@@ -38,6 +38,10 @@ var (
 	// completeRows completes promises that are in a state.
 	completeRows = update("c.value", ", state = c.state::smallint, lease_owner = NULL, lease_until = NULL",
 		"FROM unnest($1::text[], $2::text[], $3::text[]) AS c(id, state, value) WHERE p.id = c.id AND p.state = $4::text::smallint")
+
+	// completeAll is completeRows, and fails unless that completes all its rows: see correct.
+	completeAll = "WITH completed AS (" + completeRows + " RETURNING p.id) SELECT CASE WHEN count(*) <> cardinality($1::text[]) THEN ('" + taken +
+		"' || count(*) || ' of ' || cardinality($1::text[]))::int END FROM completed"
 )
 
 // now is the server's time, by which the ages of promises are judged: all programs have the same. As a query of its own it is
@@ -124,12 +128,27 @@ func (Postgres) Claim(t *Table, rows []Row) []Statement {
 }
 
 func (p Postgres) Record(t *Table, rows []Row, claimed time.Time) iter.Seq2[Statement, int] {
-	if !Late(claimed) {
-		rows = slices.DeleteFunc(slices.Clone(rows), func(r Row) bool {
-			return r.State == durable.Resolved && string(r.Value) == string(t.Expected)
-		})
+	return completion(unexpected(t, rows, claimed), durable.Resolved)
+}
+
+// unexpected returns the rows that are to be completed anew.
+func unexpected(t *Table, rows []Row, claimed time.Time) []Row {
+	if Late(claimed) {
+		return rows
 	}
-	return completion(rows, durable.Resolved)
+	return slices.DeleteFunc(slices.Clone(rows), func(r Row) bool {
+		return r.State == durable.Resolved && string(r.Value) == string(t.Expected)
+	})
+}
+
+func (Postgres) Last(t *Table, rows []Row, from durable.State, claimed time.Time) (last []Statement, ok bool) {
+	if from == durable.Resolved {
+		rows = unexpected(t, rows, claimed)
+	}
+	for s := range completion(rows, from) {
+		last = append(last, Statement{completeAll, s.Args})
+	}
+	return last, true
 }
 
 func (Postgres) Settle(rows []Row) iter.Seq[Statement] {

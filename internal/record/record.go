@@ -14,6 +14,7 @@ package record
 import (
 	"fmt"
 	"iter"
+	"strings"
 	"time"
 
 	"github.com/groupcommit/groupcommit/durable"
@@ -50,6 +51,9 @@ type Dialect interface {
 	// Record yields each statement with the number of rows that it must affect.
 	Record(t *Table, rows []Row, claimed time.Time) iter.Seq2[Statement, int]
 	Settle(rows []Row) iter.Seq[Statement]
+	// Last is Record's statements, or those of Settle if the rows are in the state Pending, where they can count by themselves:
+	// each fails unless it completes all its rows. false: they cannot.
+	Last(t *Table, rows []Row, from durable.State, claimed time.Time) ([]Statement, bool)
 	// Read has the columns that scan reads, as does Take.
 	Read(ids []string) Statement
 
@@ -79,6 +83,21 @@ func Of(d durable.Dialect) Dialect {
 // Incomplete is the error of a table that has not taken the outcomes of so many commands: a trigger may ignore a row.
 func Incomplete(rows int, taken int64) error {
 	return fmt.Errorf("groupcommit: the outcomes of %d commands could not be recorded: "+Name+" has taken %d", rows, taken)
+}
+
+// taken is what the server says of a statement that has not completed all its rows, before the number that it has completed.
+const taken = Name + " has completed "
+
+// LastFailed is the error of a statement of [Table.Last], as Record would have said it.
+func LastFailed(err error) error {
+	if _, said, ok := strings.Cut(err.Error(), taken); ok {
+		var rows int
+		var n int64
+		if _, failed := fmt.Sscanf(said, "%d of %d", &n, &rows); failed == nil {
+			return Incomplete(rows, n)
+		}
+	}
+	return err
 }
 
 // Hidden is the error of an id that cannot be claimed although no row with it can be seen.

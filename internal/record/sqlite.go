@@ -71,6 +71,9 @@ func (SQLite) Record(t *Table, rows []Row, _ time.Time) iter.Seq2[Statement, int
 	}
 }
 
+// Last has no statements: SQLite is no round trip away.
+func (SQLite) Last(*Table, []Row, durable.State, time.Time) ([]Statement, bool) { return nil, false }
+
 // chunk is how many rows a statement with VALUES has: a longer text is hardly faster.
 const chunk = 64
 

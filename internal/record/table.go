@@ -71,6 +71,12 @@ func (t *Table) Settle(ctx context.Context, q durable.Querier, rows []Row) (n in
 	return n, nil
 }
 
+// Last returns the statements of Record, or of Settle if the rows are in the state Pending, for COMMIT to be sent together
+// with them: each fails unless it completes all its rows. false: the database has no such statements.
+func (t *Table) Last(rows []Row, from durable.State, claimed time.Time) ([]Statement, bool) {
+	return t.Dialect.Last(t, rows, from, claimed)
+}
+
 // Read returns those rows of the ids that are in the table, whatever their kind.
 func (t *Table) Read(ctx context.Context, q durable.Querier, ids []string) (map[string]Row, error) {
 	rows, err := scan(query(ctx, q, t.Dialect.Read(ids)))

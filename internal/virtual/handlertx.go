@@ -21,9 +21,12 @@ type HandlerTx struct {
 	tx     *sql.Tx
 
 	// What the Conn notes of the transaction. The connection's lock guards it.
-	ending  bool // by Commit, and not by the handler
-	failed  bool // a statement has failed, and may have ended the transaction
-	unclear bool // it is not known what became of COMMIT
+	ending  bool               // by Commit, and not by the handler
+	begun   *transaction       // nil before
+	last    []engine.Statement // of the library's, which go with COMMIT
+	before  bool               // one of them has failed, and COMMIT has certainly not been executed
+	failed  bool               // a statement has failed, and may have ended the transaction
+	unclear bool               // it is not known what became of COMMIT
 }
 
 var (
@@ -98,22 +101,34 @@ func (h *HandlerTx) Gone() (gone bool) {
 	return gone || err != nil
 }
 
-// Commit commits. unclear says that err leaves open whether the transaction is in the database.
-func (h *HandlerTx) Commit() (unclear bool, err error) {
+// Finishes reports that Commit can take statements.
+func (h *HandlerTx) Finishes() (can bool) {
+	err := h.on(func(*Conn) error {
+		f := h.begun.finisher()
+		can = f != nil && f.Finishes()
+		return nil
+	})
+	return can && err == nil
+}
+
+// Commit executes last, if there are any, and commits. before says that err is of these, and that COMMIT has certainly not
+// been executed. unclear says that err leaves open whether the transaction is in the database.
+func (h *HandlerTx) Commit(last []engine.Statement) (before, unclear bool, err error) {
 	if err := h.on(func(*Conn) error {
-		h.ending = true
+		h.ending, h.last = true, last
 		return nil
 	}); err != nil {
-		return false, err
+		return false, false, err
 	}
 	if err = h.tx.Commit(); err == nil {
-		return false, nil
+		return false, false, nil
 	}
 	lost := h.on(func(*Conn) error {
 		unclear = h.unclear
 		return nil
 	})
-	return unclear || lost != nil, err
+	before = h.before // this goroutine has set it
+	return before, !before && (unclear || lost != nil), err
 }
 
 // Close rolls the transaction back if it is still open, and gives the connection back.

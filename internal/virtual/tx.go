@@ -50,7 +50,11 @@ func (c *Conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, e
 		return nil, c.met(err)
 	}
 	c.tx.begun = true
-	return &transaction{c, tx, ctx}, nil
+	t := &transaction{c, tx, ctx}
+	if c.handler != nil {
+		c.handler.begun = t
+	}
+	return t, nil
 }
 
 // begin begins a transaction. leased says that the physical connection has been c's before.
@@ -101,9 +105,9 @@ func (t *transaction) Commit() error {
 		t.Rollback()
 		return ErrEnded
 	}
-	err := t.tx.Commit()
+	err := t.commit()
 	if h != nil {
-		h.unclear = err != nil && (!t.conn.Holds() || !t.conn.held.Conn.Session.Idle())
+		h.unclear = err != nil && !h.before && (!t.conn.Holds() || !t.conn.held.Conn.Session.Idle())
 	}
 	t.ended(err)
 	if failed := t.conn.settle(err); failed != err {
@@ -114,6 +118,26 @@ func (t *transaction) Commit() error {
 	}
 	t.conn.host.Committed()
 	return err
+}
+
+// commit is the driver's Commit, after the handler's last statements, if they are to go with it.
+func (t *transaction) commit() (err error) {
+	h := t.conn.handler
+	if h == nil || len(h.last) == 0 {
+		return t.tx.Commit()
+	}
+	h.before, err = t.finisher().Finish(h.last)
+	return err
+}
+
+// finisher is the transaction, if the engine has begun it and can end it together with statements; otherwise nil.
+func (t *transaction) finisher() engine.Finisher {
+	l, ok := t.tx.(*laterTx)
+	if !ok {
+		return nil
+	}
+	f, _ := l.Tx.(engine.Finisher)
+	return f
 }
 
 // database/sql calls Rollback also when the transaction's context ends. Many drivers can then send nothing more, so the
