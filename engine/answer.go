@@ -26,6 +26,7 @@ func (a *Answer) Get() (driver.Result, error) {
 type Result struct {
 	id, rows       int64
 	idErr, rowsErr error
+	returned       []byte // the record of a query's rows; nil for an Exec
 	// Replayed says that the result comes from the ledger, or from another call.
 	Replayed bool
 }

@@ -27,7 +27,7 @@ func Replay(id string, key durable.Key, p durable.Promise) (driver.Result, error
 	if p.State != durable.Resolved {
 		return nil, &RejectedError{ID: id, State: p.State, Code: o.Code, Message: o.Message}
 	}
-	res := Result{Replayed: true, rowsErr: errNoRows, idErr: errNoInsertID}
+	res := Result{Replayed: true, rowsErr: errNoRows, idErr: errNoInsertID, returned: o.Returned}
 	if o.HasRows {
 		res.rows, res.rowsErr = o.Rows, nil
 	}
@@ -46,5 +46,5 @@ var (
 // Record appends the value that the ledger records for a call that was answered with a result.
 func (c *Call) Record(b []byte) []byte {
 	r := &c.out.Result
-	return record.Outcome{Rows: r.rows, HasRows: r.rowsErr == nil, LastID: r.id, HasLastID: r.idErr == nil}.Append(b)
+	return record.Outcome{Rows: r.rows, HasRows: r.rowsErr == nil, LastID: r.id, HasLastID: r.idErr == nil, Returned: r.returned}.Append(b)
 }

@@ -1,17 +1,19 @@
 package record
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"strconv"
 	"strings"
 	"unicode/utf8"
 )
 
-// Outcome is what the value of a promise says of an Exec, in JSON: a result, or what is left of an error. A program reads it,
+// Outcome is what the value of a promise says of an Exec, or of a query with RETURNING, in JSON: a result, or what is left of an error. A program reads it,
 // too: the root package's Lookup describes the form. What is zero is not written, bar a number that there is.
 type Outcome struct {
 	Rows, LastID       int64
 	HasRows, HasLastID bool   // the driver has told
+	Returned           []byte // a query's rows, in an encoding of package engine's; nil for an Exec
 	Code, Message      string // of an error: the database's own code, if there is one
 }
 
@@ -26,6 +28,9 @@ func (o Outcome) Append(b []byte) []byte {
 	}
 	if o.HasLastID {
 		b = strconv.AppendInt(member(b, "id"), o.LastID, 10)
+	}
+	if o.Returned != nil {
+		b = append(base64.StdEncoding.AppendEncode(append(member(b, "returned"), '"'), o.Returned), '"')
 	}
 	if o.Code != "" {
 		b = appendText(member(b, "code"), o.Code)
@@ -66,12 +71,13 @@ func bounded(message string) string {
 func DecodeOutcome(value []byte) (o Outcome, err error) {
 	var v struct {
 		Rows, ID      *int64
+		Returned      []byte
 		Code, Message string
 	}
 	if err := json.Unmarshal(value, &v); err != nil {
 		return o, err
 	}
-	o.Code, o.Message = v.Code, v.Message
+	o.Returned, o.Code, o.Message = v.Returned, v.Code, v.Message
 	if v.Rows != nil {
 		o.Rows, o.HasRows = *v.Rows, true
 	}

@@ -46,3 +46,18 @@ func TestAResultIsRecordedWithoutAnAllocation(t *testing.T) {
 		b = record.Outcome{Rows: 1, HasRows: true, LastID: 1234567, HasLastID: true}.Append(b[:0])
 	}))
 }
+
+// Lookup tells it, and an earlier version of the library reads it as an Exec's.
+func TestTheRowsOfAQueryAreAMemberOfItsOutcome(t *testing.T) {
+	o := record.Outcome{Rows: 2, HasRows: true, Returned: []byte{1, 0xff, 0}}
+	value := o.Append(nil)
+	require.Equal(t, `{"rows":2,"returned":"Af8A"}`, string(value))
+	got, err := record.DecodeOutcome(value)
+	require.NoError(t, err)
+	require.Equal(t, o, got)
+	got, err = record.DecodeOutcome([]byte(`{"rows":2}`))
+	require.NoError(t, err)
+	require.Nil(t, got.Returned)
+	_, err = record.DecodeOutcome([]byte(`{"rows":2,"returned":"?"}`))
+	require.Error(t, err)
+}
