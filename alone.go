@@ -16,7 +16,7 @@ import (
 // runInLead runs a call that has the batcher's turn.
 func (b *batcher) runInLead(e *exec) {
 	switch {
-	case e.WantsRows(): // its caller is the leader
+	case e.lead != nil: // its caller is the leader
 		e.home.TakeOver(b.turn)
 		e.Answer(nil, e.lead())
 	case b.of.abreast && e.detached:
@@ -26,9 +26,9 @@ func (b *batcher) runInLead(e *exec) {
 	}
 }
 
-// RunPutOff runs a call that its group has put off. The group's turn has ended. A query runs where its connection sees fit.
+// RunPutOff runs a call that its group has put off. The group's turn has ended. A query without an id runs where its connection sees fit.
 func (b *batcher) RunPutOff(e *exec) {
-	if !e.WantsRows() {
+	if e.lead == nil {
 		b.of.runBeside(e)
 	}
 }

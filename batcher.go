@@ -35,7 +35,7 @@ type exec struct {
 	engine.Call
 	slot     group.Slot[exec]
 	home     *virtual.Conn // of a blocking Exec; nil for a promise
-	lead     func() error  // of a query: see Lead of virtual.Exec
+	lead     func() error  // of a query without an id: see Lead of virtual.Exec
 	detached bool          // it is a promise's: no caller waits for it
 }
 
@@ -48,7 +48,7 @@ func newBatcher(g *groups, lanes int) *batcher {
 			g.telling.Lock()
 			defer g.telling.Unlock()
 			info := GroupInfo{Calls: appendCalls(nil, i.Members), Reason: Reason(i.Reason), Reruns: i.Reruns, Waited: i.Waited, Took: i.Took}
-			info.Calls = slices.DeleteFunc(info.Calls, func(c *Call) bool { return c.WantsRows() && c.IsPutOff() }) // not executed yet
+			info.Calls = slices.DeleteFunc(info.Calls, func(c *Call) bool { return c.WantsRows() && c.ID() == "" && c.IsPutOff() }) // not executed yet
 			if len(info.Calls) > 0 {
 				l.onGroup(info)
 			}
@@ -144,7 +144,7 @@ func (b *batcher) runGroup(execs []*exec, r *group.Report) group.Blame {
 		}
 		culprit := calls[out.Culprit].Outcome()
 		reset(calls)
-		if execs[out.Culprit].WantsRows() && culprit.Panicked { // it would do so again, on a connection that no session looks after
+		if execs[out.Culprit].lead != nil && culprit.Panicked { // it would do so again, on a connection that no session looks after
 			calls[out.Culprit].SetOutcome(culprit)
 		}
 		if out.Goexit {
@@ -167,11 +167,11 @@ func reset(calls []*engine.Call) {
 }
 
 // runOne runs a call of a group by itself. Where calls have no order, runOne puts the call off, so that no other call waits
-// for it. It puts a query off, too: its rows are for its own connection. One that has panicked has its answer.
+// for it. It puts a query without an id off, too: its rows are for its own connection. One that has panicked has its answer.
 func (b *batcher) runOne(e *exec) {
 	switch {
-	case e.IsPutOff(), e.WantsRows() && e.Outcome().Panicked:
-	case b.of.abreast, e.WantsRows():
+	case e.IsPutOff(), e.lead != nil && e.Outcome().Panicked:
+	case b.of.abreast, e.lead != nil:
 		e.PutOff()
 	default:
 		b.runInLead(e)

@@ -13,7 +13,7 @@ func NoBatch(ctx context.Context) context.Context {
 	return virtual.WithNoBatch(ctx)
 }
 
-// WithID returns a context whose Exec is a durable promise with that id: it takes effect at most once, together with its
+// WithID returns a context whose Exec, or query with RETURNING, is a durable promise with that id: it takes effect at most once, together with its
 // recorded outcome. Every later call with the same id gets that outcome, in this process or another, before or after a
 // crash. The database must have been opened with [Promises], which says more.
 //
@@ -22,8 +22,14 @@ func NoBatch(ctx context.Context) context.Context {
 // bytes of UTF-8 without NUL. It is unique in the database, for all schemas and roles: on a connection whose session has
 // been changed, by SET, PRAGMA, a temporary table or [Raw], an id is an error.
 //
-// The call must be one INSERT, UPDATE, DELETE or the like, outside a transaction. If a context with an id reaches another
-// statement that writes, or BeginTx, that is an error there. A query that only reads ignores the id.
+// The call must be one INSERT, UPDATE, DELETE or the like, outside a transaction; one that comes by Query must have RETURNING. If a
+// context with an id reaches another statement that writes, or BeginTx, that is an error there. A query that only reads ignores
+// the id.
+//
+// The rows of a query are recorded, and each call gets the same: names, types and values. They are 256 at the most, and 64 KiB,
+// where each value counts 16 bytes and what is in it. A query that returns more gets an error, and nothing of it is committed. All
+// errors of a query come from Query itself, before its first row. An Exec that is made again as a query gets an error that
+// matches [ErrMismatch], because it has recorded no rows; a query that is made again as an Exec gets their number.
 //
 // If another call with the same id is under way in this process, the call waits for its outcome. If the context ends
 // meanwhile, the other call goes on, and the error is an [*OutcomeUnknownError], which matches the context's error. If the

@@ -113,17 +113,20 @@ func (g *groups) run(ctx context.Context, home *virtual.Conn, v virtual.Exec, f 
 	e := g.newExec()
 	e.Make(ctx, v.Text.Query, v.Args, v.Prepared)
 	e.home, e.lead = home, v.Lead
-	if e.lead != nil {
+	if v.Rows {
 		e.WantRows()
 	}
 	if f != nil {
 		e.Identify(f.ID(), durable.Key(f.Key()))
 	}
-	switch b = g.way(b, v.Text.Query); {
+	if b = g.way(b, v.Text.Query); v.Rows && f != nil && !g.Traits.Load().RowsWithID {
+		b = nil
+	}
+	switch {
 	case b != nil:
 		e.slot.Init(e, ctx, e.Bytes())
 		err = b.queue.Do(&e.slot)
-	case e.WantsRows():
+	case e.lead != nil:
 		e.PutOff()
 	default:
 		err = g.all.during(func() { g.runApiece(e) })

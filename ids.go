@@ -24,23 +24,41 @@ import (
 
 // ExecID runs an Exec whose context has an id: in a group as any other call, or on the physical connection that c holds.
 func (d *database) ExecID(ctx context.Context, c *virtual.Conn, id string, v virtual.Exec) (driver.Result, error) {
-	if err := d.keeps(id); err != nil {
+	out, err := d.callID(ctx, c, id, v)
+	if err != nil {
 		return nil, err
+	}
+	return out.Get()
+}
+
+// QueryID is ExecID for a query with RETURNING.
+func (d *database) QueryID(ctx context.Context, c *virtual.Conn, id string, v virtual.Exec) (driver.Rows, error) {
+	out, err := d.callID(ctx, c, id, v)
+	if err != nil {
+		return nil, err
+	}
+	return out.Rows(id)
+}
+
+// callID returns the outcome of a call with an id: its own, or that of another with its id. An error says that it was not executed.
+func (d *database) callID(ctx context.Context, c *virtual.Conn, id string, v virtual.Exec) (out engine.Answer, err error) {
+	if err := d.keeps(id); err != nil {
+		return out, err
 	}
 	if err := c.MayHaveID(ctx, id, v); err != nil {
-		return nil, err
+		return out, err
 	}
 	if err := v.Check(d.Traits.Load()); err != nil {
-		return nil, err
+		return out, err
 	}
 	print, err := fingerprint.Of(id, v.Text.Query, v.Args)
 	if err != nil {
-		return nil, err
+		return out, err
 	}
 	f, out, err := d.inFlight.Join(ctx, id, string(print), d.wait(time.Now()))
 	switch {
 	case err != nil:
-		return nil, joinError(ctx, id, err)
+		return out, joinError(ctx, id, err)
 	case f == nil:
 		out = joined(out)
 	case c.Holds() || virtual.NoBatch(ctx):
@@ -48,7 +66,7 @@ func (d *database) ExecID(ctx context.Context, c *virtual.Conn, id string, v vir
 	default:
 		out = d.execFlight(ctx, c, v, f)
 	}
-	return out.Get()
+	return out, nil
 }
 
 // wait is how long a call that came at a time waits for another with its id.
@@ -97,6 +115,9 @@ func (d *database) execHere(ctx context.Context, c *virtual.Conn, v virtual.Exec
 	defer func() { d.complete(f, out, ctx, !forAll(d.Traits.Load(), out.Err)) }()
 	e := &exec{Call: engine.NewCall(ctx, v.Text.Query, v.Args, v.Prepared)}
 	e.Identify(f.ID(), durable.Key(f.Key()))
+	if v.Rows {
+		e.WantRows()
+	}
 	if err := c.RunHere(ctx, v.Text, &e.Call); err != nil {
 		out.Err = err
 		return out
@@ -109,12 +130,16 @@ func (d *database) execHere(ctx context.Context, c *virtual.Conn, v virtual.Exec
 	return out
 }
 
+// keptRowBytes bounds the rows that are kept in memory with an outcome: there are ten thousand outcomes.
+const keptRowBytes = 1 << 10
+
 // complete ends a flight with its first caller's outcome. own says that the outcome is for no other caller.
 func (d *database) complete(f *flight.Flight[engine.Answer], out engine.Answer, ctx context.Context, own bool) {
 	keep := flight.Shared
 	switch {
 	case own, out.Panicked, out.Err == engine.ErrUnanswered, errors.Is(out.Err, driver.ErrBadConn), out.Err != nil && ctx.Err() != nil:
 		keep = flight.Own
+	case out.Result.RowBytes() > keptRowBytes: // a later call finds them in the ledger
 	case out.Err == nil && !out.Result.Replayed: // how long the ledger will keep a replay is not known
 		keep = flight.Kept
 	}
@@ -131,7 +156,7 @@ func forAll(t *engine.Traits, err error) bool {
 }
 
 // Deduplicated reports that a call was not executed: its result comes from the ledger, or from another call with the same id
-// that was under way. False for a result that is not ours. [Promise.Deduplicated] tells the same of a promise.
+// that was under way. False for a result that is not ours. Rows do not tell it. [Promise.Deduplicated] tells the same of a promise.
 func Deduplicated(res sql.Result) bool {
 	if own, ok := res.(*engine.Result); ok {
 		return own.Replayed
@@ -154,7 +179,8 @@ func Deduplicated(res sql.Result) bool {
 //
 // For a promise of an Exec, Value.Data is JSON. If the promise is resolved, it is {"rows":1,"id":7}: the rows affected and
 // the last insert id, each left out if the driver does not tell it. If the promise is rejected, it is
-// {"code":"23505","message":"…"}, as in [RejectedError]; the code is left out if there was none.
+// {"code":"23505","message":"…"}, as in [RejectedError]; the code is left out if there was none. For a query with RETURNING it is
+// {"rows":1,"returned":"…"}, where returned has the rows in an encoding of the library's own; to get them, make the call again.
 //
 // db must be one of ours, opened with [Promises].
 func Lookup(ctx context.Context, db *sql.DB, id string) (durable.Promise, error) {

@@ -46,17 +46,18 @@ func (c *Call) Make(ctx context.Context, query string, args []driver.NamedValue,
 // Identify gives the call an id and its fingerprint.
 func (c *Call) Identify(id string, print durable.Key) { c.id, c.print = id, print }
 
-// WantRows says that the call is a query: its caller wants rows. A query is a member of a group, or is put off; a session never runs one
-// alone.
+// WantRows says that the call is a query: its caller wants rows. A query without an id is a member of a group, or is put off; a session never
+// runs one alone. One with an id is run as any call with an id, alone or, where [Traits].RowsWithID says so, in a group. Its rows are read by
+// [ReadReturned].
 func (c *Call) WantRows() { c.wants = true }
 
-// WantsRows reports that the call is a query. In a group its rows are read by a [RowReader].
+// WantsRows reports that the call is a query. In a group its rows are read by a [RowReader], unless it has an id.
 func (c *Call) WantsRows() bool { return c.wants }
 
 // IsLarge reports that an attempt at the query has had more rows than a group keeps.
 func (c *Call) IsLarge() bool { return c.large }
 
-// Rows is what Query returns.
+// Rows is what Query returns for a call without an id.
 func (c *Call) Rows() (driver.Rows, error) {
 	if _, err := c.out.Get(); err != nil {
 		return nil, err

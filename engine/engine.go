@@ -176,6 +176,8 @@ type Traits struct {
 	Ledger bool
 	// Rows says that the sessions' groups take calls that want rows: see [Call.WantsRows]. Without it each query goes by itself.
 	Rows bool
+	// RowsWithID says that these groups take such calls with an id, too. Without it each of them goes by itself.
+	RowsWithID bool
 	// Writers is how many groups may run at the same time unless the option says otherwise; 0 is 1.
 	Writers int
 	// Singly says that where it pays to have several groups at the same time, each call is to run by itself, as on the plain

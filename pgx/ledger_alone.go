@@ -1,6 +1,7 @@
 package pgx
 
 import (
+	"bytes"
 	"context"
 	"database/sql/driver"
 	"errors"
@@ -42,18 +43,18 @@ func (s *session) ledgeredAlone(c *engine.Call) (driver.Result, error) {
 		if res, there, err = s.claim(c); there || err != nil {
 			return res, err
 		}
-		res, err = engine.ExecOn(ctx, s.conn, c)
+		res, err = s.call(c)
 	}
 	if err != nil {
 		return s.rejected(c, err)
 	}
-	rows, err := res.RowsAffected()
+	value, err := recordOf(c, res)
 	if err != nil {
 		return nil, err
 	}
 	end := "COMMIT"
-	if rows != expectedRows || record.Late(claimed) {
-		end = record.PostgresCorrectOne(c.ID(), valueOf(rows)) + "; COMMIT"
+	if !bytes.Equal(value, expected) || record.Late(claimed) {
+		end = record.PostgresCorrectOne(c.ID(), value) + "; COMMIT"
 	}
 	switch _, err := s.text(ctx, end); {
 	case err == nil:
@@ -65,6 +66,33 @@ func (s *session) ledgeredAlone(c *engine.Call) (driver.Result, error) {
 	default:
 		return nil, fmt.Errorf("groupcommit: id %q: its result cannot be recorded: %w", c.ID(), err)
 	}
+}
+
+// call runs a call as the plain driver does.
+func (s *session) call(c *engine.Call) (driver.Result, error) {
+	if !c.WantsRows() {
+		return engine.ExecOn(c.Context(), s.conn, c)
+	}
+	rows, end, err := engine.QueryOn(c.Context(), s.conn, c)
+	defer end()
+	if err != nil {
+		return nil, err
+	}
+	res, err := engine.ReadReturned(c, rows, nil)
+	if err != nil {
+		return nil, err
+	}
+	return res, nil
+}
+
+// recordOf is what the ledger records of a call's result.
+func recordOf(c *engine.Call, res driver.Result) ([]byte, error) {
+	if c.WantsRows() {
+		c.Answer(res, nil)
+		return c.Record(nil), nil
+	}
+	rows, err := res.RowsAffected()
+	return valueOf(rows), err
 }
 
 // claim begins a transaction and claims the id of a call. If the id is there, it returns the call's recorded outcome.
@@ -103,7 +131,7 @@ var errAnew = errors.New("groupcommit/pgx: a call with an id is to be claimed an
 // trip.
 func (s *session) claimAndCall(c *engine.Call) (driver.Result, error) {
 	ctx := c.Context()
-	if s.seen || s.simple || s.database.replays.Load() {
+	if s.seen || s.simple || c.WantsRows() || s.database.replays.Load() {
 		return nil, errAnew
 	}
 	ready, claim, err := s.prepare(ctx, nil, []request{{call: c, query: c.Query}}, record.PostgresClaimNew)

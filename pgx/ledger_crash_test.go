@@ -22,7 +22,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// insist calls with each of n ids until it is answered, from many goroutines, and tells each answer to said.
+// insist calls, by Exec and by QueryRow, with each of n ids until it is answered, from many goroutines, and tells each answer to said.
 func insist(t *testing.T, db *sql.DB, n int, said func(k int)) {
 	ks := make(chan int)
 	var workers sync.WaitGroup
@@ -31,7 +31,14 @@ func insist(t *testing.T, db *sql.DB, n int, said func(k int)) {
 			for k := range ks {
 				ctx := groupcommit.WithID(background, fmt.Sprintf("id-%d", k))
 				for {
-					_, err := db.ExecContext(ctx, "INSERT INTO log (k) VALUES ($1)", k)
+					var err error
+					if k%2 == 0 {
+						_, err = db.ExecContext(ctx, "INSERT INTO log (k) VALUES ($1)", k)
+					} else {
+						var row int
+						err = db.QueryRowContext(ctx, "INSERT INTO log (k) VALUES ($1) RETURNING k", k).Scan(&row)
+						assert.True(t, err != nil || row == k)
+					}
 					if err == nil {
 						break
 					}

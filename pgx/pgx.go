@@ -106,7 +106,8 @@
 // protocol, or at another level of isolation. There the others of its group do not wait for it. Elsewhere they wait for
 // another program's claim of the id up to [groupcommit.LockTimeout].
 //
-// A lone call takes three round trips by the simple protocol, and where a wrapper of the driver or a Tracer is to see it.
+// A lone call takes three round trips by the simple protocol, where a wrapper of the driver or a Tracer is to see it, and if it
+// is a query with RETURNING. Such a query always runs by itself.
 //
 // An error is recorded as the outcome if the same call meets it again: of SQLSTATE class 22, 23 or P0. It is recorded in a
 // separate transaction, after the call's own has been undone. Any other error leaves the id free.

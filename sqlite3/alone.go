@@ -35,7 +35,7 @@ func (s *session) aloneWithID(c *engine.Call) (driver.Result, error) {
 	if s.unprotected() {
 		return nil, errUnprotected(fmt.Sprintf("id %q", c.ID()))
 	}
-	res, err, done := s.inTransaction(c, func() (driver.Result, error) { return s.exec(c.Context(), c) })
+	res, err, done := s.inTransaction(c, func() (driver.Result, error) { return s.once(c) })
 	if done {
 		return res, err
 	}
@@ -47,6 +47,15 @@ func (s *session) aloneWithID(c *engine.Call) (driver.Result, error) {
 		err = fmt.Errorf("groupcommit/sqlite3: the outcome could not be recorded: %w", err)
 	}
 	return res, err
+}
+
+// once executes a call with an id.
+func (s *session) once(c *engine.Call) (driver.Result, error) {
+	s.unread = nil
+	if c.WantsRows() {
+		return s.queryAlone(c)
+	}
+	return s.exec(c.Context(), c)
 }
 
 // inTransaction claims the call's id, runs the call and records its outcome. done is false if the outcome is an error that
@@ -74,6 +83,9 @@ func (s *session) inTransaction(c *engine.Call, run func() (driver.Result, error
 		return res, err, true
 	}
 	res, err = run()
+	if s.unread != nil { // there is no record of the rows, so there is to be no effect
+		return nil, s.unread, true
+	}
 	c.Answer(res, err)
 	if err != nil {
 		_, final := rejection(err)

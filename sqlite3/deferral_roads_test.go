@@ -163,6 +163,20 @@ func TestATextThatCommitsAndBeginsAnewIsDurable(t *testing.T) {
 
 // The one that replays has not been told to share syncs. The one that has recorded has.
 func TestAReplayIsDurableWhereOnlyAnotherSharesSyncs(t *testing.T) {
+	for name, ask := range map[string]func(db *sql.DB) error{
+		"an Exec": func(db *sql.DB) error {
+			_, err := db.ExecContext(withID("x"), "INSERT INTO t (v) VALUES (?)", 1)
+			return err
+		},
+		"a query": func(db *sql.DB) error {
+			return db.QueryRowContext(withID("x"), "INSERT INTO t (v) VALUES (?) RETURNING v", 1).Scan(new(int))
+		},
+	} {
+		t.Run(name, func(t *testing.T) { replayIsDurable(t, ask) })
+	}
+}
+
+func replayIsDurable(t *testing.T, ask func(*sql.DB) error) {
 	db, l, dsn := durables(t, "&groupcommit_promises=on")
 	other := ours(t, dsn+"&groupcommit_sync=alone")
 	require.NoError(t, insert(other, 0))
@@ -171,10 +185,7 @@ func TestAReplayIsDurableWhereOnlyAnotherSharesSyncs(t *testing.T) {
 	l.onSync(func() { began <- struct{}{}; <-release })
 	before := l.syncs.Load()
 	answers := make(chan error, 2)
-	add := func(db *sql.DB) {
-		_, err := db.ExecContext(withID("x"), "INSERT INTO t (v) VALUES (?)", 1)
-		answers <- err
-	}
+	add := func(db *sql.DB) { answers <- ask(db) }
 	go add(db)
 	bounded.Wait(t, "the sync begins", func() { <-began })
 	go add(other)

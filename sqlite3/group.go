@@ -115,13 +115,13 @@ func (g *group) execute(c *engine.Call) (on bool) {
 	if guard && g.do(&g.own.savepoint, savepointText) != nil {
 		return g.undo(-1)
 	}
-	g.unread = false
+	g.unread = nil
 	if !c.Try(g.inTurn) {
 		g.abandon()
 		g.out = engine.Outcome{Verdict: engine.RolledBack, Culprit: g.at, Broken: true}
 		return false
 	}
-	if g.unread {
+	if g.unread != nil {
 		return g.undo(g.at)
 	}
 	err := c.Err()

@@ -85,7 +85,7 @@ func (l *ledger) claim(calls []*engine.Call) (map[string]durable.Promise, error)
 func (l *ledger) write(calls []*engine.Call, found map[string]durable.Promise) error {
 	l.notes.Reset()
 	for _, c := range calls {
-		if c.ID() == "" {
+		if c.ID() == "" || c.IsPutOff() {
 			continue
 		}
 		if _, ok := found[c.ID()]; ok {
@@ -98,7 +98,23 @@ func (l *ledger) write(calls []*engine.Call, found map[string]durable.Promise) e
 			l.value = record.Outcome{Code: code, Message: err.Error()}.Append(l.value[:0])
 			l.notes.Add(c.ID(), c.Fingerprint(), durable.Rejected, l.value)
 		}
+		if l.notes.Bytes() < mostNoteBytes {
+			continue
+		}
+		if err := l.flush(); err != nil {
+			return err
+		}
+		l.notes = record.Notes{} // most groups need no such room
 	}
+	return l.flush()
+}
+
+// mostNoteBytes bounds what goes into the table by one statement, roughly. Only outcomes with rows are so large.
+const mostNoteBytes = 4 << 20
+
+// flush inserts what is noted.
+func (l *ledger) flush() error {
+	defer l.notes.Reset()
 	for i := range l.notes.All() {
 		if err := l.insert(&l.notes.All()[i]); err != nil {
 			return fmt.Errorf("groupcommit/sqlite3: the outcome could not be recorded: %w", err)

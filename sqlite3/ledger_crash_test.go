@@ -21,13 +21,13 @@ const (
 	promiseIDs = 3000
 )
 
-// TestEveryIDHasOneRowAndOneOutcomeWhateverCrashes kills a process that calls with a fixed set of ids, again and again,
+// TestEveryIDHasOneRowAndOneOutcomeWhateverCrashes kills a process that calls with a fixed set of ids, half of them of queries, again and again,
 // and starts it anew with the same ids, until one run comes to its end. Each time another process, that is not killed,
 // works on the same ids.
 func TestEveryIDHasOneRowAndOneOutcomeWhateverCrashes(t *testing.T) {
 	dsn := strings.Replace(dsnOf(t, "&_busy_timeout=20000&groupcommit_promises=on"), "_sync=OFF", "_sync=FULL", 1)
 	db := ours(t, dsn, "CREATE TABLE a (v TEXT)")
-	acknowledged := make(map[string]bool)
+	acknowledged := make(map[string]string)
 	for range 8 {
 		run := startPromiser(t, dsn)
 		for range rand.IntN(promiseIDs / 2) {
@@ -35,12 +35,16 @@ func TestEveryIDHasOneRowAndOneOutcomeWhateverCrashes(t *testing.T) {
 			if !ok {
 				break
 			}
-			acknowledged[id] = true
+			id, row, _ := strings.Cut(id, " ")
+			if before, ok := acknowledged[id]; ok {
+				require.Equal(t, before, row, "%s has another answer than before the crash", id)
+			}
+			acknowledged[id] = row
 		}
 		run.cmd.Process.Kill()
 		bounded.Wait(t, "the process that was killed is gone", func() { run.cmd.Wait() })
-		for id := range acknowledged {
-			require.Equal(t, 1, count(t, db, "SELECT count(*) FROM a WHERE v = ?", id), id)
+		for id, row := range acknowledged {
+			require.Equal(t, 1, count(t, db, "SELECT count(*) FROM a WHERE v = ? AND (? = '' OR rowid = CAST(? AS INTEGER))", id, row, row), "%s %s", id, row)
 		}
 	}
 	var both sync.WaitGroup
@@ -101,7 +105,14 @@ func TestPromisingProcess(t *testing.T) {
 		workers.Go(func() {
 			for i := range ids {
 				id := fmt.Sprintf("id-%d", i)
-				_, err := db.ExecContext(groupcommit.WithID(background, id), "INSERT INTO a (v) VALUES (?)", id)
+				var err error
+				if i%2 == 0 {
+					_, err = db.ExecContext(groupcommit.WithID(background, id), "INSERT INTO a (v) VALUES (?)", id)
+				} else { // the row says which execution it is of
+					var row int
+					err = db.QueryRowContext(groupcommit.WithID(background, id), "INSERT INTO a (v) VALUES (?) RETURNING rowid", id).Scan(&row)
+					id += fmt.Sprint(" ", row)
+				}
 				if !assert.NoError(t, err, id) {
 					return
 				}

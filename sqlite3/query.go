@@ -2,6 +2,7 @@ package sqlite3
 
 import (
 	"context"
+	"database/sql/driver"
 
 	"github.com/groupcommit/groupcommit/engine"
 	"github.com/mattn/go-sqlite3"
@@ -24,8 +25,8 @@ func (q *keptQuery) columnsOf(names []string, ask func() *engine.Columns) *engin
 
 // query runs a call that wants rows as the driver's own Query would, to its end. SQLite changes all rows of such a statement in its first
 // step, so an error of the statement comes before its rows. After any other error the query counts as unread: the rows that it has
-// changed must go.
-func (s *session) query(ctx context.Context, c *engine.Call) error {
+// changed must go. The result of a call with an id has the rows.
+func (s *session) query(ctx context.Context, c *engine.Call) (driver.Result, error) {
 	s.untouched = false
 	if s.within {
 		return s.queryWithin(ctx, c)
@@ -37,7 +38,7 @@ func (s *session) query(ctx context.Context, c *engine.Call) error {
 	if !known {
 		st, err := s.prepare(ctx, c.Query)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		q = &keptQuery{st: st}
 		s.asked.Put(c.Query, q)
@@ -46,41 +47,68 @@ func (s *session) query(ctx context.Context, c *engine.Call) error {
 }
 
 // queryUnkept runs a call by a statement that is not kept.
-func (s *session) queryUnkept(ctx context.Context, c *engine.Call) error {
+func (s *session) queryUnkept(ctx context.Context, c *engine.Call) (driver.Result, error) {
 	st, err := s.prepare(ctx, c.Query)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	s.current = st
-	err = s.read(ctx, c, &keptQuery{st: st})
+	res, err := s.read(ctx, c, &keptQuery{st: st})
 	s.current = nil
 	st.Close()
-	return err
+	return res, err
 }
 
 // read runs a call by its statement, and reads the rows.
-func (s *session) read(ctx context.Context, c *engine.Call, q *keptQuery) error {
+func (s *session) read(ctx context.Context, c *engine.Call, q *keptQuery) (driver.Result, error) {
 	if q.st.NumInput() != len(c.Args) {
 		c.PutOff() // the driver has an error for it
-		return nil
+		return nil, nil
 	}
 	rows, err := q.st.QueryContext(ctx, c.Args)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	columns := q.columnsOf(rows.Columns(), func() *engine.Columns { return engine.ColumnsOf(rows) })
-	s.unread = s.reader.Read(c, rows, columns) != nil
-	return nil
+	return s.keep(c, rows, columns), nil
+}
+
+// keep reads the rows of a call.
+func (s *session) keep(c *engine.Call, rows driver.Rows, columns *engine.Columns) driver.Result {
+	if c.ID() == "" {
+		s.unread = s.reader.Read(c, rows, columns)
+		return nil
+	}
+	res, err := engine.ReadReturned(c, rows, columns)
+	if s.unread = err; err != nil {
+		return nil
+	}
+	return res
+}
+
+// queryAlone runs a call with an id by itself, in the open transaction.
+func (s *session) queryAlone(c *engine.Call) (driver.Result, error) {
+	res, err := s.query(c.Context(), c)
+	if !c.IsPutOff() {
+		return res, err
+	}
+	c.Reset()
+	s.untouched = true
+	rows, end, err := engine.QueryOn(c.Context(), s.lite, c)
+	defer end()
+	if err != nil {
+		return nil, err
+	}
+	return s.keep(c, rows, nil), nil
 }
 
 // queryWithin runs a call by the wrapper's own Query, once: see execWithin.
-func (s *session) queryWithin(ctx context.Context, c *engine.Call) error {
+func (s *session) queryWithin(ctx context.Context, c *engine.Call) (driver.Result, error) {
 	s.freshen()
 	rows, end, err := engine.QueryOn(ctx, s.conn, c)
 	defer end()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	s.unread = s.reader.Read(c, rows, nil) != nil
-	return nil
+	return s.keep(c, rows, nil), nil
 }

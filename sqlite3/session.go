@@ -39,7 +39,7 @@ type session struct {
 	words  schemaWords
 
 	untouched bool                // the latest statement has failed before any part of it was executed
-	unread    bool                // the latest query was executed, and must run by itself instead
+	unread    error               // the latest query was executed, and its rows could not be kept: it must run by itself instead
 	current   *sqlite3.SQLiteStmt // is executed, and not kept
 }
 
@@ -68,7 +68,7 @@ func newSession(conn driver.Conn, lite *sqlite3.SQLiteConn, t engine.Traits, cou
 			ctx = context.WithoutCancel(c.Context())
 		}
 		if c.WantsRows() {
-			return nil, s.query(ctx, c)
+			return s.query(ctx, c)
 		}
 		return s.exec(ctx, c)
 	}

@@ -176,6 +176,7 @@ func traits(file, dsn string, busy time.Duration) engine.Traits {
 		OneWriter:   true,
 		Ledger:      true,
 		Rows:        true,
+		RowsWithID:  true,
 		WriterKey:   key,
 		OneConn:     file == "" || shared,
 		BeginWrites: slices.Contains([]string{"immediate", "exclusive"}, strings.ToLower(params.Get("_txlock"))),

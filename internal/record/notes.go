@@ -11,7 +11,10 @@ import (
 
 // Notes are the arguments of [SQLiteInsert] for any number of promises. They can be used again after Reset, which keeps their
 // memory: what each group would leave behind has the collector walk a thousand callers' stacks more often.
-type Notes struct{ all []Note }
+type Notes struct {
+	all   []Note
+	bytes int
+}
 
 // Note are promises with the same state, and with keys and values of the same sizes. A group has few such: the results of
 // most calls are numbers of as many digits.
@@ -24,7 +27,10 @@ type Note struct {
 }
 
 // Reset forgets all promises.
-func (n *Notes) Reset() { n.all = n.all[:0] }
+func (n *Notes) Reset() { n.all, n.bytes = n.all[:0], 0 }
+
+// Bytes is the size of the keys and values.
+func (n *Notes) Bytes() int { return n.bytes }
 
 // All returns the notes, which are valid until the next Add or Reset. Each is one statement.
 func (n *Notes) All() []Note { return n.all }
@@ -33,6 +39,7 @@ func (n *Notes) All() []Note { return n.all }
 func (n *Notes) Add(id string, key durable.Key, state durable.State, value []byte) {
 	o := n.of(state, len(key), len(value))
 	o.Rows++
+	n.bytes += len(key) + len(value)
 	o.ids.Add(id)
 	o.keys = append(o.keys, key...)
 	o.values = append(o.values, value...)

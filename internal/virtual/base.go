@@ -42,14 +42,15 @@ func (b *Base) TakeTurn(ctx context.Context, t *turn.Turn, enough <-chan struct{
 	return b.Writer.Take(ctx, t, enough, wait, traits.Busy)
 }
 
-// An Exec is a call of ExecContext, on a connection or on a prepared statement. With Lead it is one of QueryContext.
+// An Exec is a call of ExecContext, on a connection or on a prepared statement, or one of QueryContext.
 type Exec struct {
 	Text     *sqltext.Text
 	Args     []driver.NamedValue
 	Inputs   int  // how many arguments are needed; -1 if it is not known
 	Prepared bool // it came through a prepared statement
+	Rows     bool // it is one of QueryContext
 
-	// Lead runs the query on its own connection, in its own goroutine. It is for a leader that finds no other member.
+	// Lead runs a query without an id on its own connection, in its own goroutine. It is for a leader that finds no other member.
 	Lead func() error
 }
 

@@ -22,6 +22,8 @@ type Host interface {
 	// ExecID runs a call that has an id. The host asks MayHaveID whether the call may have one, checks the arguments, and
 	// counts the call with Count or runs it with RunHere.
 	ExecID(ctx context.Context, c *Conn, id string, e Exec) (driver.Result, error)
+	// QueryID is ExecID for a query with RETURNING.
+	QueryID(ctx context.Context, c *Conn, id string, e Exec) (driver.Rows, error)
 	// Committed is called after a COMMIT of BeginTx's transactions.
 	Committed()
 }
@@ -155,10 +157,8 @@ func (c *Conn) QueryContext(ctx context.Context, query string, args []driver.Nam
 		return nil, err
 	}
 	t := c.text(traits, query)
-	if t.Write {
-		if err := refuseID(ctx, "a query that writes"); err != nil {
-			return nil, err
-		}
+	if id, ok := IDOf(ctx); ok && t.Write {
+		return c.queryID(ctx, id, Exec{Text: t, Args: args, Inputs: -1})
 	}
 	if c.asksLevel(t) {
 		return c.queryAside(ctx, query, args)

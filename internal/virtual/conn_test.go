@@ -48,7 +48,9 @@ func TestACallInATransactionCannotHaveAnID(t *testing.T) {
 	_, err = tx.ExecContext(WithID(t.Context(), "id"), "INSERT INTO t VALUES (1)")
 	assert.ErrorContains(t, err, "a statement inside a transaction cannot have one")
 	_, err = tx.QueryContext(WithID(t.Context(), "id"), "INSERT INTO t VALUES (1) RETURNING a")
-	assert.ErrorContains(t, err, "a query that writes cannot have one")
+	assert.ErrorContains(t, err, "a statement inside a transaction cannot have one")
+	_, err = tx.QueryContext(WithID(t.Context(), "id"), "INSERT INTO t VALUES (1)")
+	assert.ErrorContains(t, err, "a query that writes without RETURNING cannot have one")
 }
 
 // Rows of a RETURNING are a write that is not over.

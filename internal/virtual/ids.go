@@ -33,6 +33,17 @@ func (c *Conn) MayHaveID(ctx context.Context, id string, e Exec) error {
 	return nil
 }
 
+// queryID has the host run a query that writes and has an id. It is a call as an Exec is: its rows are copied and bounded, and its caller
+// gets them after the commit, with their record.
+func (c *Conn) queryID(ctx context.Context, id string, e Exec) (driver.Rows, error) {
+	if !e.Text.Returning {
+		return nil, errNoID(id, "a query that writes without RETURNING")
+	}
+	defer c.abandon(!c.Holds())
+	e.Rows = true
+	return c.host.QueryID(ctx, c, id, e)
+}
+
 // RunHere runs a call that has an id on c's own physical connection, and answers it. An error says that it was not run.
 //
 // If the outcome of the call is not known, RunHere closes the physical connection. There may be room for one connection, and

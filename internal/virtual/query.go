@@ -24,6 +24,7 @@ func (c *Conn) grouped(ctx context.Context, traits *engine.Traits, e Exec, here 
 	var rows driver.Rows
 	var err error
 	led := false
+	e.Rows = true
 	e.Lead = func() error {
 		led = true
 		rows, err = here(e.Args)

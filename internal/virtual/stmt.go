@@ -98,10 +98,8 @@ func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driv
 	if err != nil {
 		return nil, err
 	}
-	if s.text.Write {
-		if err := refuseID(ctx, "a query that writes"); err != nil {
-			return nil, err
-		}
+	if id, ok := IDOf(ctx); ok && s.text.Write {
+		return c.queryID(ctx, id, Exec{Text: s.text, Args: args, Inputs: s.text.Inputs, Prepared: true})
 	}
 	if c.asksLevel(s.text) {
 		return c.queryAside(ctx, s.text.Query, args)

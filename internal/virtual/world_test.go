@@ -30,7 +30,7 @@ type world struct {
 
 	mu      sync.Mutex
 	log     []string
-	hosted  []string // texts of what went to Exec and, behind the id, to ExecID
+	hosted  []string // texts of what went to Exec and, behind the id, to ExecID or QueryID
 	commits int
 	opened  int
 }
@@ -85,6 +85,11 @@ func (w *world) Query(_ context.Context, _ *Conn, e Exec) (driver.Rows, error) {
 func (w *world) ExecID(ctx context.Context, c *Conn, id string, e Exec) (driver.Result, error) {
 	w.hosted = append(w.hosted, id+": "+e.Text.Query)
 	return driver.RowsAffected(1), c.MayHaveID(ctx, id, e)
+}
+
+func (w *world) QueryID(ctx context.Context, c *Conn, id string, e Exec) (driver.Rows, error) {
+	w.hosted = append(w.hosted, id+": "+e.Text.Query)
+	return &twoRows{}, c.MayHaveID(ctx, id, e)
 }
 
 func (w *world) Committed() { w.commits++ }
