@@ -15,7 +15,8 @@
 // A group takes an Exec of a single INSERT, UPDATE, DELETE, REPLACE or MERGE, also behind WITH, directly or through a prepared
 // statement. The call must be outside of a transaction, and on a sql.Conn it must be the first thing done with it.
 //
-// On SQLite a group takes such a statement with RETURNING by a query, too, if it has 256 rows and 64 KiB at the most.
+// On SQLite and PostgreSQL a group takes such a statement with RETURNING by a query, too, if it has 256 rows and 64 KiB at the
+// most.
 //
 // Everything else goes to the wrapped driver as it is: other queries, explicit transactions, DDL, several statements in one
 // text, and statements that ask the session something, such as last_insert_rowid(). On SQLite in WAL mode with synchronous=FULL

@@ -2,9 +2,11 @@ package engine
 
 import (
 	"bytes"
+	"cmp"
 	"database/sql/driver"
 	"errors"
 	"io"
+	"math"
 	"reflect"
 )
 
@@ -14,6 +16,8 @@ import (
 type Rows struct {
 	columns *Columns
 	values  []driver.Value // row after row
+	size    int            // of values, in bytes
+	err     error          // behind the rows; nil if they have an end
 }
 
 var (
@@ -78,13 +82,13 @@ func (r *Rows) Columns() []string { return r.columns.names }
 
 // Close drops the rows that were not read. What they are the result of is committed.
 func (r *Rows) Close() error {
-	r.values = nil
+	r.values, r.err = nil, nil
 	return nil
 }
 
 func (r *Rows) Next(dest []driver.Value) error {
 	if len(r.values) == 0 {
-		return io.EOF
+		return cmp.Or(r.err, io.EOF)
 	}
 	r.values = r.values[copy(dest, r.values[:len(r.columns.names)]):]
 	return nil
@@ -128,51 +132,75 @@ var (
 // After an error nothing is kept, and the group must not commit what the call has done: there are too many rows, or an error has come
 // behind a row. The call then runs by itself, where its caller gets the driver's own rows and the error in its place.
 func (r *RowReader) Read(c *Call, rows driver.Rows, columns *Columns) error {
-	if columns == nil {
-		columns = ColumnsOf(rows)
-	}
-	kept, err := r.read(rows, columns)
+	kept, err := r.read(rows, columns, mostRows, mostRowBytes)
 	if closed := rows.Close(); err == nil {
 		err = closed
 	}
-	if err != nil {
-		c.large = c.large || err == errLarge
+	c.large = c.large || err == errLarge
+	if err == nil {
+		c.rows = kept
+	}
+	return err
+}
+
+// ReadAll is [RowReader.Read] for a group that may commit what the call has done, whatever comes out of its rows: an error of Next is
+// kept, and the caller meets it behind them. So after an error of Close, which says that nothing will be committed, nothing is kept. If
+// bounded is false all rows are kept, because the group can no longer be undone.
+func (r *RowReader) ReadAll(c *Call, rows driver.Rows, columns *Columns, bounded bool) error {
+	most, mostBytes := math.MaxInt, math.MaxInt
+	if bounded {
+		most, mostBytes = mostRows, mostRowBytes
+	}
+	kept, err := r.read(rows, columns, most, mostBytes)
+	if closed := rows.Close(); closed != nil {
+		return closed
+	}
+	c.large = c.large || err == errLarge || kept.isLarge()
+	if err == errLarge {
 		return err
 	}
-	c.rows = kept
+	kept.err, c.rows = err, kept
 	return nil
 }
 
-func (r *RowReader) read(rows driver.Rows, columns *Columns) (*Rows, error) {
+func (r *RowReader) read(rows driver.Rows, columns *Columns, most, mostBytes int) (kept *Rows, err error) {
+	if columns == nil {
+		columns = ColumnsOf(rows)
+	}
 	n := len(columns.names)
 	for len(r.row) < n {
 		r.row = append(r.row, nil)
 	}
 	row := r.row[:n]
 	defer clear(row)
-	kept := &Rows{columns: columns}
-	for count, size := 0, 0; ; {
+	kept = &Rows{columns: columns}
+	for count := 0; ; {
 		switch err := rows.Next(row); {
 		case err == io.EOF:
 			return kept, nil
 		case err != nil:
-			return nil, err
+			return kept, err
 		case n == 0:
-			return nil, errColumns
+			return kept, errColumns
 		}
 		for i, v := range row {
 			switch v := v.(type) {
 			case []byte:
 				row[i] = bytes.Clone(v) // it is the driver's until the next row
-				size += len(v)
+				kept.size += len(v)
 			case string:
-				size += len(v)
+				kept.size += len(v)
 			}
 		}
-		size += 16 * n
-		if count++; count > mostRows || size > mostRowBytes {
-			return nil, errLarge
+		kept.size += 16 * n
+		if count++; count > most || kept.size > mostBytes {
+			return kept, errLarge
 		}
 		kept.values = append(kept.values, row...)
 	}
+}
+
+// isLarge reports that there is more than a group should keep.
+func (r *Rows) isLarge() bool {
+	return len(r.values) > mostRows*len(r.columns.names) || r.size > mostRowBytes
 }

@@ -24,6 +24,7 @@ type answers struct {
 	answered   int           // requests that have their result
 	members    time.Duration // from began to the last result
 	failed     int           // the request that undid the transaction; -1 if it was another statement
+	held       bool          // COMMIT is sent when every result is here
 	refusal    bool          // a statement has failed, and so everything behind it
 	committing bool          // the server may have received COMMIT
 	synced     bool          // the server has said everything
@@ -118,14 +119,13 @@ func (a *answers) readResults() error {
 	a.watch.hear(a.began)
 	last := a.began
 	for i, r := range a.sent {
-		n, _, err := a.next(false)
+		n, err := a.answer(r)
 		if err != nil {
-			if !endsConnection(err) {
+			if err == errTooMany || !endsConnection(err) {
 				a.failed = i
 			}
 			return err
 		}
-		r.call.Answer(result(n), nil)
 		a.sent[i].rows = n
 		a.answered = i + 1
 		if r.flushed || i == len(a.sent)-1 {
@@ -177,6 +177,22 @@ func (a *answers) readCommit(since time.Time) error {
 		return nil
 	}
 	return err
+}
+
+// answer reads the answer to a request, and answers its call with it. n is the number of rows that it has affected.
+func (a *answers) answer(r request) (n int64, err error) {
+	if !r.call.WantsRows() {
+		if n, _, err = a.next(false); err == nil {
+			r.call.Answer(result(n), nil)
+		}
+		return n, err
+	}
+	a.rows.began = false
+	res, err := nextResult(a.p)
+	if err == nil {
+		n, err = a.rows.read(a.pg.TypeMap(), r, res, a.held)
+	}
+	return n, err
 }
 
 func (a *answers) next(wanted bool) (n int64, row [][]byte, err error) {

@@ -55,6 +55,7 @@ func (s *session) autocommit(ctx context.Context, requests []request) (took time
 	flushed, lost := a.readEach(sent)
 	closeErr := p.Close()
 	hit := s.watch.end(ctx)
+	s.memory.gave(sent[:a.answered])
 	if lost != nil || closeErr != nil {
 		s.ended = true
 	}
@@ -127,14 +128,13 @@ func (a *answers) readEach(sent []request) (flushed bool, lost error) {
 			a.headTook, last = a.began.Sub(a.started), a.began
 		}
 		a.executing = err == nil && lost == nil
-		var n int64
 		if a.executing {
-			n, err, lost = a.readOne()
+			err, lost = a.readOne(&r)
 		}
 		if err == nil && lost != nil {
 			return false, lost
 		}
-		a.judge(r, n, err)
+		a.judge(r, err)
 		now := time.Now()
 		a.watch.hear(now)
 		if r.route.sample {
@@ -148,16 +148,15 @@ func (a *answers) readEach(sent []request) (flushed bool, lost error) {
 		}
 	}
 	a.watch.executed()
-	_, err, lost := a.readOne()
+	err, lost := a.readOne(nil)
 	a.memory.paid(a.headTook + time.Since(last))
 	return err == nil && lost == nil, lost
 }
 
-// judge answers a request whose transaction is over, or puts it off: it has affected n rows, or has been undone for err.
-func (a *answers) judge(r request, n int64, err error) {
+// judge ends a request whose transaction is over: it has its answer, or is put off. It has been undone if err is not nil.
+func (a *answers) judge(r request, err error) {
 	switch {
 	case err == nil:
-		r.call.Answer(result(n), nil)
 	case !a.executing: // it was not executed
 		r.call.PutOff()
 	case a.watch.mayHaveHit(err):
@@ -165,7 +164,7 @@ func (a *answers) judge(r request, n int64, err error) {
 		r.call.PutOff() // it waits by itself
 	case transient(err):
 		r.call.PutOff() // it is tried again by itself
-	case !a.same(r, err):
+	case !a.same(r, err), r.call.WantsRows() && a.rows.began: // the plain driver gives the error behind the rows
 		r.call.PutOff()
 	default:
 		r.call.Answer(nil, err)
@@ -194,23 +193,28 @@ func (a *answers) readLoosen() (err, lost error) {
 	return err, readSync(a.p)
 }
 
-// readOne reads one transaction's answer, and the sync after it: before the sync, the transaction has not been committed.
+// readOne reads the answer to one transaction, of a request or of the flush (nil), and the sync after it: before the sync, the
+// transaction has not been committed.
 // err is the server's own, which has undone the transaction for certain. lost is the error with which the connection was
 // lost.
-func (a *answers) readOne() (n int64, err, lost error) {
-	n, _, err = a.next(false)
+func (a *answers) readOne(r *request) (err, lost error) {
+	if r != nil {
+		_, err = a.answer(*r)
+	} else {
+		_, _, err = a.next(false)
+	}
 	if errors.Is(err, errSynced) {
-		return 0, nil, errors.New("groupcommit/pgx: the server's answers do not fit what it was sent")
+		return nil, errors.New("groupcommit/pgx: the server's answers do not fit what it was sent")
 	}
 	if err != nil && endsConnection(err) {
-		return 0, nil, err
+		return nil, err
 	}
 	for {
 		switch _, _, next := a.next(false); {
 		case errors.Is(next, errSynced):
-			return n, err, nil
+			return err, nil
 		case next != nil && endsConnection(next):
-			return n, err, next
+			return err, next
 		case err == nil:
 			err = next // of the transaction's end: a deferred constraint
 		}

@@ -12,7 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// A request's arguments are encoded for the types that the server tells. So the server describes a text that is new to the
+// A request's arguments are encoded for the types that the server tells, and the formats of its rows are chosen by them. So the server describes a text that is new to the
 // connection before the text is executed. That costs a round trip, as on the plain driver, and all new texts of a group
 // share it:
 //
@@ -38,8 +38,8 @@ func (s *statements) prepare(ctx context.Context, over *watch, requests []reques
 	if mode == pgx.QueryExecModeDescribeExec {
 		s.known = lru.New(max(1, len(requests)), s.forget) // the mode is to ask each time
 	}
-	asks := func(r request) bool { // a prepared text's arguments are encoded for the server's types, in each mode
-		return len(r.call.Args) > 0 && (mode != pgx.QueryExecModeExec || r.call.Prepared)
+	asks := func(r request) bool { // a prepared text's arguments and rows are encoded by the server's types, in each mode
+		return (len(r.call.Args) > 0 || r.call.WantsRows()) && (mode != pgx.QueryExecModeExec || r.call.Prepared)
 	}
 	var news descriptions
 	if own != "" && mode == pgx.QueryExecModeCacheStatement {

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/groupcommit/groupcommit/engine"
+
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
@@ -110,6 +112,14 @@ type lostResult struct{}
 
 func (lostResult) LastInsertId() (int64, error) { return 0, errNoInsertID }
 func (lostResult) RowsAffected() (int64, error) { return 0, errLostResult }
+
+// lostRows is the error of a call that was committed for certain, if it wants its rows.
+func lostRows(c *engine.Call) error {
+	if c.WantsRows() {
+		return errLostResult
+	}
+	return nil
+}
 
 // result is the driver's result for a command tag.
 type result int64

@@ -19,6 +19,8 @@ type experience struct {
 	calls   int           // that have been in groups
 	streak  int           // samples in a row that speak for the other place
 
+	few int // results in a row with no more rows than a group keeps
+
 	apart  bool
 	locked bool          // it is apart because its calls wait for locks
 	since  time.Time     // when it became so, or ceased to be

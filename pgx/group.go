@@ -107,7 +107,7 @@ func (s *session) share(ctx context.Context, together []request, single *[]reque
 		s.waits = false
 		s.watch.expect(s.memory.pays(), together)
 		out, together, culprit = transaction(ctx, together)
-		if !s.watch.struck() {
+		if !s.watch.struck() && (culprit < 0 || !together[culprit].call.IsLarge()) {
 			s.memory.teach(together, culprit)
 		}
 		if out.Verdict != engine.RolledBack || out.Broken {
@@ -124,13 +124,17 @@ func (s *session) share(ctx context.Context, together []request, single *[]reque
 			*single = append(together, *single...)
 			return engine.Outcome{}
 		}
-		query := together[culprit].query
+		query, large := together[culprit].query, together[culprit].call.IsLarge()
 		together[culprit].call.PutOff()
 		together = append(together[:culprit:culprit], together[culprit+1:]...)
 		if s.waits {
 			s.memory.waited(query, false, s.watch.limit, time.Now())
 		}
 		together = s.sift(together, func(r request) bool {
+			if large && r.query == query && r.call.WantsRows() { // each would cost the others as much
+				r.call.PutOff()
+				return false
+			}
 			if s.waits && r.query == query && r.call.ID() == "" {
 				*single = append(*single, r)
 				return false

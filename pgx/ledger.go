@@ -48,6 +48,7 @@ func (s *session) ledgered(ctx context.Context, requests []request) (out engine.
 	ready, c := claimsOf(ready)
 	if !s.database.replays.Load() {
 		a := s.begin(ctx)
+		a.held = true
 		err = a.finish(a.claimNew(ready, claim, c))
 		if ready = a.sent; err != errTaken || !a.synced {
 			return a.end(ctx, err)
@@ -58,6 +59,7 @@ func (s *session) ledgered(ctx context.Context, requests []request) (out engine.
 		}
 	}
 	a := s.begin(ctx)
+	a.held = true
 	err = a.finish(a.claimSome(ready, c))
 	return a.end(ctx, err)
 }
@@ -72,7 +74,7 @@ func (a *answers) finish(claimed time.Time, err error) error {
 
 // settle reads up to the server's word that ends a piece, in which a statement may have failed by err.
 func (a *answers) settle(err error) error {
-	if err != nil && err != errNotSent && err != errTaken && endsConnection(err) {
+	if err != nil && err != errNotSent && err != errTaken && err != errTooMany && endsConnection(err) {
 		return err
 	}
 	a.refusal = err != nil

@@ -121,6 +121,7 @@ type route struct {
 	road   road
 	sample bool          // its time is to be taken
 	known  bool          // the cost is the text's own
+	few    bool          // its text has few rows
 	cost   time.Duration // that it is expected to have; 0 if no text is known
 }
 
@@ -142,7 +143,7 @@ func (m *memory) routes(calls []*engine.Call, now time.Time) []request {
 
 func (m *memory) route(e *experience, now time.Time) (r route) {
 	j := m.judge(e)
-	r = route{road: roadGroup, cost: j.cost, known: e.cost > 0}
+	r = route{road: roadGroup, cost: j.cost, known: e.cost > 0, few: e.few >= enoughFew}
 	if e.calls == 0 {
 		r.sample = m.news%sampleNew == 0
 		m.news++

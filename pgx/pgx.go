@@ -11,7 +11,7 @@
 // A group is one transaction, sent in one piece and answered in one: BEGIN, SET CONSTRAINTS ALL IMMEDIATE, the calls,
 // COMMIT. SET CONSTRAINTS has a deferrable constraint checked by the call that violates it. A group of any size costs one
 // round trip and one flush of the log. The texts that are new to its connection cost one round trip more, however many there
-// are, where they have arguments and the driver's mode describes them.
+// are, where they have arguments or rows and the driver's mode describes them.
 //
 // An error undoes a transaction in PostgreSQL. The others are then committed as a group again, and after that the culprit's
 // own caller runs it alone. If a second call fails, the rest goes by the autocommit pipeline: each call has a transaction of
@@ -19,6 +19,19 @@
 // of them take one round trip, too. The pipeline is slower than one transaction. Otherwise it behaves as the plain driver
 // does, except after a lost connection. A text that keeps failing goes that way from the start. All calls do with
 // groupcommit_mode=autocommit, and where default_transaction_isolation is not read committed.
+//
+// # Queries with RETURNING
+//
+// An INSERT, UPDATE, DELETE or MERGE with RETURNING by Query or QueryRow is a call of a group, too. Its rows are read and copied
+// before the commit, and handed out after it: names, types and values are those that package stdlib makes of them, by the type map
+// of the group's connection. So what an AfterConnect hook registers is to be the same for each connection.
+//
+// A group keeps 256 rows and 64 KiB of a call. One with more runs by itself after the group, on the plain driver, and the next ones of
+// its text go by themselves at once. While it is not known that a text has few rows, its group sends COMMIT when all results are
+// there, which takes one more round trip. Three results with few rows make it known. If such a text then has many rows, and in the
+// autocommit pipeline, the rows are kept until their caller has read them.
+//
+// By the simple protocol, and with a wrapper of the driver, the rows are the driver's own.
 //
 // # Functions that set something for their transaction
 //
@@ -81,7 +94,7 @@
 // the outcome cannot be known: because the connection was lost within the first round trip, before the server has told the
 // id; because the server cannot be reached for [groupcommit.MaxTime]; or because the server has been restarted, has crashed or
 // has been replaced by its standby in between and says that the id was committed, which may then be another transaction's. A call that was committed, but whose result was lost with the connection, is answered
-// without an error; its RowsAffected returns an error that says so.
+// without an error; its RowsAffected returns an error that says so. A query gets that error from Query.
 //
 // In the autocommit pipeline, a new connection of the same configuration flushes the calls that had been answered, and they
 // get their results. The others are of unknown outcome. If the same server cannot be asked to flush any more, all calls that
@@ -212,6 +225,8 @@ func (e *adapter) Open(_ context.Context, conn driver.Conn, s engine.Settings) (
 		e.traits, e.settings = traits, s
 		e.traits.Hook, e.traits.Pooled = h.name, h.pooled
 		e.traits.Way = e.memory.way
+		simple := conn != driver.Conn(std) || std.Conn().Config().DefaultQueryExecMode == pgx.QueryExecModeSimpleProtocol
+		e.traits.Rows = !simple || s.Mode != engine.Autocommit // where each call would be put off
 	})
 	if conn != driver.Conn(std) {
 		warnOfWrapper(conn)

@@ -43,6 +43,21 @@ func readAnswer(p *pgconn.Pipeline, wanted bool) (n int64, row [][]byte, err err
 	return 0, nil, errNoAnswer
 }
 
+// nextResult returns the answer to one statement, to be read and closed.
+func nextResult(p *pgconn.Pipeline) (*pgconn.ResultReader, error) {
+	res, err := p.GetResults()
+	if err != nil {
+		return nil, err
+	}
+	switch r := res.(type) {
+	case *pgconn.ResultReader:
+		return r, nil
+	case *pgconn.PipelineSync:
+		return nil, errSynced
+	}
+	return nil, errNoAnswer
+}
+
 // readDescription reads the answer to the preparing of a statement.
 func readDescription(p *pgconn.Pipeline) (*pgconn.StatementDescription, error) {
 	res, err := p.GetResults()

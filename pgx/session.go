@@ -35,6 +35,7 @@ type session struct {
 	wire
 	*statements
 	watch watch // over the waiting for answers
+	rows  rowsReader
 
 	conn     driver.Conn // for the plain driver's calls; the wire is the same or inside it
 	settings engine.Settings

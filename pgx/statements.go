@@ -38,9 +38,12 @@ func (s *statements) send(p *pgconn.Pipeline, r request, first func()) error {
 	s.args = args
 	defer clear(args)
 	sd := r.described
-	if len(args) > 0 {
+	if len(args) > 0 || sd != nil {
 		if err := s.eqb.Build(s.wire.pg.TypeMap(), sd, args); err != nil {
 			return err
+		}
+		if r.call.WantsRows() && sd != nil {
+			s.eqb.ResultFormats = formatsOf(s.eqb.ResultFormats[:0], sd)
 		}
 		if err := fits(sd, &s.eqb); err != nil {
 			return err
@@ -50,7 +53,7 @@ func (s *statements) send(p *pgconn.Pipeline, r request, first func()) error {
 		first()
 	}
 	switch {
-	case len(args) == 0:
+	case len(args) == 0 && sd == nil:
 		sendText(p, r.query)
 	case sd == nil: // QueryExecModeExec
 		p.SendQueryParams(r.query, s.eqb.ParamValues, nil, s.eqb.ParamFormats, s.eqb.ResultFormats)
@@ -87,7 +90,7 @@ func (s *statements) invalidate(query string, err error) bool {
 
 // same reports that the plain driver would give a request the same error.
 func (s *statements) same(r request, err error) bool {
-	return len(r.call.Args) > 0 && // without arguments it uses the simple protocol, where some errors differ
+	return (len(r.call.Args) > 0 || r.call.WantsRows()) && // an Exec without arguments uses the simple protocol, where some errors differ
 		!s.invalidate(r.query, err) // after the dropping of the text it may succeed
 }
 

@@ -20,6 +20,9 @@ import (
 //
 // The second Flush has the results on their way while the server is writing its log.
 //
+// COMMIT is held back, for one more round trip, where a request wants rows and it is not known yet that its text has few: the rows of a
+// transaction that is committed must be kept for their caller, however many they are.
+//
 // Rejected: to hold COMMIT back until the name is known. That costs each group a round trip, for the sake of connections that
 // are lost within the first one. Most of these are dead before anything is sent, which probe finds out.
 //
@@ -38,11 +41,24 @@ func (s *session) transaction(ctx context.Context, requests []request) (out engi
 	}
 	a := s.begin(ctx)
 	a.sendAll(ready)
-	err = a.sendCommit()
-	if err == nil {
+	if a.held = mayBeLarge(ready); a.held {
+		err = a.finish(a.executeHeld())
+	} else if err = a.sendCommit(); err == nil {
 		err = a.readAll()
 	}
 	return a.end(ctx, err)
+}
+
+// executeHeld has the requests executed, and reads their answers, before COMMIT is sent.
+func (a *answers) executeHeld() (sent time.Time, err error) {
+	sent = time.Now()
+	if lost := a.p.Sync(); lost != nil {
+		return sent, lost
+	}
+	if err = a.readHead(); err == nil {
+		err = a.readResults()
+	}
+	return sent, a.settle(err)
 }
 
 // begin begins a pipeline with the first statements of a transaction.
@@ -63,7 +79,9 @@ const writeApart = 64 << 10
 
 // sendCommit sends COMMIT, and writes all that is in the pipeline.
 func (a *answers) sendCommit() error {
-	a.started = time.Now()
+	if !a.held {
+		a.started = time.Now()
+	}
 	size := 0
 	for _, r := range a.sent {
 		size += r.call.Bytes()
@@ -83,6 +101,7 @@ func (a *answers) sendCommit() error {
 func (a *answers) end(ctx context.Context, err error) (out engine.Outcome, sent []request, culprit int) {
 	closeErr := a.p.Close()
 	hit := a.watch.end(ctx)
+	a.memory.gave(a.sent[:max(a.answered, a.failed+1)])
 	switch {
 	case err == nil:
 		a.ended = a.ended || closeErr != nil
@@ -122,7 +141,7 @@ func (a *answers) lost(ctx context.Context, err error) engine.Outcome {
 		return engine.Outcome{Verdict: engine.Refused, Err: driver.ErrBadConn, Broken: true}
 	case a.committing && !(lastWords(err) && a.direct() && len(left) > 0): // not certain to have ended before COMMIT
 		for _, r := range left { // if it committed, these results are lost
-			r.call.Answer(lostResult{}, nil)
+			r.call.Answer(lostResult{}, lostRows(r.call))
 		}
 		out := engine.Outcome{Verdict: engine.Unknown, Err: err, Broken: true}
 		if a.token.xid != "" {

@@ -53,7 +53,7 @@ func (s *session) executeOneByOne(ctx context.Context, requests []request) (out 
 	start := began
 	s.watch.aim(at(string(head[1]), string(head[2])), start)
 	for i, r := range requests {
-		returned := r.try(s.seen || r.hasGuests(), func(c *engine.Call) (driver.Result, error) { return engine.ExecOn(c.Within(ctx), s.conn, c) })
+		returned := r.try(s.seen || r.hasGuests(), func(c *engine.Call) (driver.Result, error) { return s.executeOn(c.Within(ctx), c) })
 		now := time.Now()
 		s.watch.hear(now)
 		if r.route.sample {
@@ -87,6 +87,20 @@ func (s *session) executeOneByOne(ctx context.Context, requests []request) (out 
 		out.Token = token{xid: xid, server: s.server}
 	}
 	return out, -1
+}
+
+// executeOn runs one call by the driver's own Exec or Query. The rows of a query are the driver's, read to their end. If there are more
+// than a group keeps, or an error is behind one, the call fails.
+func (s *session) executeOn(ctx context.Context, c *engine.Call) (driver.Result, error) {
+	if !c.WantsRows() {
+		return engine.ExecOn(ctx, s.conn, c)
+	}
+	rows, end, err := engine.QueryOn(ctx, s.conn, c)
+	defer end()
+	if err != nil {
+		return nil, err
+	}
+	return nil, s.rows.Read(c, rows, nil)
 }
 
 // endedWithin is the outcome where a wrapper has ended the group's transaction in the middle of it, by a transaction of its own for
