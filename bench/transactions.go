@@ -18,7 +18,7 @@ var writeCases = func() (all []library) {
 	}
 	add("BEGIN, 2 INSERT, COMMIT", 2, twoInserts, 1, 8, 64, 256)
 	add("BEGIN, SELECT, UPDATE, COMMIT", -1, selectAndUpdate, 1, 8, 64)
-	add("INSERT RETURNING by QueryRow", 1, insertReturning, 1, 8, 64, 256)
+	add("INSERT RETURNING by QueryRow", 1, insertReturning, 1, 8, 32, 64, 256)
 	add("one Exec of BEGIN; 2 INSERT; COMMIT", 2, severalStatements, 1, 8, 64)
 	add("INSERT by Exec", 1, oneInsert, 8, 64, 1024)
 	all = append(all, library{name: "half INSERT by Exec, half BEGIN, INSERT, COMMIT, 64", table: "things", callers: 64, before: thingsBefore,

@@ -136,7 +136,8 @@ func (r *rig) programTogether(p diffProgram, answers [][]string) {
 	var elsewhere atomic.Int64 // callers whose first step is not in the queue, or is over
 	for i, ops := range p.callers {
 		first := ops[0]
-		joins := (first.what == "exec" || first.what == "go") && sqltext.Classify(sqltext.Postgres, first.query).Class == sqltext.Batch
+		text := sqltext.Classify(sqltext.Postgres, first.query)
+		joins := (first.what == "exec" || first.what == "go" || first.what == "query" && text.Returning) && text.Class == sqltext.Batch
 		if !joins {
 			elsewhere.Add(1)
 		}

@@ -91,22 +91,32 @@ func fails(answer string) bool {
 	return strings.HasPrefix(answer, "*") || strings.HasPrefix(answer, "from Query") || strings.Contains(answer, "\n    *")
 }
 
-// asOne runs steps as one group, in their order, and returns their answers and how often each text was told to be a member.
-func (r *rig) asOne(steps ...step) (answers []string, members []string) {
+// begun queues steps, in their order, behind a group that is held, and returns what waits for their answers.
+func (r *rig) begun(steps ...step) (wait func() []string) {
 	r.Helper()
-	release := r.hold()
-	r.mu.Lock()
-	before := len(r.told)
-	r.mu.Unlock()
-	answers = make([]string, len(steps))
+	answers := make([]string, len(steps))
 	var done sync.WaitGroup
 	var apart atomic.Int64 // steps that go another way
 	for i, s := range steps {
 		done.Go(func() { answers[i] = s.run(r.db); apart.Add(1) })
 		r.eventually("the call is queued", func() bool { return r.stats().Queued+int(apart.Load()) == i+1 })
 	}
+	return func() []string {
+		bounded.Wait(r, "the calls are answered", done.Wait)
+		return answers
+	}
+}
+
+// asOne runs steps as one group, in their order, and returns their answers and the texts of the group's members.
+func (r *rig) asOne(steps ...step) (answers []string, members []string) {
+	r.Helper()
+	release := r.hold()
+	r.mu.Lock()
+	before := len(r.told)
+	r.mu.Unlock()
+	wait := r.begun(steps...)
 	release()
-	bounded.Wait(r, "the calls are answered", done.Wait)
+	answers = wait()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return answers, slices.Clone(r.told[before:])
