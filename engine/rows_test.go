@@ -111,3 +111,57 @@ func TestRowsThatAGroupDoesNotKeep(t *testing.T) {
 		})
 	}
 }
+
+type closingRows struct {
+	fakeRows
+	closing error
+}
+
+func (r *closingRows) Close() error { return r.closing }
+
+// Where the call can no longer be undone, its rows are the caller's, however many they are, and so is an error behind them.
+func TestRowsOfACallThatIsCommittedInAnyCase(t *testing.T) {
+	broken, undone := errors.New("behind a row"), errors.New("not committed")
+	all := func(rows driver.Rows) (n int, err error) {
+		for row := make([]driver.Value, 1); err == nil; n++ {
+			err = rows.Next(row)
+		}
+		return n - 1, err
+	}
+	for name, c := range map[string]struct {
+		rows    closingRows
+		bounded bool
+		n       int
+		end     error // of Next; nil: nothing is kept
+		large   bool
+	}{
+		"as many as a group keeps": {closingRows{fakeRows: fakeRows{texts: make([]string, mostRows), err: io.EOF}}, false, mostRows, io.EOF, false},
+		"too many":                 {closingRows{fakeRows: fakeRows{texts: make([]string, mostRows+1), err: io.EOF}}, false, mostRows + 1, io.EOF, true},
+		"too many bytes":           {closingRows{fakeRows: fakeRows{texts: []string{strings.Repeat("x", mostRowBytes)}, err: io.EOF}}, false, 1, io.EOF, true},
+		"too many, bounded":        {closingRows{fakeRows: fakeRows{texts: make([]string, mostRows+1), err: io.EOF}}, true, 0, nil, true},
+		"an error behind":          {closingRows{fakeRows: fakeRows{texts: []string{"x"}, err: broken}}, false, 1, broken, false},
+		"an error behind, bounded": {closingRows{fakeRows: fakeRows{texts: []string{"x"}, err: broken}}, true, 1, broken, false},
+		"undone":                   {closingRows{fakeRows: fakeRows{texts: []string{"x"}, err: io.EOF}, closing: undone}, false, 0, nil, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var reader RowReader
+			call := asked()
+			c.rows.names = []string{"a"}
+			err := reader.ReadAll(call, &c.rows, nil, c.bounded)
+			require.Equal(t, c.large, call.IsLarge())
+			if c.end == nil {
+				require.Error(t, err)
+				return
+			}
+			require.NoError(t, err)
+			call.Answer(nil, nil)
+			rows, err := call.Rows()
+			require.NoError(t, err)
+			n, err := all(rows)
+			require.Equal(t, c.n, n)
+			require.Equal(t, c.end, err)
+			require.NoError(t, rows.Close())
+			require.Equal(t, io.EOF, rows.Next(make([]driver.Value, 1)))
+		})
+	}
+}

@@ -190,7 +190,7 @@ func (a *answers) answer(r request) (n int64, err error) {
 	a.rows.began = false
 	res, err := nextResult(a.p)
 	if err == nil {
-		n, err = a.rows.read(a.pg.TypeMap(), r, res, a.held)
+		n, err = a.rows.read(a.pg.TypeMap(), r.call, res, a.held)
 	}
 	return n, err
 }

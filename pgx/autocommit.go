@@ -194,9 +194,8 @@ func (a *answers) readLoosen() (err, lost error) {
 }
 
 // readOne reads the answer to one transaction, of a request or of the flush (nil), and the sync after it: before the sync, the
-// transaction has not been committed.
-// err is the server's own, which has undone the transaction for certain. lost is the error with which the connection was
-// lost.
+// transaction has not been committed. err is the server's own, which has undone the transaction for certain. lost is the error
+// with which the connection was lost.
 func (a *answers) readOne(r *request) (err, lost error) {
 	if r != nil {
 		_, err = a.answer(*r)

@@ -12,9 +12,9 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// A request's arguments are encoded for the types that the server tells, and the formats of its rows are chosen by them. So the server describes a text that is new to the
-// connection before the text is executed. That costs a round trip, as on the plain driver, and all new texts of a group
-// share it:
+// A request's arguments are encoded for the types that the server tells, and the formats of its rows are chosen by them. So the
+// server describes a text that is new to the connection before the text is executed. That costs a round trip, as on the plain
+// driver, and all new texts of a group share it:
 //
 //	[close…] [ROLLBACK] (parse describe Sync)…
 //

@@ -93,8 +93,9 @@
 // id. Either the callers get their results, or the group runs again. The callers get a [*engine.OutcomeUnknownError] only if
 // the outcome cannot be known: because the connection was lost within the first round trip, before the server has told the
 // id; because the server cannot be reached for [groupcommit.MaxTime]; or because the server has been restarted, has crashed or
-// has been replaced by its standby in between and says that the id was committed, which may then be another transaction's. A call that was committed, but whose result was lost with the connection, is answered
-// without an error; its RowsAffected returns an error that says so. A query gets that error from Query.
+// has been replaced by its standby in between and says that the id was committed, which may then be another transaction's. A
+// call that was committed, but whose result was lost with the connection, is answered without an error; its RowsAffected
+// returns an error that says so. A query gets that error from Query.
 //
 // In the autocommit pipeline, a new connection of the same configuration flushes the calls that had been answered, and they
 // get their results. The others are of unknown outcome. If the same server cannot be asked to flush any more, all calls that

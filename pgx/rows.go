@@ -45,8 +45,9 @@ func formatsOf(formats []int16, sd *pgconn.StatementDescription) []int16 {
 // rowsReader reads the rows of the calls of one session.
 type rowsReader struct {
 	engine.RowReader
-	known map[string]*knownColumns // by text; of a bounded number
-	began bool                     // the last request has had a row
+	known   map[string]*knownColumns // by text; of a bounded number
+	current resultRows
+	began   bool // the last call has had a row
 }
 
 // knownColumns are the columns of a text as they were the last time.
@@ -77,12 +78,13 @@ func (s *rowsReader) columnsOf(query string, rows *resultRows) *engine.Columns {
 // errTooMany ends a transaction that can still be undone, in which a call has more rows than a group keeps.
 var errTooMany = errors.New("groupcommit/pgx: a call has more rows than a group keeps")
 
-// read reads the answer to a request that wants rows, and keeps them for its caller. n is the number of affected rows. An error is
-// the server's, or the connection's; or errTooMany, if bounded is true. A panic in a codec of the program's is the call's answer.
-func (s *rowsReader) read(types *pgtype.Map, r request, from *pgconn.ResultReader, bounded bool) (n int64, err error) {
-	rows := &resultRows{reader: s, types: types, from: from, fields: from.FieldDescriptions()}
-	returned := r.call.Try(func(c *engine.Call) (driver.Result, error) {
-		err = s.ReadAll(c, rows, s.columnsOf(r.query, rows), bounded)
+// read reads the answer to a call that wants rows, and keeps them for its caller. n is the number of affected rows. An error is the
+// server's, or the connection's; or errTooMany, if bounded is true. A panic in a codec of the program's is the call's answer.
+func (s *rowsReader) read(types *pgtype.Map, c *engine.Call, from *pgconn.ResultReader, bounded bool) (n int64, err error) {
+	rows := &s.current
+	*rows = resultRows{reader: s, types: types, from: from, fields: from.FieldDescriptions()}
+	returned := c.Try(func(c *engine.Call) (driver.Result, error) {
+		err = s.ReadAll(c, rows, s.columnsOf(c.Query, rows), bounded)
 		return rows.affected, err
 	})
 	switch {
