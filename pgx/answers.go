@@ -50,20 +50,22 @@ func (a *answers) sendAll(ready []request) bool {
 	if len(ready) > 0 && ready[0].route.known {
 		tell, step = 4, 4
 	}
-	for i, r := range ready {
-		if r.route.sample {
+	for i := range ready {
+		r := &ready[i]
+		sample := r.route.sample
+		if sample {
 			a.flush()
 		}
 		switch {
 		case a.try(a.p, r, nil):
-			a.sent = append(a.sent, r)
+			a.sent = append(a.sent, *r)
 		case r.call.ID() != "":
 			a.failed = len(a.sent)
 			a.sent = append(a.sent, ready[i:]...)
 			return false
 		}
 		n := len(a.sent)
-		if r.route.sample || n == tell {
+		if sample || n == tell {
 			a.flush()
 		}
 		if n == tell {

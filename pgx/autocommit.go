@@ -75,10 +75,10 @@ func (s *session) autocommit(ctx context.Context, requests []request) (took time
 // requests' turn has come.
 func (a *answers) sendEach(ready []request, loosen *pgconn.StatementDescription) []request {
 	sent := ready[:0]
-	for _, r := range ready {
-		if a.try(a.p, r, func() { a.sendLoosen(loosen, len(sent) == 0) }) {
+	for i := range ready {
+		if a.try(a.p, &ready[i], func() { a.sendLoosen(loosen, len(sent) == 0) }) {
 			a.p.SendPipelineSync()
-			sent = append(sent, r)
+			sent = append(sent, ready[i])
 		}
 	}
 	return sent

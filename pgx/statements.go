@@ -30,7 +30,7 @@ func newStatements(w *wire, over *watch, config *pgx.ConnConfig) *statements {
 }
 
 // send calls first and puts a request into the pipeline. An error is the request's, and no part of the request was sent.
-func (s *statements) send(p *pgconn.Pipeline, r request, first func()) error {
+func (s *statements) send(p *pgconn.Pipeline, r *request, first func()) error {
 	args := s.args[:0]
 	for i := range r.call.Args {
 		args = append(args, r.call.Args[i].Value)
@@ -67,7 +67,7 @@ func (s *statements) send(p *pgconn.Pipeline, r request, first func()) error {
 
 // try sends a request. A request that cannot be sent is put off: the description of its text may be out of date, and the
 // plain driver gives the right error. A request whose argument panics is answered.
-func (s *statements) try(p *pgconn.Pipeline, r request, first func()) (sent bool) {
+func (s *statements) try(p *pgconn.Pipeline, r *request, first func()) (sent bool) {
 	returned := r.try(r.hasGuests(), func(*engine.Call) (driver.Result, error) { return nil, s.send(p, r, first) })
 	if returned && r.call.Err() != nil {
 		s.drop(r.query)
