@@ -70,6 +70,19 @@ func TestAQueryWithAsManyRowsAsAGroupKeepsIsAMember(t *testing.T) {
 	}
 }
 
+// The others are undone once for a text, and still are one transaction.
+func TestSeveralQueriesWithMoreRowsThanAGroupKeepsCostTheOthersOneTurn(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []string{"transaction", "simple"} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			r := largeRig(t, mode)
+			r.asPlain([]string{"log"}, neighbour(-1), query(many, 300), query(many, 400), neighbour(-2), query(many, 1), neighbour(-3))
+			require.Equal(t, "1", r.value("SELECT count(DISTINCT xmin::text) FROM log WHERE k < 0"))
+		})
+	}
+}
+
 // When COMMIT has been sent, the rows are the caller's, however many they are.
 func TestAQueryThatNeverHadManyRowsMayHaveThem(t *testing.T) {
 	t.Parallel()
