@@ -52,11 +52,13 @@ func TestBehindAPoolerWhatWasBehindTheEndOfAPipelineIsOfUnknownOutcome(t *testin
 }
 
 func TestACallThatTakesAllTheTimeIsNotItsNeighboursEnd(t *testing.T) {
+	t.Parallel()
 	for _, exec := range []string{"cache_statement", "exec", "simple_protocol"} {
 		t.Run(exec, func(t *testing.T) {
+			t.Parallel()
 			r := setUpOn(t, pgtest.DSN(t), []pgtest.DSNOption{pgtest.Param("default_query_exec_mode", exec)},
-				groupcommit.Retry(groupcommit.Never), groupcommit.MaxTime(300*time.Millisecond))
-			sleeps := call{"INSERT INTO log (k) SELECT 3 FROM pg_sleep(0.6)", nil}
+				groupcommit.Retry(groupcommit.Never), groupcommit.MaxTime(time.Second))
+			sleeps := call{"INSERT INTO log (k) SELECT 3 FROM pg_sleep(1.5)", nil}
 			r.good(r.together(logged(1), sleeps, logged(2)))
 			r.once(3)
 		})

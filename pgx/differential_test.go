@@ -2,6 +2,7 @@ package pgx_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -276,7 +277,13 @@ func rowsText(rows *sql.Rows, err error) string {
 		for i := range dest {
 			dest[i] = &values[i]
 		}
-		text += fmt.Sprintf("\n%s %q", errorText(rows.Scan(dest...)), values)
+		err := errorText(rows.Scan(dest...))
+		for i, v := range values {
+			if len(v) > 4096 { // to quote it takes seconds under the race detector
+				values[i] = fmt.Appendf(nil, "%d bytes: %x", len(v), sha256.Sum256(v))
+			}
+		}
+		text += fmt.Sprintf("\n%s %q", err, values)
 	}
 	return text + "\n" + errorText(rows.Err())
 }
