@@ -7,6 +7,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"reflect"
+	"time"
 
 	"github.com/groupcommit/groupcommit/engine"
 
@@ -113,7 +114,7 @@ func (b *beginning) First(ctx context.Context, s engine.Statement, run func() er
 	if b.session.pg.IsClosed() { // its frontend belongs to the goroutine that closes it
 		return b.lost(ctx), driver.ErrBadConn
 	}
-	if !travelsWith(s) {
+	if !b.travelsWith(s) {
 		if start, err := b.byItself(ctx); start != engine.Begun || err != nil {
 			return start, err
 		}
@@ -134,6 +135,13 @@ func (b *beginning) First(ctx context.Context, s engine.Statement, run func() er
 	}
 	b.pending = false
 	return engine.Begun, err
+}
+
+// took notes a round trip.
+func (s *session) took(trip time.Duration) {
+	if s.trip == 0 || trip < s.trip {
+		s.trip = trip
+	}
 }
 
 // refused is what became of a BEGIN that the server has answered with an error. The transaction is over, as after pgx's
@@ -158,8 +166,9 @@ func (b *beginning) lost(ctx context.Context) engine.Start {
 }
 
 // travelsWith reports that BEGIN can travel with a statement: it is sent by the extended protocol, and it is small enough for
-// the tracer, which writes it out, to cost less than the round trip.
-func travelsWith(s engine.Statement) bool {
+// the tracer, which writes it out, to cost less than the round trip. A server that is near takes its time from the same
+// processors, so a round trip must be clearly longer than what is written out, where that is much.
+func (b *beginning) travelsWith(s engine.Statement) bool {
 	if forTheDriver(s.Args) || s.Text && len(s.Args) == 0 {
 		return false
 	}
@@ -167,10 +176,14 @@ func travelsWith(s engine.Statement) bool {
 	for i := range s.Args {
 		size += weight(s.Args[i].Value)
 	}
-	return size <= heaviest
+	return size <= heaviest || size <= heaviestFar && 4*perByte*time.Duration(size) < b.session.trip
 }
 
-const heaviest = 512 // bytes that are not printable: some 40 µs
+const (
+	perByte     = 80 * time.Nanosecond // that is not printable
+	heaviest    = 512                  // of these bytes: some 40 µs
+	heaviestFar = 16 << 10             // some 1.3 ms of a processor
+)
 
 // weight is about how many bytes the tracer writes out for an argument.
 func weight(arg any) int {
@@ -179,12 +192,16 @@ func weight(arg any) int {
 		return textWeight(v)
 	case []byte:
 		return len(v)
+	case time.Time:
+		return 8
 	}
 	switch v := reflect.ValueOf(arg); v.Kind() {
 	case reflect.Slice, reflect.Map:
-		return 32 * v.Len()
+		return 32 * (1 + v.Len()) // an array has a head
 	case reflect.String:
 		return textWeight(v.String())
+	case reflect.Pointer, reflect.Struct: // such as a Valuer of an array: what it is worth is known when it is sent
+		return 64
 	}
 	return 8
 }
@@ -202,8 +219,10 @@ func textWeight(s string) int {
 // byItself sends BEGIN in a round trip of its own. It does what pgx's BeginTx does.
 func (b *beginning) byItself(ctx context.Context) (engine.Start, error) {
 	pg := b.session.pg
+	start := time.Now()
 	_, err := pg.Exec(ctx, b.text)
 	if err == nil {
+		b.session.took(time.Since(start))
 		b.pending = false
 		return engine.Begun, nil
 	}
