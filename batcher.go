@@ -131,6 +131,7 @@ func (b *batcher) runGroup(execs []*exec, r *group.Report) group.Blame {
 		took, err := b.of.settle(durable, b.turn)
 		if err != nil {
 			out = engine.Outcome{Verdict: engine.Unknown, Err: err}
+			calls = slices.DeleteFunc(calls, hasFailed)
 		}
 		out.Commit += took
 	}
@@ -158,6 +159,10 @@ func (b *batcher) runGroup(execs []*exec, r *group.Report) group.Blame {
 	}
 	return group.Over
 }
+
+// hasFailed reports that a call of a group that was committed has an error of its own, which stays the answer whatever becomes of the
+// commit. What is recorded of an id is part of the commit.
+func hasFailed(c *engine.Call) bool { return c.Err() != nil && c.ID() == "" && !c.IsPutOff() }
 
 // reset makes the answers of an attempt void.
 func reset(calls []*engine.Call) {
