@@ -1,14 +1,12 @@
 package sqlite3
 
 import (
-	"io/fs"
 	"net/url"
 	"os"
 	"strconv"
 	"strings"
 
 	"github.com/groupcommit/groupcommit/engine"
-	"github.com/groupcommit/groupcommit/internal/syncer"
 )
 
 // A deferral is the level of a connection's main database while a transaction runs, so that its commit can share a sync. See
@@ -18,11 +16,10 @@ import (
 //
 // Outside of a transaction PRAGMA synchronous answers what it answers on the plain driver.
 type deferral struct {
-	wal   *wal    // nil where each commit is synced by itself
-	alone *string // why
+	wal   *wal    // nil where no log is known; alone says why
+	alone *string // why each commit is synced by itself; nil if it may share
 	mode  engine.SyncMode
-	main  fs.FileInfo    // of the database file that the connection has opened
-	log   *syncer.Syncer // of the log that the connection has open; nil if that is not known
+	log   *walLog // that the connection has open; nil if that is not known
 
 	level  int64 // to go back to
 	raised bool  // it is another one until then
@@ -48,7 +45,8 @@ var (
 	aloneLog     = "the -wal cannot be opened, or is on the file system of a network"
 )
 
-// newDeferral is for a connection that has opened a file.
+// newDeferral is for a connection that has opened a file. One that does not share waits for those that do, before it answers with what they
+// have committed, and makes the database well as they do.
 func newDeferral(file string, params url.Values, mode engine.SyncMode) (d deferral) {
 	d.mode = mode
 	main, err := os.Stat(file)
@@ -61,8 +59,9 @@ func newDeferral(file string, params url.Values, mode engine.SyncMode) (d deferr
 		d.alone = &aloneName
 	case err != nil:
 		d.alone = &aloneLog
-	default:
-		d.main, d.wal = main, joinWAL(file)
+	}
+	if file != "" && canShare && err == nil {
+		d.wal = joinWAL(file, main)
 	}
 	return d
 }
@@ -84,7 +83,7 @@ func (d *deferral) close() {
 	}
 	if d.shares {
 		d.log.Wrote()
-		d.wal.deferred.Add(-1)
+		d.wal.leave()
 	}
 	d.wal.quit()
 	d.wal, d.shares = nil, false
@@ -100,6 +99,8 @@ func (s *session) Defer(crowded, own bool) (alone *string, err error) {
 	}
 	switch {
 	case s.mode == engine.SyncFull:
+	case s.alone != nil:
+		return s.alone, nil
 	case s.mode == engine.SyncAlone:
 		return &aloneOption, nil
 	case own:
@@ -114,15 +115,20 @@ func (s *session) Defer(crowded, own bool) (alone *string, err error) {
 	case own && level > levelNormal: // its commit is synced
 		return &aloneOwn, nil
 	}
-	if why := s.logged(); why != nil {
+	s.wal.enter()
+	why := s.alone
+	if why == nil {
+		why = s.logged()
+	}
+	switch {
+	case why != nil:
+		s.wal.leave()
 		if level == levelNormal && !own {
 			err = s.set(level, levelFull)
 		}
 		return why, err
-	}
-	s.wal.deferred.Add(1) // before it commits
-	if level > levelNormal && s.set(level, levelNormal) != nil {
-		s.wal.deferred.Add(-1)
+	case level > levelNormal && s.set(level, levelNormal) != nil:
+		s.wal.leave()
 		return &aloneLog, nil
 	}
 	s.shares = true
@@ -164,7 +170,7 @@ func (s *session) setLevel(level int64) error {
 // logged is why the main database is not in WAL mode, or its log cannot be synced; nil if it is and can. The connection has the log
 // open then, so that no other deletes it; only the connection itself can leave the mode.
 func (s *session) logged() *string {
-	log, err := s.wal.syncer()
+	log, err := s.wal.log()
 	if err == nil && log != nil && log == s.log {
 		return nil
 	}
@@ -172,10 +178,10 @@ func (s *session) logged() *string {
 	if mode, err := firstColumn(s.lite.Query("PRAGMA main.journal_mode", nil)); err != nil || len(mode) != 1 || mode[0] != "wal" {
 		return &aloneJournal
 	}
-	if log, err = s.wal.syncer(); log == nil || err != nil {
+	if s.control(schemaText) != nil { // if it has just come to the mode, it opens the log when it reads
 		return &aloneLog
 	}
-	if main, err := os.Stat(s.wal.file); err != nil || !os.SameFile(main, s.main) { // the name is another file's
+	if log, err = s.wal.log(); log == nil || err != nil {
 		return &aloneLog
 	}
 	s.log = log
@@ -187,7 +193,7 @@ func (s *session) Restore() (durable func() error, err error) {
 	if s.shares {
 		log := s.log
 		log.Wrote()
-		s.wal.deferred.Add(-1)
+		s.wal.leave()
 		durable = func() error {
 			if log.Wait() != nil {
 				return errSync
@@ -212,11 +218,8 @@ func (s *session) settled() error {
 	if s.wal == nil || s.shares {
 		return nil
 	}
-	if _, asked, err := s.wants(); err != nil || !asked || s.logged() != nil {
+	if _, asked, err := s.wants(); err != nil || !asked {
 		return nil
 	}
-	if s.log.Wait() != nil {
-		return errSync
-	}
-	return nil
+	return s.wal.wait()
 }

@@ -2,6 +2,8 @@ package sqlite3_test
 
 import (
 	"database/sql"
+	"database/sql/driver"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +12,7 @@ import (
 	"github.com/groupcommit/groupcommit"
 	"github.com/groupcommit/groupcommit/internal/bounded"
 	"github.com/groupcommit/groupcommit/sqlite3"
+	mattn "github.com/mattn/go-sqlite3"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -30,6 +33,36 @@ func TestWithTheOptionFullEachAnswerIsDurableThoughTheLevelIsNormal(t *testing.T
 			require.Equal(t, 1, level, "the program's own")
 		})
 	}
+}
+
+// No sync is shared there, so SQLite makes it.
+func TestWithTheOptionFullATransactionIsAtFULLWhereNoneIsShared(t *testing.T) {
+	db, _, _ := durables(t, "&groupcommit_sync=full&_sync=NORMAL&psow=0")
+	conn, err := db.Conn(background)
+	require.NoError(t, err)
+	defer conn.Close()
+	level := func() (level string) {
+		require.NoError(t, groupcommit.Raw(background, conn, func(dc driver.Conn) error {
+			rows, err := dc.(*mattn.SQLiteConn).Query("PRAGMA synchronous", nil)
+			if err != nil {
+				return err
+			}
+			defer rows.Close()
+			row := make([]driver.Value, 1)
+			err = rows.Next(row)
+			level = fmt.Sprint(row[0])
+			return err
+		}))
+		return level
+	}
+	tx, err := conn.BeginTx(background, nil)
+	require.NoError(t, err)
+	defer tx.Rollback()
+	_, err = tx.Exec("INSERT INTO t (v) VALUES (7)")
+	require.NoError(t, err)
+	require.Equal(t, "2", level())
+	require.NoError(t, tx.Commit())
+	require.Equal(t, "1", level())
 }
 
 func TestADurableReadWaitsUntilWhatItHasReadIsDurable(t *testing.T) {

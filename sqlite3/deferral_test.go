@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -24,6 +25,7 @@ type log struct {
 	syncs  atomic.Int64
 	fails  atomic.Bool
 	during atomic.Pointer[func()] // each sync
+	strays atomic.Int64           // syncs of a file that SQLite does not have open
 }
 
 func (l *log) onSync(f func()) { l.during.Store(&f) }
@@ -50,6 +52,9 @@ func init() {
 		if l, ok := logs.Load(f.Name()); ok {
 			l := l.(*log)
 			l.syncs.Add(1)
+			if !openElsewhere(f) {
+				l.strays.Add(1)
+			}
 			if f := l.during.Load(); f != nil {
 				(*f)()
 			}
@@ -59,6 +64,22 @@ func init() {
 		}
 		return real(f)
 	}
+}
+
+// openElsewhere reports that this process has a file open by another descriptor, too.
+func openElsewhere(f *os.File) bool {
+	info, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	open, _ := os.ReadDir("/proc/self/fd")
+	for _, fd := range open {
+		other, err := os.Stat("/proc/self/fd/" + fd.Name())
+		if err == nil && os.SameFile(info, other) && fd.Name() != strconv.Itoa(int(f.Fd())) {
+			return true
+		}
+	}
+	return false
 }
 
 // fullDSN is the name of a new database whose commits are durable.

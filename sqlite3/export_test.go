@@ -1,6 +1,10 @@
 package sqlite3
 
-import "github.com/groupcommit/groupcommit"
+import (
+	"os"
+
+	"github.com/groupcommit/groupcommit"
+)
 
 // Engine is what the package registers.
 var Engine groupcommit.Engine = adapter{}
@@ -16,12 +20,17 @@ var UndoneIn = undoneIn
 
 // BehindASync reports that a caller waits behind the sync that is under way of a database file's log.
 func BehindASync(file string) bool {
-	wals.mu.Lock()
-	w := wals.byFile[file]
-	wals.mu.Unlock()
-	if w == nil {
-		return false
+	for _, w := range walsOf(file) {
+		if log, err := w.log(); err == nil && log != nil && log.Behind() {
+			return true
+		}
 	}
-	log, err := w.syncer()
-	return err == nil && log != nil && log.Behind()
+	return false
+}
+
+// ShareNowhere has every file system be one on which no syncs are shared, until restore is called.
+func ShareNowhere() (restore func()) {
+	before := sharable
+	sharable = func(*os.File) error { return errUnshared }
+	return func() { sharable = before }
 }

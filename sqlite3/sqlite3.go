@@ -154,8 +154,11 @@ func (adapter) Open(ctx context.Context, conn driver.Conn, s engine.Settings) (e
 	}
 	session := newSession(conn, lite, t, counts != 0, files)
 	session.deferral = newDeferral(lite.GetFilename("main"), parameters(s.DSN), s.Sync)
-	if w := session.wal; w != nil {
-		session.traits.Durable, session.traits.Seen = w.wait, w.seen
+	if session.wal != nil {
+		// By name: the library uses them when this connection has long been closed.
+		file := session.wal.file
+		session.traits.Durable = func() error { return durableAt(file) }
+		session.traits.Seen = func() error { return seenAt(file) }
 	}
 	if s.Promises && session.unprotected() {
 		return nil, errUnprotected("option promises")

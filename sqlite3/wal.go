@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,102 +27,226 @@ import (
 //
 // After a sync that has failed, what is in the log may be lost, and with it all behind it, whatever a later sync says. Then the
 // database is sick: the next writer moves all of the log into the database file, at FULL, before it writes anything. Until
-// that has succeeded none writes.
+// that has succeeded none writes. SQLite moves the log, too, when the last connection closes, and tells nobody if it cannot. So a
+// database that is sick stays so when its connections are closed.
 type wal struct {
-	file  string // the database's
-	users int    // the registry guards it
+	file  string      // the database's
+	main  fs.FileInfo // the same; while a connection is open no other file has its inode
+	users int         // the registry guards it
 
 	deferred atomic.Int64 // connections whose transactions share their sync
+	parted   atomic.Bool  // there are former logs
 
-	mu    sync.Mutex
-	info  fs.FileInfo
-	of    *syncer.Syncer // of the log
-	tried time.Time      // the last attempt to heal
-}
-
-// wals are those of this process, by the path of the database file.
-var wals struct {
 	mu     sync.Mutex
-	byFile map[string]*wal
+	of     *walLog   // the one that is there now, if it was needed
+	former []*walLog // which a transaction may still need
+	tried  time.Time // the last attempt to heal
 }
 
-func joinWAL(file string) *wal {
-	wals.mu.Lock()
-	defer wals.mu.Unlock()
-	w := wals.byFile[file]
-	if w == nil {
-		if wals.byFile == nil {
-			wals.byFile = make(map[string]*wal)
-		}
-		w = &wal{file: file}
-		wals.byFile[file] = w
-	}
-	w.users++
-	return w
+// A walLog is the file of a log. No other file has its inode before it is closed.
+type walLog struct {
+	*syncer.Syncer
+	info fs.FileInfo
+	f    *os.File
 }
 
-func (w *wal) quit() {
-	wals.mu.Lock()
-	defer wals.mu.Unlock()
-	if w.users--; w.users > 0 {
-		return
-	}
-	delete(wals.byFile, w.file)
-}
-
-// syncer returns what syncs the log that is there now; nil if there is none, or an error if it cannot be opened.
-func (w *wal) syncer() (*syncer.Syncer, error) {
-	path := w.file + "-wal"
-	info, err := os.Stat(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.of != nil && os.SameFile(info, w.info) {
-		return w.of, nil
-	}
+func openLog(path string) (*walLog, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	if info, err = f.Stat(); err == nil {
+	info, err := f.Stat()
+	if err == nil {
 		err = sharable(f)
 	}
 	if err != nil {
 		f.Close()
 		return nil, err
 	}
-	// A caller may still wait for the log of before: the collector closes it.
-	w.info, w.of = info, syncer.New(func() error { return syncer.Fdatasync(f) })
-	return w.of, nil
+	return &walLog{syncer.New(func() error { return syncer.Fdatasync(f) }), info, f}, nil
 }
 
-// wait is the database's engine.Traits.Durable.
-func (w *wal) wait() error {
-	s, err := w.syncer()
-	if err == nil && s != nil {
-		err = s.Wait()
+// end closes the file. A caller that still waits for what it has committed has its answer.
+func (l *walLog) end() {
+	l.Close()
+	l.f.Close()
+}
+
+// wals are those of this process, by the path of the database file: a file may have had the name of another. A list is never changed, but
+// made anew.
+var wals struct {
+	mu     sync.Mutex
+	byPath map[string][]*wal
+}
+
+// joinWAL is for a connection that has opened a file.
+func joinWAL(file string, main fs.FileInfo) *wal {
+	wals.mu.Lock()
+	defer wals.mu.Unlock()
+	for _, w := range wals.byPath[file] {
+		if os.SameFile(main, w.main) {
+			w.users++
+			return w
+		}
 	}
-	if err != nil {
+	if wals.byPath == nil {
+		wals.byPath = make(map[string][]*wal)
+	}
+	w := &wal{file: file, main: main, users: 1}
+	wals.byPath[file] = append(slices.Clip(wals.byPath[file]), w)
+	return w
+}
+
+// quit is called before the connection closes the file.
+func (w *wal) quit() {
+	wals.mu.Lock()
+	defer wals.mu.Unlock()
+	if w.users--; w.users > 0 || !w.end() {
+		return
+	}
+	others := slices.DeleteFunc(slices.Clone(wals.byPath[w.file]), func(other *wal) bool { return other == w })
+	if wals.byPath[w.file] = others; len(others) == 0 {
+		delete(wals.byPath, w.file)
+	}
+}
+
+// end closes what is open. False if the database is sick.
+func (w *wal) end() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.endFormer()
+	if w.of != nil {
+		if w.of.Close() != nil {
+			return false
+		}
+		w.of.end()
+		w.of = nil
+	}
+	return true
+}
+
+func (w *wal) endFormer() {
+	for _, l := range w.former {
+		l.end()
+	}
+	w.former = nil
+	w.parted.Store(false)
+}
+
+// enter is called by a connection before it looks for the log that its transaction is to share, and leave when it needs that no more.
+func (w *wal) enter() { w.deferred.Add(1) }
+
+func (w *wal) leave() {
+	if w.deferred.Add(-1) == 0 && w.parted.Load() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.endFormer() // no connection finds one of them
+	}
+}
+
+// Why there is no log to share.
+var (
+	errRenamed  = errors.New("the database file has been renamed or replaced")
+	errUnshared = errors.New("syncs are not shared on this file system")
+)
+
+// log returns the log that is there now; nil if there is none, or an error if it cannot be opened.
+func (w *wal) log() (*walLog, error) {
+	path := w.file + "-wal"
+	info, err := os.Stat(path)
+	none := errors.Is(err, fs.ErrNotExist)
+	if err != nil && !none {
+		return nil, err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case none && w.of == nil:
+		return nil, nil
+	case !none && w.of != nil && os.SameFile(info, w.of.info):
+		return w.of, nil
+	}
+	switch main, err := os.Stat(w.file); {
+	case err != nil:
+		return nil, err
+	case !os.SameFile(main, w.main):
+		return nil, errRenamed
+	}
+	var next *walLog
+	if !none {
+		if next, err = openLog(path); err != nil {
+			return nil, err
+		}
+	}
+	if w.of != nil {
+		w.former = append(w.former, w.of)
+		w.parted.Store(true)
+	}
+	w.of = next
+	return next, nil
+}
+
+// wait returns when all that is in the log is durable, whoever has committed it.
+func (w *wal) wait() error {
+	log, err := w.log()
+	switch {
+	case errors.Is(err, errRenamed):
+		w.mu.Lock()
+		log = w.of
+		w.mu.Unlock()
+	case errors.Is(err, errUnshared): // by any process
+		return nil
+	case err != nil:
+		return errSync
+	}
+	if log != nil && log.Wait() != nil {
 		return errSync
 	}
 	return nil
 }
 
-// seen is the database's engine.Traits.Seen. A transaction that was committed and is not durable is of a connection that is
+// walsOf are those of a path.
+func walsOf(file string) []*wal {
+	wals.mu.Lock()
+	defer wals.mu.Unlock()
+	return wals.byPath[file]
+}
+
+// durableAt is the engine.Traits.Durable of a database file.
+func durableAt(file string) error {
+	main, err := os.Stat(file)
+	if err != nil {
+		return errSync
+	}
+	defer joinWAL(file, main).quit()
+	for _, w := range walsOf(file) {
+		if err := w.wait(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// seenAt is the engine.Traits.Seen of a database file.
+func seenAt(file string) error {
+	for _, w := range walsOf(file) {
+		if err := w.seen(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// seen waits for what this process has committed. A transaction that was committed and is not durable is of a connection that is
 // still deferred, or its log knows of it.
 func (w *wal) seen() error {
 	w.mu.Lock()
-	s := w.of
+	log := w.of
 	w.mu.Unlock()
-	if s == nil || w.deferred.Load() == 0 && s.Settled() {
+	if log == nil || w.deferred.Load() == 0 && log.Settled() {
 		return nil
 	}
-	if s.Wait() != nil {
+	if log.Wait() != nil {
 		return errSync
 	}
 	return nil
@@ -130,8 +255,16 @@ func (w *wal) seen() error {
 // errSync is the error of a sync that has failed: SQLite's own, at FULL.
 var errSync = sqlite3.Error{Code: sqlite3.ErrIoErr, ExtendedCode: sqlite3.ErrIoErrFsync}
 
-// sick is the syncer of a log that a sync of has failed; nil if there is none.
-func (w *wal) sick() *syncer.Syncer {
+// sick is a log that a sync of has failed; nil if there is none.
+func (w *wal) sick() *walLog {
+	if w.failed() == nil {
+		return nil
+	}
+	w.log() // it may have been moved, and deleted
+	return w.failed()
+}
+
+func (w *wal) failed() *walLog {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.of != nil && w.of.Failed() != nil {
@@ -145,8 +278,8 @@ const healEvery = time.Second
 
 // heal makes all that is in the log durable in the database file. The caller's connection syncs checkpoints.
 func (w *wal) heal(c *connection) error {
-	s := w.sick()
-	if s == nil {
+	l := w.sick()
+	if l == nil {
 		return nil
 	}
 	w.mu.Lock()
@@ -162,6 +295,6 @@ func (w *wal) heal(c *connection) error {
 	if err != nil || busy != 0 {
 		return errSync
 	}
-	s.Heal()
+	l.Heal()
 	return nil
 }

@@ -2,12 +2,9 @@
 
 package sqlite3
 
-import (
-	"errors"
-	"os"
-)
+import "os"
 
 // canShare is false where it was not tried.
 const canShare = false
 
-func sharable(*os.File) error { return errors.ErrUnsupported }
+var sharable = func(*os.File) error { return errUnshared }

@@ -26,6 +26,8 @@ type Syncer struct {
 	running *round       // nil while no sync is under way
 	next    *round       // those that wait for the one that is
 	failed  error        // since a sync has failed
+	closing bool         // Close was called
+	closed  bool         // and no round syncs any more
 	written atomic.Int64 // times that was written
 	durable int64        // of these, the ones that are durable
 }
@@ -66,16 +68,17 @@ func (s *Syncer) run(r *round) {
 	s.running, s.next = r, nil
 	written := s.written.Load()
 	r.err = s.failed
+	syncs, last := r.err == nil && !s.closed, s.closing
 	s.mu.Unlock()
-	if r.err == nil {
+	if syncs {
 		r.err = s.sync()
 	}
 	s.mu.Lock()
 	s.running = nil
 	if r.err == nil {
-		s.durable = written
+		s.durable, s.closed = written, last
 	} else {
-		s.failed = r.err
+		s.failed, s.closing = r.err, false
 	}
 	s.mu.Unlock()
 	close(r.over)
@@ -96,6 +99,22 @@ func (s *Syncer) Behind() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.running != nil && s.next != nil
+}
+
+// Close makes durable what was written, and has the Syncer sync no more: what it syncs can then be closed. A Wait that comes later, for
+// something that was written before, is answered at once. After an error of Close nothing has changed, but that a sync has failed.
+func (s *Syncer) Close() error {
+	s.mu.Lock()
+	s.closing = s.failed == nil
+	if s.closing && s.running == nil && s.next == nil && s.durable == s.written.Load() {
+		s.closed = true
+	}
+	err, closed := s.failed, s.closed
+	s.mu.Unlock()
+	if err != nil || closed {
+		return err
+	}
+	return s.Wait()
 }
 
 // Failed is the error of the sync that has failed, or nil.

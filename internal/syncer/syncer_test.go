@@ -111,3 +111,62 @@ func TestASyncerIsSettledWhenASyncThatBeganAfterTheLastWriteIsOver(t *testing.T)
 		assert.True(t, s.Settled())
 	})
 }
+
+func TestAfterCloseNothingIsSynced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &disk{takes: time.Millisecond}
+		s := New(d.sync)
+		var closed atomic.Bool
+		var all sync.WaitGroup
+		for i := range 64 {
+			all.Go(func() {
+				time.Sleep(time.Duration(i) * 37 * time.Microsecond)
+				if closed.Load() {
+					return
+				}
+				mine := d.written.Add(1)
+				s.Wrote()
+				time.Sleep(100 * time.Microsecond) // it has committed, and does not wait yet
+				require.NoError(t, s.Wait())
+				require.GreaterOrEqual(t, d.durable.Load(), mine)
+			})
+		}
+		time.Sleep(time.Millisecond)
+		closed.Store(true) // none writes any more
+		require.NoError(t, s.Close())
+		syncs := d.syncs.Load()
+		require.Equal(t, d.written.Load(), d.durable.Load())
+		require.NoError(t, s.Close())
+		all.Wait()
+		require.Equal(t, syncs, d.syncs.Load())
+	})
+}
+
+func TestToCloseWhatIsDurableCostsNoSync(t *testing.T) {
+	d := &disk{}
+	s := New(d.sync)
+	s.Wrote()
+	require.NoError(t, s.Wait())
+	require.NoError(t, s.Close())
+	require.NoError(t, s.Wait())
+	require.Equal(t, int64(1), d.syncs.Load())
+}
+
+func TestAfterASyncThatFailedCloseSaysSoAndChangesNothing(t *testing.T) {
+	d := &disk{}
+	d.fails.Store(true)
+	s := New(d.sync)
+	s.Wrote()
+	require.ErrorIs(t, s.Close(), errDisk)
+	d.fails.Store(false)
+	s.Heal()
+	d.written.Add(1)
+	require.NoError(t, s.Wait())
+	require.Equal(t, int64(1), d.durable.Load())
+	d.fails.Store(true)
+	require.ErrorIs(t, s.Wait(), errDisk)
+	for range 2 {
+		require.ErrorIs(t, s.Close(), errDisk)
+	}
+	require.Equal(t, int64(3), d.syncs.Load())
+}
