@@ -16,6 +16,9 @@ import (
 //
 // f must not keep the connection. If it returns driver.ErrBadConn or panics, the connection is closed. f does not have
 // the writer's turn: a write in it may find the database busy, as it may with the plain driver.
+//
+// What f commits is as durable when Raw returns as what a statement of c's would commit. If that cannot be known, Raw returns an
+// [OutcomeUnknownError]. If on SQLite a sync has failed, and the database is not well yet, Raw returns that error and does not call f.
 func Raw(ctx context.Context, c *sql.Conn, f func(driver.Conn) error) error {
 	if f == nil {
 		return fmt.Errorf("groupcommit: Raw: f is nil; a function is needed")

@@ -2,12 +2,15 @@ package sqlite3_test
 
 import (
 	"database/sql"
+	"database/sql/driver"
 	"os"
 	"strings"
 	"sync"
 	"testing"
 
+	"github.com/groupcommit/groupcommit"
 	"github.com/groupcommit/groupcommit/internal/bounded"
+	mattn "github.com/mattn/go-sqlite3"
 	"github.com/stretchr/testify/require"
 )
 
@@ -36,6 +39,17 @@ var ownRoads = map[string]func(*sql.DB) error{
 	"a savepoint":                          onConn("SAVEPOINT a; INSERT INTO t (v) VALUES (7); RELEASE a"),
 	"a PRAGMA":                             onConn("PRAGMA user_version = 7"),
 	"a text with a PRAGMA":                 onConn("INSERT INTO t (v) VALUES (7); PRAGMA user_version = 7"),
+	"the driver's own connection": func(db *sql.DB) error {
+		c, err := db.Conn(background)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		return groupcommit.Raw(background, c, func(dc driver.Conn) error {
+			_, err := dc.(*mattn.SQLiteConn).Exec("INSERT INTO t (v) VALUES (7)", nil)
+			return err
+		})
+	},
 	"a transaction that is declared read-only": func(db *sql.DB) error {
 		tx, err := db.BeginTx(background, &sql.TxOptions{ReadOnly: true})
 		if err != nil {

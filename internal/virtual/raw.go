@@ -17,13 +17,23 @@ func (c *Conn) Raw() driver.Conn {
 	return raw
 }
 
-// WithRaw calls f with the wrapped driver's connection, which is tied to c for life.
+// WithRaw calls f with the wrapped driver's connection, which is tied to c for life. What f commits is as durable as what a
+// statement of c's would commit.
 func (c *Conn) WithRaw(ctx context.Context, f func(driver.Conn) error) error {
 	raw, err := c.raw(ctx)
 	if err != nil {
 		return err
 	}
-	defer c.after(nil)
+	err = c.lendRaw(raw, f)
+	return c.settle(err)
+}
+
+func (c *Conn) lendRaw(raw driver.Conn, f func(driver.Conn) error) error {
+	defer c.after(nil) // also after a panic
+	if err := c.defers(true); err != nil {
+		return err
+	}
+	c.held.dirty = true
 	return f(raw)
 }
 
