@@ -60,6 +60,7 @@ func newProgram(r *rand.Rand, callers int) diffProgram {
 			p.callers = append(p.callers, g.caller())
 		}
 	}
+	p.params = g.sometimesFULL(p.params)
 	return p
 }
 
@@ -234,6 +235,7 @@ func (g *diffGen) session() string {
 		"PRAGMA user_version", "CREATE TEMP TABLE o0 (k, a)", "CREATE TEMP TABLE IF NOT EXISTS mine (tag, a)", "INSERT INTO mine VALUES (1, 2)",
 		"DROP TABLE temp.o0", "SELECT * FROM mine", "ATTACH ':memory:' AS m", "DETACH m", "CREATE TABLE m.o0 (a)", "PRAGMA query_only = 1",
 		"PRAGMA query_only = 0", "PRAGMA case_sensitive_like = 1", "PRAGMA wal_checkpoint", "PRAGMA defer_foreign_keys = 1",
+		"PRAGMA synchronous", "SELECT synchronous FROM pragma_synchronous",
 		"PRAGMA foreign_key_check", "PRAGMA table_info(t0)", "PRAGMA ignore_check_constraints = 1", "EXPLAIN QUERY PLAN DELETE FROM t0", "SELECT 1; SELECT 2")
 }
 

@@ -33,7 +33,7 @@ func TestDifferentialConcurrentCallersCannotTell(t *testing.T) {
 }
 
 func diffTest(t *testing.T, usual, callers, tries int) {
-	dir := t.TempDir()
+	dir := inMemory(t)
 	difftest.Test[diffProgram]{
 		Usual: usual,
 		Tries: tries,
@@ -44,10 +44,42 @@ func diffTest(t *testing.T, usual, callers, tries int) {
 	}.All(t)
 }
 
+// inMemory is a folder in memory, where a sync costs nothing, if the system has one.
+func inMemory(t *testing.T) string {
+	dir, err := os.MkdirTemp("/dev/shm", "groupcommit-test-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+// sometimesFULL is a data source name's parameters of a database without syncs, or of one whose commits share syncs: where the option is full,
+// also a caller's who is alone. Only in WAL mode any are shared.
+func (g *diffGen) sometimesFULL(params string) string {
+	if !strings.Contains(params, "_journal=WAL") || !g.chance(50) {
+		return params
+	}
+	return strings.Replace(params, "_sync=OFF", "_sync="+g.one("FULL", "FULL&groupcommit_sync=full", "EXTRA&groupcommit_sync=full", "NORMAL&groupcommit_sync=full"), 1)
+}
+
+// sharedWell is an error if commits were to share syncs and have not, or the other way round.
+func sharedWell(db *sql.DB, params string) error {
+	st, err := groupcommit.StatsOf(db)
+	if err != nil {
+		return err
+	}
+	full, sure := !strings.Contains(params, "_sync=OFF"), strings.Contains(params, "groupcommit_sync=full")
+	if st.Shared > 0 && !full || st.Shared == 0 && sure {
+		return fmt.Errorf("%d commits have shared their sync with %s", st.Shared, params)
+	}
+	return nil
+}
+
 // sameAnswers is for a program that a differential test has found.
 func sameAnswers(t *testing.T, p diffProgram) {
 	t.Helper()
-	differs, err := difference(t.TempDir(), p)
+	differs, err := difference(inMemory(t), p)
 	require.NoError(t, err)
 	if differs != "" {
 		t.Errorf("%s\n\n%s", differs, p)
@@ -163,6 +195,11 @@ func runProgram(dir string, p diffProgram, ours bool) (o outcome, err error) {
 		}
 	} else if err := p.together(db, callers, o.answers); err != nil {
 		return o, err
+	}
+	if ours && !p.memory {
+		if err := sharedWell(db, p.params); err != nil {
+			return o, err
+		}
 	}
 	on := callers[0].on
 	if len(callers) == 1 {
