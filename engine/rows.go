@@ -8,13 +8,15 @@ import (
 	"io"
 	"math"
 	"reflect"
+	"slices"
 )
 
 // Rows are the result of a query that was a member of a group, such as INSERT ... RETURNING. The group has read them to their end and has
-// copied them, because the connection goes to other calls before the caller looks. They are bounded: a caller that asks for more
-// gets the driver's own rows, from a connection of its own.
+// copied them, because the connection goes to other calls before the caller looks. They are bounded wherever the group can still be
+// undone: a caller that asks for more gets the driver's own rows then, from a connection of its own.
 type Rows struct {
 	columns *Columns
+	names   []string       // the caller's copy; nil before the first Columns
 	values  []driver.Value // row after row
 	size    int            // of values, in bytes
 	err     error          // behind the rows; nil if they have an end
@@ -78,7 +80,13 @@ func ColumnsOf(rows driver.Rows) *Columns {
 	return c
 }
 
-func (r *Rows) Columns() []string { return r.columns.names }
+// Columns gives each caller names of its own: database/sql hands them to the program, which may write into them.
+func (r *Rows) Columns() []string {
+	if r.names == nil {
+		r.names = slices.Clone(r.columns.names)
+	}
+	return r.names
+}
 
 // Close drops the rows that were not read. What they are the result of is committed.
 func (r *Rows) Close() error {

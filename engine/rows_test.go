@@ -51,6 +51,14 @@ func asked() *Call {
 	return &c
 }
 
+func TestNamesOfColumnsAreTheCallersOwn(t *testing.T) {
+	columns := ColumnsOf(&fakeRows{names: []string{"a", "b"}})
+	one, other := &Rows{columns: columns}, &Rows{columns: columns}
+	one.Columns()[0] = "written by the program"
+	require.Equal(t, []string{"a", "b"}, other.Columns())
+	require.Equal(t, []string{"written by the program", "b"}, one.Columns(), "as a driver's own")
+}
+
 func TestRowsOfACallAreItsOwn(t *testing.T) {
 	var reader RowReader
 	c, rows := asked(), &fakeRows{names: []string{"a", "b"}, texts: []string{"first", "next"}, err: io.EOF}

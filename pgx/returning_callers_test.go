@@ -93,7 +93,7 @@ func TestAContextCountsUntilAGroupHasTheQuery(t *testing.T) {
 	r.once(2)
 }
 
-// The rows are a program's own: they hold no connection, and what is done with their bytes concerns nobody else.
+// The rows are a program's own: they hold no connection, and what is done with their bytes and names concerns nobody else.
 func TestRowsOfAQueryInAGroupAreItsCallersOwn(t *testing.T) {
 	t.Parallel()
 	r := setUp(t)
@@ -107,6 +107,11 @@ func TestRowsOfAQueryInAGroupAreItsCallersOwn(t *testing.T) {
 				return err.Error()
 			}
 			defer rows.Close()
+			names, err := rows.Columns()
+			if fmt.Sprint(names) != "[a b c]" {
+				return fmt.Sprint(names, err)
+			}
+			clear(names)
 			for rows.Next() {
 				var a, b, c sql.RawBytes
 				if err := rows.Scan(&a, &b, &c); err != nil {
