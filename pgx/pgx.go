@@ -109,6 +109,9 @@
 // or did not let in while starting up (57P03). lock_not_available (55P03) is an answer: a program asks for it by NOWAIT or
 // lock_timeout.
 //
+// A query with RETURNING that has no id is tried again only as long as it is in a group. Where it runs by itself, its rows go to its
+// caller as they come, with the plain driver's errors.
+//
 // # Calls with ids
 //
 // A group claims all its ids first, executes the calls whose ids are new, and commits their records with them. This costs

@@ -239,3 +239,25 @@ func TestAQueryInAGroupAnswersAsOnThePlainDriver(t *testing.T) {
 		}
 	})
 }
+
+// Rows that go to their caller as they come cannot be had again. An Exec of the same text is tried again.
+func TestAQueryThatRunsByItselfHasATransientErrorOfItsOwn(t *testing.T) {
+	t.Parallel()
+	r := setUp(t)
+	r.exec(r.plain, "CREATE SEQUENCE tries")
+	r.exec(r.plain, `CREATE FUNCTION unsure(k BIGINT) RETURNS BIGINT LANGUAGE plpgsql AS $$
+		BEGIN IF nextval('tries') < 4 THEN RAISE EXCEPTION 'unsure' USING ERRCODE = '40001'; END IF; RETURN k; END $$`)
+	const text = "INSERT INTO log (k) VALUES (unsure($1)) RETURNING k"
+	for _, run := range []func(step) string{
+		func(s step) string { return s.run(r.db) },
+		func(s step) string { answers, _ := r.asOne(neighbour(1), s, neighbour(2)); return answers[1] },
+	} {
+		r.exec(r.plain, "ALTER SEQUENCE tries RESTART")
+		want := query(text, 7).run(r.plain)
+		require.Contains(t, want, "40001")
+		r.exec(r.plain, "ALTER SEQUENCE tries RESTART")
+		require.Equal(t, want, run(query(text, 7)))
+		r.exec(r.plain, "ALTER SEQUENCE tries RESTART")
+		require.Equal(t, "1 rows, <nil> <nil>", run(execute(text, 7)))
+	}
+}

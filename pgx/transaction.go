@@ -26,6 +26,9 @@ import (
 // Rejected: to hold COMMIT back until the name is known. That costs each group a round trip, for the sake of connections that
 // are lost within the first one. Most of these are dead before anything is sent, which probe finds out.
 //
+// Rejected: to cancel a statement that turns out to have many rows behind a COMMIT that was sent. The server executes a statement with
+// RETURNING to its end before it sends the first row. No cancel ends the sending, and the COMMIT behind it succeeds.
+//
 // Rejected: one Sync without BEGIN. It needs no ROLLBACK after an error, but SET CONSTRAINTS then puts a warning into the
 // server's log each time.
 //
