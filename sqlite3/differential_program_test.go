@@ -60,7 +60,7 @@ func newProgram(r *rand.Rand, callers int) diffProgram {
 			p.callers = append(p.callers, g.caller())
 		}
 	}
-	p.params = g.sometimesFULL(p.params)
+	p.params = g.sometimesFULL(50, p.params)
 	return p
 }
 

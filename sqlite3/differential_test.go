@@ -56,8 +56,8 @@ func inMemory(t *testing.T) string {
 
 // sometimesFULL is a data source name's parameters of a database without syncs, or of one whose commits share syncs: where the option is full,
 // also a caller's who is alone. Only in WAL mode any are shared.
-func (g *diffGen) sometimesFULL(params string) string {
-	if !strings.Contains(params, "_journal=WAL") || !g.chance(50) {
+func (g *diffGen) sometimesFULL(percent int, params string) string {
+	if !strings.Contains(params, "_journal=WAL") || !g.chance(percent) {
 		return params
 	}
 	return strings.Replace(params, "_sync=OFF", "_sync="+g.one("FULL", "FULL&groupcommit_sync=full", "EXTRA&groupcommit_sync=full", "NORMAL&groupcommit_sync=full"), 1)
