@@ -91,15 +91,15 @@ func encodeColumns(b []byte, c *Columns) ([]byte, error) {
 }
 
 func flags(t *columnType) (f byte) {
-	for flag, is := range map[byte]bool{flagLength: t.hasLength, flagHasNullable: t.hasNullable, flagNullable: t.nullable, flagDecimal: t.decimal} {
+	for i, is := range [...]bool{t.hasLength, t.hasNullable, t.nullable, t.decimal} { // in the order of the flags
 		if is {
-			f |= flag
+			f |= 1 << i
 		}
 	}
 	return f
 }
 
-func appendString(b []byte, s string) []byte {
+func appendString[T string | []byte](b []byte, s T) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }
 
@@ -121,7 +121,7 @@ func encodeValue(b []byte, v driver.Value) (with []byte, ok bool) {
 		if v == nil {
 			return append(b, tagNilBytes), true
 		}
-		return appendString(append(b, tagBytes), string(v)), true
+		return appendString(append(b, tagBytes), v), true
 	case string:
 		return appendString(append(b, tagText), v), true
 	case time.Time:
@@ -191,18 +191,11 @@ func (d *decoder) byte() byte {
 	return 0
 }
 
-func (d *decoder) uvarint() uint64 {
-	v, n := binary.Uvarint(d.b)
-	if n <= 0 {
-		d.fail()
-		return 0
-	}
-	d.b = d.b[n:]
-	return v
-}
+func (d *decoder) uvarint() uint64 { return number(d, binary.Uvarint) }
+func (d *decoder) varint() int64   { return number(d, binary.Varint) }
 
-func (d *decoder) varint() int64 {
-	v, n := binary.Varint(d.b)
+func number[T uint64 | int64](d *decoder, read func([]byte) (T, int)) T {
+	v, n := read(d.b)
 	if n <= 0 {
 		d.fail()
 		return 0

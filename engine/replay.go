@@ -44,7 +44,9 @@ var (
 )
 
 // Record appends the value that the ledger records for a call that was answered with a result.
-func (c *Call) Record(b []byte) []byte {
-	r := &c.out.Result
+func (c *Call) Record(b []byte) []byte { return c.out.Result.Record(b) }
+
+// Record appends the value that the ledger records for a result.
+func (r *Result) Record(b []byte) []byte {
 	return record.Outcome{Rows: r.rows, HasRows: r.rowsErr == nil, LastID: r.id, HasLastID: r.idErr == nil, Returned: r.returned}.Append(b)
 }

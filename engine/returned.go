@@ -71,20 +71,6 @@ func readReturned(c *Call, rows driver.Rows, columns *Columns) (*Result, error) 
 	return &Result{rows: int64(n), idErr: errNoInsertID, returned: append(record, values...)}, nil
 }
 
-// sizeOf is what a row counts: as in a group.
-func sizeOf(row []driver.Value) int {
-	size := 16 * len(row)
-	for _, v := range row {
-		switch v := v.(type) {
-		case []byte:
-			size += len(v)
-		case string:
-			size += len(v)
-		}
-	}
-	return size
-}
-
 // Rows are the rows of a query with an id, made anew for each caller.
 func (a *Answer) Rows(id string) (driver.Rows, error) {
 	if _, err := a.Get(); err != nil {

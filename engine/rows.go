@@ -37,6 +37,20 @@ const (
 	mostRowBytes = 64 << 10
 )
 
+// sizeOf is what a row counts, in bytes.
+func sizeOf(row []driver.Value) int {
+	size := 16 * len(row)
+	for _, v := range row {
+		switch v := v.(type) {
+		case []byte:
+			size += len(v)
+		case string:
+			size += len(v)
+		}
+	}
+	return size
+}
+
 // Columns are what a driver says of the columns of its rows. Many Rows may share one Columns.
 type Columns struct {
 	names []string
@@ -192,15 +206,11 @@ func (r *RowReader) read(rows driver.Rows, columns *Columns, most, mostBytes int
 			return kept, errColumns
 		}
 		for i, v := range row {
-			switch v := v.(type) {
-			case []byte:
-				row[i] = bytes.Clone(v) // it is the driver's until the next row
-				kept.size += len(v)
-			case string:
-				kept.size += len(v)
+			if b, ok := v.([]byte); ok {
+				row[i] = bytes.Clone(b) // it is the driver's until the next row
 			}
 		}
-		kept.size += 16 * n
+		kept.size += sizeOf(row)
 		if count++; count > most || kept.size > mostBytes {
 			return kept, errLarge
 		}

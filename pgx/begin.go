@@ -200,7 +200,7 @@ func weight(arg any) int {
 		return 32 * (1 + v.Len()) // an array has a head
 	case reflect.String:
 		return textWeight(v.String())
-	case reflect.Pointer, reflect.Struct: // such as a Valuer of an array: what it is worth is known when it is sent
+	case reflect.Pointer, reflect.Struct: // such as a Valuer of an array: how large that is shows when it is sent
 		return 64
 	}
 	return 8

@@ -60,10 +60,10 @@ func (c cutConn) Write(b []byte) (int, error) {
 	return n, errCut
 }
 
-func TestAFirstExchangeThatIsCutAtAnyByteIsWholeOrNothing(t *testing.T) {
-	t.Parallel()
-	r := setUp(t)
-	config, err := pgx.ParseConfig(r.dsn)
+// cutting opens a database whose connections are cut where the cutter says.
+func cutting(t *testing.T, dsn string, opts ...groupcommit.Option) (*sql.DB, *cutter) {
+	t.Helper()
+	config, err := pgx.ParseConfig(dsn)
 	require.NoError(t, err)
 	c := new(cutter)
 	dial := config.DialFunc
@@ -71,10 +71,17 @@ func TestAFirstExchangeThatIsCutAtAnyByteIsWholeOrNothing(t *testing.T) {
 		conn, err := dial(ctx, network, addr)
 		return cutConn{conn, c}, err
 	}
-	connector, err := groupcommit.NewConnector(stdlib.GetConnector(*config))
+	connector, err := groupcommit.NewConnector(stdlib.GetConnector(*config), opts...)
 	require.NoError(t, err)
 	db := sql.OpenDB(connector)
-	defer db.Close()
+	t.Cleanup(func() { db.Close() })
+	return db, c
+}
+
+func TestAFirstExchangeThatIsCutAtAnyByteIsWholeOrNothing(t *testing.T) {
+	t.Parallel()
+	r := setUp(t)
+	db, c := cutting(t, r.dsn)
 	db.SetMaxOpenConns(1)
 	k := 0
 	for _, reads := range []bool{false, true} {

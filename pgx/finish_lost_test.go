@@ -5,14 +5,11 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"net"
 	"sync/atomic"
 	"testing"
 
 	"github.com/groupcommit/groupcommit"
 	"github.com/groupcommit/groupcommit/internal/pgtest/proxy"
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/stretchr/testify/require"
 )
 
@@ -44,18 +41,7 @@ func (r *rig) truly(cs *groupcommit.Commands[entry, int], k int, lost func()) {
 func TestALastExchangeThatIsCutAtAnyByteIsAnsweredTruly(t *testing.T) {
 	t.Parallel()
 	r := ledgerRig(t)
-	config, err := pgx.ParseConfig(r.dsn)
-	require.NoError(t, err)
-	c := new(cutter)
-	dial := config.DialFunc
-	config.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
-		conn, err := dial(ctx, network, addr)
-		return cutConn{conn, c}, err
-	}
-	connector, err := groupcommit.NewConnector(stdlib.GetConnector(*config), groupcommit.Promises(), groupcommit.Retry(groupcommit.Never))
-	require.NoError(t, err)
-	db := sql.OpenDB(connector)
-	defer db.Close()
+	db, c := cutting(t, r.dsn, groupcommit.Promises(), groupcommit.Retry(groupcommit.Never))
 	calls := 0
 	log := logging(&calls)
 	var next *byteCut

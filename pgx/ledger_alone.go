@@ -48,7 +48,7 @@ func (s *session) ledgeredAlone(c *engine.Call) (driver.Result, error) {
 	if err != nil {
 		return s.rejected(c, err)
 	}
-	value, err := recordOf(c, res)
+	value, err := recordOf(res)
 	if err != nil {
 		return nil, err
 	}
@@ -86,10 +86,9 @@ func (s *session) call(c *engine.Call) (driver.Result, error) {
 }
 
 // recordOf is what the ledger records of a call's result.
-func recordOf(c *engine.Call, res driver.Result) ([]byte, error) {
-	if c.WantsRows() {
-		c.Answer(res, nil)
-		return c.Record(nil), nil
+func recordOf(res driver.Result) ([]byte, error) {
+	if own, ok := res.(*engine.Result); ok { // of a query
+		return own.Record(nil), nil
 	}
 	rows, err := res.RowsAffected()
 	return valueOf(rows), err

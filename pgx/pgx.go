@@ -229,8 +229,7 @@ func (e *adapter) Open(_ context.Context, conn driver.Conn, s engine.Settings) (
 		e.traits, e.settings = traits, s
 		e.traits.Hook, e.traits.Pooled = h.name, h.pooled
 		e.traits.Way = e.memory.way
-		simple := conn != driver.Conn(std) || std.Conn().Config().DefaultQueryExecMode == pgx.QueryExecModeSimpleProtocol
-		e.traits.Rows = !simple || s.Mode != engine.Autocommit // where each call would be put off
+		e.traits.Rows = s.Mode != engine.Autocommit || !isSimple(conn, std.Conn().Config()) // there each would be put off
 	})
 	if conn != driver.Conn(std) {
 		warnOfWrapper(conn)

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/groupcommit/groupcommit/internal/bounded"
+	"github.com/groupcommit/groupcommit/internal/difftest"
 	"github.com/groupcommit/groupcommit/internal/pgtest"
 	"github.com/stretchr/testify/require"
 )
@@ -49,40 +50,12 @@ func (r *rig) prepared(text string, args ...any) step {
 
 // wholeRows is the rows of a query, or the first of them, with all that is known of the columns.
 func wholeRows(first bool) func(*sql.Rows, error) string {
+	text := difftest.Rows(first, errorText, func(v any) string { return fmt.Sprintf("%T(%#v)", v, v) })
 	return func(rows *sql.Rows, err error) string {
 		if err != nil {
 			return "from Query: " + errorText(err)
 		}
-		defer rows.Close()
-		var b strings.Builder
-		types, err := rows.ColumnTypes()
-		b.WriteString(errorText(err))
-		for _, c := range types {
-			null, nullKnown := c.Nullable()
-			length, lengthKnown := c.Length()
-			precision, scale, decimal := c.DecimalSize()
-			fmt.Fprintf(&b, " | %s %s %v %v %v %v %v %v %v %v", c.Name(), c.DatabaseTypeName(), c.ScanType(),
-				null, nullKnown, length, lengthKnown, precision, scale, decimal)
-		}
-		for rows.Next() {
-			values := make([]any, len(types))
-			dest := make([]any, len(types))
-			for i := range dest {
-				dest[i] = &values[i]
-			}
-			if err := rows.Scan(dest...); err != nil {
-				return b.String() + errorText(err)
-			}
-			b.WriteString("\n    ")
-			for _, v := range values {
-				fmt.Fprintf(&b, "%T(%#v) ", v, v)
-			}
-			if first {
-				return b.String() + "\n    " + errorText(rows.Close())
-			}
-		}
-		fmt.Fprintf(&b, "\n    %s %v", errorText(rows.Err()), rows.NextResultSet())
-		return b.String()
+		return text(rows, nil)
 	}
 }
 

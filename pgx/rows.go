@@ -173,13 +173,9 @@ func valueFrom(m *pgtype.Map, f *pgconn.FieldDescription, src []byte) (driver.Va
 	case pgtype.Float8OID:
 		return scanned[float64](m, f, src)
 	case pgtype.Int2OID:
-		var d int16
-		err := m.Scan(f.DataTypeOID, f.Format, src, &d)
-		return int64(d), err
+		return integer[int16](m, f, src)
 	case pgtype.Int4OID:
-		var d int32
-		err := m.Scan(f.DataTypeOID, f.Format, src, &d)
-		return int64(d), err
+		return integer[int32](m, f, src)
 	case pgtype.Int8OID:
 		return scanned[int64](m, f, src)
 	case pgtype.TimestampOID:
@@ -194,6 +190,12 @@ func scanned[T any](m *pgtype.Map, f *pgconn.FieldDescription, src []byte) (driv
 	var d T
 	err := m.Scan(f.DataTypeOID, f.Format, src, &d)
 	return d, err
+}
+
+func integer[T int16 | int32](m *pgtype.Map, f *pgconn.FieldDescription, src []byte) (driver.Value, error) {
+	var d T
+	err := m.Scan(f.DataTypeOID, f.Format, src, &d)
+	return int64(d), err
 }
 
 // valued is for the types that make their value themselves.

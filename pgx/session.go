@@ -51,11 +51,17 @@ type session struct {
 	stuck *engine.Call // the server was at this call when the group was lost
 }
 
+// isSimple reports that nothing can be pipelined on a connection.
+func isSimple(conn driver.Conn, config *pgx.ConnConfig) bool {
+	_, bare := conn.(*stdlib.Conn)
+	return !bare || config.DefaultQueryExecMode == pgx.QueryExecModeSimpleProtocol
+}
+
 func newSession(conn driver.Conn, pg *pgx.Conn, s engine.Settings, d *database) *session {
 	ses := &session{wire: wire{pg: pg}, conn: conn, settings: s, database: d, memory: d.memory}
 	_, bare := conn.(*stdlib.Conn)
 	config := pg.Config() // a copy, which takes its time
-	ses.simple = !bare || config.DefaultQueryExecMode == pgx.QueryExecModeSimpleProtocol
+	ses.simple = isSimple(conn, config)
 	ses.seen, ses.onNotice = !bare || config.Tracer != nil, config.OnNotice
 	ses.watch.wire, ses.watch.asker, ses.watch.limit = &ses.wire, &d.asker, s.LockTimeout
 	ses.statements = newStatements(&ses.wire, &ses.watch, config)

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/internal/difftest"
 	mattn "github.com/mattn/go-sqlite3"
 )
 
@@ -138,43 +139,8 @@ func resultText(op diffOp) func(sql.Result, error) string {
 	}
 }
 
-// rowsText is the rows of a query, or the first of them, with all that is known of the columns.
 func rowsText(first bool) func(*sql.Rows, error) string {
-	return func(rows *sql.Rows, err error) string {
-		if err != nil {
-			return errorText(err)
-		}
-		defer rows.Close()
-		var b strings.Builder
-		types, err := rows.ColumnTypes()
-		b.WriteString(errorText(err))
-		for _, c := range types {
-			null, nullKnown := c.Nullable()
-			length, lengthKnown := c.Length()
-			precision, scale, decimal := c.DecimalSize()
-			fmt.Fprintf(&b, " | %s %s %v %v %v %v %v %v %v %v", c.Name(), c.DatabaseTypeName(), c.ScanType(),
-				null, nullKnown, length, lengthKnown, precision, scale, decimal)
-		}
-		for rows.Next() {
-			values := make([]any, len(types))
-			dest := make([]any, len(types))
-			for i := range dest {
-				dest[i] = &values[i]
-			}
-			if err := rows.Scan(dest...); err != nil {
-				return b.String() + errorText(err)
-			}
-			b.WriteString("\n    ")
-			for _, v := range values {
-				b.WriteString(diffValue(v) + " ")
-			}
-			if first {
-				return b.String() + errorText(rows.Close())
-			}
-		}
-		fmt.Fprintf(&b, "\n    %s %v", errorText(rows.Err()), rows.NextResultSet())
-		return b.String()
-	}
+	return difftest.Rows(first, errorText, diffValue)
 }
 
 // dump is all that is in a database, or the errors that keep it from view.
