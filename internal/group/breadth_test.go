@@ -136,9 +136,12 @@ func rate(callers int, call func()) float64 {
 	return rates(callers, []time.Duration{2 * time.Second, time.Second}, call)[1]
 }
 
-// plainRate is what the plain driver reaches, which has nothing to learn.
+// plainRate is what the plain driver reaches, which has nothing to learn. It is measured for so long that one wave of calls more or
+// less is 2 % at the most.
 func plainRate(m *model, callers int) float64 {
-	return rates(callers, []time.Duration{100 * time.Millisecond, time.Second}, m.plain(pool))[1]
+	l := m.now()
+	long := max(300*time.Millisecond, 50*(l.trip+l.memberWaits))
+	return rates(callers, []time.Duration{100 * time.Millisecond, long}, m.plain(pool))[1]
 }
 
 const pool = 64
