@@ -75,6 +75,9 @@ func byEngine(t *testing.T, driverName string) bool {
 	return err == nil
 }
 
+// hiding is what has been logged of wrappers that hide their connections. Each type is logged once in a process, however often the test runs.
+var hiding strings.Builder
+
 func TestTheEngineIsFoundBehindAWrapperAndIsLoggedWhereItIsNot(t *testing.T) {
 	for name, wrap := range map[string]func(driver.Conn) driver.Conn{
 		"an embedded interface": func(c driver.Conn) driver.Conn { return &inEmbedded{c} },
@@ -102,9 +105,11 @@ func TestTheEngineIsFoundBehindAWrapperAndIsLoggedWhereItIsNot(t *testing.T) {
 			db := openDB(t, grouped, dsnOf(t, ""), "CREATE TABLE t (a)", "INSERT INTO t VALUES (1)")
 			require.Equal(t, 1, count(t, db, "SELECT count(*) FROM t"))
 		}
-		require.Equal(t, 1, strings.Count(log.String(), "wrapper=sqlite3_test."+name), log.String())
+		hiding.WriteString(log.String())
+		log.Reset()
+		require.Equal(t, 1, strings.Count(hiding.String(), "wrapper=sqlite3_test."+name), hiding.String())
 	}
-	require.Contains(t, log.String(), "Raw() driver.Conn")
+	require.Contains(t, hiding.String(), "Raw() driver.Conn")
 }
 
 // interceptor is a wrapper that sees each Exec of a connection, may change it, and knows a type of arguments.
