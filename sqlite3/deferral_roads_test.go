@@ -163,7 +163,10 @@ func TestAfterASyncThatFailedATransactionMayRead(t *testing.T) {
 }
 
 func TestATextThatCommitsAndBeginsAnewIsDurable(t *testing.T) {
-	for _, text := range []string{"INSERT INTO t (v) VALUES (5); COMMIT; BEGIN", "COMMIT; PRAGMA foreign_keys = 0; BEGIN"} {
+	for _, text := range []string{
+		"INSERT INTO t (v) VALUES (5); COMMIT; BEGIN", "COMMIT; PRAGMA foreign_keys = 0; BEGIN",
+		"ROLLBACK; INSERT INTO t (v) VALUES (6); BEGIN", "ROLLBACK; SAVEPOINT s; INSERT INTO t (v) VALUES (6); RELEASE s; BEGIN",
+	} {
 		db, l, _ := durables(t, "")
 		l.crowd(t, db)
 		tx, err := db.Begin()
@@ -176,6 +179,24 @@ func TestATextThatCommitsAndBeginsAnewIsDurable(t *testing.T) {
 		require.NoError(t, err)
 		require.Greater(t, l.syncs.Load(), before, text)
 		require.NoError(t, tx.Rollback())
+	}
+}
+
+// With groupcommit_sync=full each commit of a connection at NORMAL is durable, also one of a connection that is a caller's own.
+func TestATextThatCommitsAndThenBeginsIsDurableOnAConnectionAtNORMAL(t *testing.T) {
+	for _, text := range []string{
+		"INSERT INTO t (v) VALUES (5); BEGIN", "SAVEPOINT s; INSERT INTO t (v) VALUES (5); RELEASE s; BEGIN",
+		"-- a comment\nINSERT INTO t (v) VALUES (5);\nSAVEPOINT s",
+	} {
+		db, l, _ := durables(t, "&_sync=NORMAL&groupcommit_sync=full")
+		conn, err := db.Conn(background)
+		require.NoError(t, err)
+		defer conn.Close()
+		before := l.syncs.Load()
+		_, err = conn.ExecContext(background, text)
+		require.NoError(t, err)
+		require.Greater(t, l.syncs.Load(), before, text)
+		require.Equal(t, 1, count(t, db, "SELECT count(*) FROM t"), "it is committed")
 	}
 }
 

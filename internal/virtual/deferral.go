@@ -86,12 +86,23 @@ func complete(t *sqltext.Text) bool {
 	return !t.Savepoint && strings.Contains(text, ";") && (strings.HasSuffix(text, "COMMIT") || strings.HasSuffix(text, "END"))
 }
 
-// commitsWithin reports that a text, which has left a transaction open, may have ended one before: COMMIT; BEGIN.
+// commitsWithin reports that a text, which has left a transaction open, may have committed something before: COMMIT; BEGIN, or
+// INSERT …; BEGIN. A text that only begins a transaction has not.
 func commitsWithin(t *sqltext.Text) bool {
 	if t.Class != sqltext.Control && t.Class != sqltext.Session {
 		return false
 	}
-	return strings.Contains(strings.TrimRight(t.Query, "; \t\r\n"), ";") && (sqltext.Mentions(t.Query, "commit") || sqltext.Mentions(t.Query, "end"))
+	text := strings.Trim(t.Query, "; \t\r\n")
+	if !strings.Contains(text, ";") {
+		return false
+	}
+	for _, ending := range []string{"commit", "end", "rollback", "release"} {
+		if sqltext.Mentions(text, ending) {
+			return true
+		}
+	}
+	first, _, _ := strings.Cut(text, " ")
+	return !strings.EqualFold(strings.TrimRight(first, ";"), "begin") && !strings.EqualFold(first, "savepoint")
 }
 
 // restore has the connection commit again as it does by itself, if no transaction is open. What was committed meanwhile is to be
