@@ -99,6 +99,9 @@ func joinWAL(file string, main fs.FileInfo) *wal {
 
 // quit is called before the connection closes the file.
 func (w *wal) quit() {
+	if w.isLast() {
+		w.seen() // so that end, which keeps the registry from all other files, has hardly ever something to sync
+	}
 	wals.mu.Lock()
 	defer wals.mu.Unlock()
 	if w.users--; w.users > 0 || !w.end() {
@@ -108,6 +111,13 @@ func (w *wal) quit() {
 	if wals.byPath[w.file] = others; len(others) == 0 {
 		delete(wals.byPath, w.file)
 	}
+}
+
+// isLast reports that the connection which is about to quit is the only one.
+func (w *wal) isLast() bool {
+	wals.mu.Lock()
+	defer wals.mu.Unlock()
+	return w.users == 1
 }
 
 // end closes what is open. False if the database is sick.

@@ -82,6 +82,25 @@ func TestTheLastConnectionClosesTheLog(t *testing.T) {
 	}
 }
 
+func TestASyncOfTheLastConnectionThatClosesKeepsNoOtherDatabaseWaiting(t *testing.T) {
+	db, l, _ := durables(t, "&groupcommit_sync=full")
+	tx, err := db.Begin()
+	require.NoError(t, err)
+	require.NoError(t, tx.Rollback()) // what it may have committed is not synced
+	began, release := make(chan struct{}, 9), make(chan struct{})
+	l.onSync(func() { began <- struct{}{}; <-release })
+	closed := make(chan error, 1)
+	go func() { closed <- db.Close() }()
+	bounded.Wait(t, "the sync begins", func() { <-began })
+	bounded.Wait(t, "another database is opened and written to", func() {
+		other := ours(t, fullDSN(t, "&groupcommit_sync=full"), "CREATE TABLE t (k INTEGER PRIMARY KEY, v)")
+		require.NoError(t, insert(other, 1))
+		require.NoError(t, other.Close())
+	})
+	close(release)
+	bounded.Wait(t, "it is closed", func() { require.NoError(t, <-closed) })
+}
+
 // A database/sql that keeps no connection closes the one with which the library has opened the database.
 func TestAReaderWaitsForASyncThoughTheFirstConnectionIsClosed(t *testing.T) {
 	db, l, dsn := durables(t, "&groupcommit_reads=durable")
