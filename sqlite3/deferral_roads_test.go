@@ -10,6 +10,7 @@ import (
 
 	"github.com/groupcommit/groupcommit"
 	"github.com/groupcommit/groupcommit/internal/bounded"
+	"github.com/groupcommit/groupcommit/sqlite3"
 	mattn "github.com/mattn/go-sqlite3"
 	"github.com/stretchr/testify/require"
 )
@@ -215,6 +216,50 @@ func TestAReplayIsDurableWhereOnlyAnotherSharesSyncs(t *testing.T) {
 			t.Run(name+params, func(t *testing.T) { replayIsDurable(t, params, ask) })
 		}
 	}
+}
+
+// A group that shares no sync may answer with what another has recorded, and has not synced.
+func TestAReplayInAGroupIsDurableWhereOnlyAnotherSharesSyncs(t *testing.T) {
+	db, l, dsn := durables(t, "&groupcommit_promises=on")
+	other := ours(t, dsn+"&groupcommit_sync=alone")
+	require.NoError(t, insert(other, 0))
+	l.crowd(t, db)
+	began, release := make(chan struct{}, 9), make(chan struct{})
+	goOn := sync.OnceFunc(func() { close(release) })
+	defer goOn()
+	l.onSync(func() { began <- struct{}{}; <-release })
+	before := l.syncs.Load()
+	answers := make(chan error, 4)
+	add := func(db *sql.DB, id string) {
+		_, err := db.ExecContext(withID(id), "INSERT INTO t (v) VALUES (?)", 1)
+		answers <- err
+	}
+	go add(db, "x")
+	bounded.Wait(t, "the sync begins", func() { <-began })
+	plug, err := other.Begin()
+	require.NoError(t, err)
+	defer plug.Rollback()
+	stats := func() groupcommit.Stats {
+		st, err := groupcommit.StatsOf(other)
+		require.NoError(t, err)
+		return st
+	}
+	calls := stats().Calls
+	for i, id := range []string{"a", "x", "y"} {
+		go add(other, id)
+		bounded.Until(t, "the call is queued", func() bool { return stats().Calls == calls+int64(i)+1 })
+	}
+	require.NoError(t, plug.Rollback())
+	bounded.Until(t, "the replay waits", func() bool {
+		return sqlite3.BehindASync(strings.TrimPrefix(fileOf(t, db), "file:")) || len(answers) > 1
+	})
+	require.LessOrEqual(t, len(answers), 1, "the first call may be no member of the group")
+	goOn()
+	for range 4 {
+		bounded.Wait(t, "an answer", func() { require.NoError(t, <-answers) })
+	}
+	require.GreaterOrEqual(t, stats().MaxGroup, 2)
+	require.Equal(t, before+2, l.syncs.Load(), "the group's own sync, for its replay")
 }
 
 func replayIsDurable(t *testing.T, params string, ask func(*sql.DB) error) {
