@@ -285,7 +285,7 @@ func TestARecordWhoseTextTheServerHasForgottenIsParsedAnew(t *testing.T) {
 	cs := handle(t, r.db, func(ctx context.Context, tx *sql.Tx, batch []*groupcommit.Command[entry, int]) error {
 		err := log(ctx, tx, batch)
 		if forget && err == nil {
-			_, err = tx.ExecContext(ctx, "DEALLOCATE ALL")
+			_, err = tx.ExecContext(ctx, "DO $$ BEGIN EXECUTE 'DEALLOCATE ALL'; END $$") // after the plain text the connection is closed
 		}
 		return err
 	}, groupcommit.Retry(groupcommit.Never))
