@@ -79,7 +79,8 @@ func (s *rowsReader) columnsOf(query string, rows *resultRows) *engine.Columns {
 var errTooMany = errors.New("groupcommit/pgx: a call has more rows than a group keeps")
 
 // read reads the answer to a call that wants rows, and keeps them for its caller. n is the number of affected rows. An error is the
-// server's, or the connection's; or errTooMany, if bounded is true. A panic in a codec of the program's is the call's answer.
+// server's, or the connection's; or errTooMany, if bounded is true. A panic in a codec of the program's is the call's answer, and the
+// pipeline reads past the rows that it has left.
 func (s *rowsReader) read(types *pgtype.Map, c *engine.Call, from *pgconn.ResultReader, bounded bool) (n int64, err error) {
 	rows := &s.current
 	*rows = resultRows{reader: s, types: types, from: from, fields: from.FieldDescriptions()}
@@ -87,10 +88,7 @@ func (s *rowsReader) read(types *pgtype.Map, c *engine.Call, from *pgconn.Result
 		err = s.ReadAll(c, rows, s.columnsOf(c.Query, rows), bounded)
 		return rows.affected, err
 	})
-	switch {
-	case !returned:
-		err = rows.Close()
-	case err != nil && rows.failed == nil:
+	if returned && err != nil && rows.failed == nil {
 		err = errTooMany
 	}
 	return int64(rows.affected), err
