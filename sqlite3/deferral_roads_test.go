@@ -282,3 +282,17 @@ func replayIsDurable(t *testing.T, params string, ask func(*sql.DB) error) {
 	}
 	require.Equal(t, before+2, l.syncs.Load(), "the replay's own sync")
 }
+
+// A call by itself that shares its sync does not see that in what it writes.
+func TestACallThatWritesItsLevelWritesTheProgramsOwn(t *testing.T) {
+	db, _, _ := durables(t, "&groupcommit_sync=full")
+	for _, level := range []string{"pragma_synchronous", `"PRAGMA_synchronous"()`, "main.pragma_synchronous AS p"} {
+		text := "INSERT INTO t (v) SELECT synchronous FROM " + level
+		_, err := db.Exec(text)
+		require.NoError(t, err)
+		require.NoError(t, db.QueryRow(text+" RETURNING v").Scan(new(int)))
+		_, err = db.Exec(text+" WHERE ?", true)
+		require.NoError(t, err)
+	}
+	require.Equal(t, 9, count(t, db, "SELECT count(*) FROM t WHERE v = 2"))
+}

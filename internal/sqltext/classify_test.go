@@ -125,6 +125,7 @@ func TestWhatEveryDialectAgreesOn(t *testing.T) {
 			"WITH a AS (SELECT 1) b AS (SELECT 1) DELETE FROM t", "WITH 'x' AS (SELECT 1", "WITH (SELECT 1) DELETE FROM t",
 			"WITH a AS (SELECT 1) CREATE TABLE t (a int)", "WITH a AS (SELECT 1) (SELECT 2)",
 
+			"INSERT INTO t SELECT synchronous FROM pragma_synchronous", `UPDATE t SET v = (SELECT 1 FROM main."PRAGMA_Synchronous"('x'))`,
 			"INSERT INTO t VALUES (last_insert_rowid())", "INSERT INTO t VALUES (LAST_INSERT_ROWID ( ))",
 			"UPDATE t SET a = changes()", "UPDATE t SET a = changes /* x */ ()", "UPDATE t SET a = Changes -- x\n ()",
 			"UPDATE t SET a = \"changes\"()", "UPDATE t SET a = main.\"CHANGES\" ()", "UPDATE t SET a = total_changes()",

@@ -15,6 +15,10 @@ const (
 
 const longestFunction = 32
 
+// pragmaSynchronous is a table of SQLite's that may be called as a function: the connection's level of synchronous, which a group
+// may lower while it runs.
+const pragmaSynchronous = "pragma_synchronous"
+
 // effectOf looks a function up by its name in any letter case.
 func effectOf(name string) effect {
 	// The longest prefixes that matter are shorter than the buffer, and no whole name is as long.
@@ -27,7 +31,7 @@ func effectOf(name string) effect {
 	}
 	b := buf[:n]
 	switch string(b) {
-	case "last_insert_rowid", "changes", "total_changes", // SQLite
+	case "last_insert_rowid", "changes", "total_changes", pragmaSynchronous, // SQLite
 		"currval", "lastval", // PostgreSQL
 		"last_insert_id", "row_count", "found_rows", // MySQL
 		"scope_identity": // SQL Server

@@ -1,5 +1,7 @@
 package sqltext
 
+import "strings"
+
 // scanner walks over the tokens of a text with one token of foresight. On the way it notes all that decides how the
 // statement around it may be run, wherever that stands in the statement.
 type scanner struct {
@@ -104,11 +106,11 @@ func (s *scanner) note() {
 	s.target = s.target && s.tok.kind == '.'
 }
 
-// noteName finds calls of functions: names before a parenthesis, but not INSERT INTO changes (a, b).
+// noteName finds calls of functions: names before a parenthesis, but not INSERT INTO changes (a, b); and the table that needs none.
 func (s *scanner) noteName() {
 	s.target = s.naming || s.prev.kw == kwInto || s.target && s.prev.kind == '.'
 	s.naming = false
-	if s.peek.kind == '(' && !s.target && !s.mute {
+	if !s.target && !s.mute && (s.peek.kind == '(' || s.tok.stop-s.tok.start >= len(pragmaSynchronous) && strings.EqualFold(s.name(), pragmaSynchronous)) {
 		s.effects |= effectOf(s.name())
 	}
 }
