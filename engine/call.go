@@ -20,7 +20,7 @@ type Call struct {
 
 	putOff bool
 	wants  bool // its caller wants rows
-	large  bool // it has more of them than a group keeps
+	large  bool // it may have more of them than a group keeps
 	bytes  int32
 	ctx    context.Context
 	id     string      // "" for most calls
@@ -54,7 +54,8 @@ func (c *Call) WantRows() { c.wants = true }
 // WantsRows reports that the call is a query. In a group its rows are read by a [RowReader], unless it has an id.
 func (c *Call) WantsRows() bool { return c.wants }
 
-// IsLarge reports that an attempt at the query has had more rows than a group keeps.
+// IsLarge reports that an attempt at the query has had more rows than a group keeps, or that PutOffLarge said so. Then the next queries
+// of its text join no group.
 func (c *Call) IsLarge() bool { return c.large }
 
 // Rows is what Query returns for a call without an id.
@@ -107,6 +108,12 @@ func (c *Call) Answer(res driver.Result, err error) {
 // runs it on another connection, as the plain driver would, and no other call waits for it. The call loses its place in the
 // order of calls.
 func (c *Call) PutOff() { c.putOff, c.rows, c.out = true, nil, Answer{Err: ErrUnanswered} }
+
+// PutOffLarge is PutOff for a query that may have more rows than a group keeps, where the group cannot be undone when it has.
+func (c *Call) PutOffLarge() {
+	c.PutOff()
+	c.large = true
+}
 
 // IsPutOff reports that the call was put off.
 func (c *Call) IsPutOff() bool { return c.putOff }

@@ -12,8 +12,8 @@ import (
 )
 
 // Rows are the result of a query that was a member of a group, such as INSERT ... RETURNING. The group has read them to their end and has
-// copied them, because the connection goes to other calls before the caller looks. They are bounded wherever the group can still be
-// undone: a caller that asks for more gets the driver's own rows then, from a connection of its own.
+// copied them, because the connection goes to other calls before the caller looks. They are bounded: a caller that asks for more gets
+// the driver's own rows, from a connection of its own. So a group must be one that can still be undone, or know the bound before.
 type Rows struct {
 	columns *Columns
 	names   []string       // the caller's copy; nil before the first Columns
@@ -36,6 +36,10 @@ const (
 	mostRows     = 256
 	mostRowBytes = 64 << 10
 )
+
+// Keeps reports whether a group keeps so many rows of so many bytes each, as a [RowReader] counts them: 16 for a value, and its length if
+// it is text or binary.
+func Keeps(rows, bytes int) bool { return rows <= mostRows && rows*bytes <= mostRowBytes }
 
 // sizeOf is what a row counts, in bytes.
 func sizeOf(row []driver.Value) int {
@@ -167,7 +171,7 @@ func (r *RowReader) Read(c *Call, rows driver.Rows, columns *Columns) error {
 
 // ReadAll is [RowReader.Read] for a group that may commit what the call has done, whatever comes out of its rows: an error of Next is
 // kept, and the caller meets it behind them. So after an error of Close, which says that nothing will be committed, nothing is kept. If
-// bounded is false all rows are kept, because the group can no longer be undone.
+// bounded is false all rows are kept: it was certain before that they are few, and the group can no longer be undone.
 func (r *RowReader) ReadAll(c *Call, rows driver.Rows, columns *Columns, bounded bool) error {
 	most, mostBytes := math.MaxInt, math.MaxInt
 	if bounded {

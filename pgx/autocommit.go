@@ -20,6 +20,8 @@ import (
 // Rejected: synchronous_commit for the session, and back again. Behind a pooler these may be two sessions. The first is left
 // to other clients, whose commits then do not wait for the disk.
 //
+// A request that may have more rows than a group keeps is put off, because nothing could undo it when they come.
+//
 // Every request is answered, or put off. took is the time that the requests took one after the other. An error says that the
 // connection was lost before any of them was sent.
 func (s *session) autocommit(ctx context.Context, requests []request) (took time.Duration, err error) {
@@ -34,6 +36,9 @@ func (s *session) autocommit(ctx context.Context, requests []request) (took time
 		s.ended = true
 		putOff(requests)
 		return 0, err
+	}
+	if ready = withoutLarge(ready); len(ready) == 0 {
+		return 0, nil
 	}
 	p := s.pg.PgConn().StartPipeline(ctx)
 	a := answers{session: s, p: p, tell: s.tells()}
@@ -55,7 +60,6 @@ func (s *session) autocommit(ctx context.Context, requests []request) (took time
 	flushed, lost := a.readEach(sent)
 	closeErr := p.Close()
 	hit := s.watch.end(ctx)
-	s.memory.gave(sent[:a.answered])
 	if lost != nil || closeErr != nil {
 		s.ended = true
 	}

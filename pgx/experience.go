@@ -19,7 +19,7 @@ type experience struct {
 	calls   int           // that have been in groups
 	streak  int           // samples in a row that speak for the other place
 
-	few int // results in a row with no more rows than a group keeps
+	most int // rows that one of its calls can have; 0: its text has not been read
 
 	apart  bool
 	locked bool          // it is apart because its calls wait for locks

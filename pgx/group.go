@@ -76,6 +76,7 @@ func (s *session) sort(calls []*engine.Call, apiece bool) (together, single []re
 		case way == roadAlone, c.ID() != "" && (way == roadPipeline || apiece || s.simple):
 			c.PutOff()
 		case way == roadPipeline || apiece:
+			r.route.road = roadPipeline
 			single = append(single, r)
 		default:
 			together = append(together, r)

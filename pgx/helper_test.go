@@ -37,6 +37,8 @@ type rig struct {
 	forgets bool   // before each group of calls with ids
 
 	queuedNow int // how many calls begin has put in the queue
+
+	pipelines bool // groups go by the autocommit pipeline
 }
 
 type gate struct {

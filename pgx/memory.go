@@ -121,7 +121,7 @@ type route struct {
 	road   road
 	sample bool          // its time is to be taken
 	known  bool          // the cost is the text's own
-	few    bool          // its text has few rows
+	most   int           // rows that it can have
 	cost   time.Duration // that it is expected to have; 0 if no text is known
 }
 
@@ -137,13 +137,14 @@ func (m *memory) routes(calls []*engine.Call, now time.Time) []request {
 			e = m.of(c.Query)
 		}
 		requests[i] = request{call: c, query: c.Query, route: m.route(e, now)}
+		requests[i].route.most = e.mostRows(c)
 	}
 	return requests
 }
 
 func (m *memory) route(e *experience, now time.Time) (r route) {
 	j := m.judge(e)
-	r = route{road: roadGroup, cost: j.cost, known: e.cost > 0, few: e.few >= enoughFew}
+	r = route{road: roadGroup, cost: j.cost, known: e.cost > 0}
 	if e.calls == 0 {
 		r.sample = m.news%sampleNew == 0
 		m.news++

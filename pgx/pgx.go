@@ -27,9 +27,10 @@
 // of the group's connection. So what an AfterConnect hook registers is to be the same for each connection.
 //
 // A group keeps 256 rows and 64 KiB of a call. One with more runs by itself after the group, on the plain driver, and the next ones of
-// its text go by themselves at once. While it is not known that a text has few rows, its group sends COMMIT when all results are
-// there, which takes one more round trip. Three results with few rows make it known. If such a text then has many rows, and in the
-// autocommit pipeline, the rows are kept until their caller has read them.
+// its text go by themselves at once. To know that in time, the group sends COMMIT when all results are there, which takes one more
+// round trip. It does not if the texts of all its queries bound their rows: an INSERT with a list of VALUES that are constants,
+// parameters, casts of these and calls of a few functions (now, nextval, gen_random_uuid, coalesce), with one row, or up to 256
+// whose columns have a fixed size. In the autocommit pipeline nothing can be undone: there all other texts go by themselves.
 //
 // By the simple protocol, and with a wrapper of the driver, the rows are the driver's own.
 //

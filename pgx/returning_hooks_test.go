@@ -97,12 +97,13 @@ func registerAwkward(_ context.Context, c *pgx.Conn) error {
 func TestAValueOfAQueryInAGroupThatCannotBeReadIsMetInItsPlace(t *testing.T) {
 	t.Parallel()
 	r := connected(t, []string{"CREATE TABLE t (id INT PRIMARY KEY, a TEXT)"}, registerAwkward)
-	for range 2 { // before COMMIT is sent, and behind it
-		const text = "INSERT INTO t SELECT g, 'x' FROM generate_series($1::bigint, 15) g WHERE g <> 14 RETURNING a, id"
-		answers, members := r.asPlain([]string{"t", "log"}, neighbour(1), query(text, 11), first("INSERT INTO t VALUES (1, 'a'), ($1, 'b') RETURNING id", int64(13-11+11)), neighbour(2))
-		require.Contains(t, answers[1], "convert field 1 failed: an awkward value")
+	for _, text := range []string{
+		"INSERT INTO t SELECT g, 'x' FROM generate_series($1::bigint, 15) g WHERE g <> 14 RETURNING id, id", // before COMMIT is sent
+		"INSERT INTO t VALUES ($1, 'x'), (12, 'x'), (13, 'x'), (15, 'x') RETURNING id, id",                  // behind it
+	} {
+		answers, members := r.asPlain([]string{"t", "log"}, neighbour(1), query(text, int64(11)), first("INSERT INTO t VALUES (1, 'a'), ($1, 'b') RETURNING id", int64(13)), neighbour(2))
+		require.Contains(t, answers[1], "convert field 0 failed: an awkward value")
 		require.Contains(t, members, text)
-		r.knows("INSERT INTO t SELECT g, 'x' FROM generate_series($1::bigint, 15) g WHERE g <> 14 AND g > 100 RETURNING a, id")
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/groupcommit/groupcommit/internal/bounded"
 	"github.com/groupcommit/groupcommit/internal/difftest"
 	"github.com/groupcommit/groupcommit/internal/pgtest"
+	"github.com/groupcommit/groupcommit/internal/sqltext"
 	"github.com/stretchr/testify/require"
 )
 
@@ -147,6 +148,7 @@ func inExecModes(t *testing.T, test func(r *rig, most int)) {
 				if exec == "simple_protocol" {
 					most = map[string]int{"transaction": 1, "autocommit": -1}[mode]
 				}
+				r.pipelines = mode == "autocommit"
 				test(r, most)
 			})
 		}
@@ -205,6 +207,9 @@ func TestAQueryInAGroupAnswersAsOnThePlainDriver(t *testing.T) {
 				}
 			}
 			for i, s := range steps {
+				if r.pipelines && sqltext.MostRows(s.text) != 1 && strings.Contains(s.text, "RETURNING") { // some more are members, too
+					continue
+				}
 				if failed <= most && !fails(answers[i]) {
 					require.Contains(r, members, s.text, name)
 				}

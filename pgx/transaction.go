@@ -20,8 +20,8 @@ import (
 //
 // The second Flush has the results on their way while the server is writing its log.
 //
-// COMMIT is held back, for one more round trip, where a request wants rows and it is not known yet that its text has few: the rows of a
-// transaction that is committed must be kept for their caller, however many they are.
+// COMMIT is held back, for one more round trip, where a request may have more rows than a group keeps: those of a transaction that is
+// committed must be kept for their caller.
 //
 // Rejected: to hold COMMIT back until the name is known. That costs each group a round trip, for the sake of connections that
 // are lost within the first one. Most of these are dead before anything is sent, which probe finds out.
@@ -104,7 +104,6 @@ func (a *answers) sendCommit() error {
 func (a *answers) end(ctx context.Context, err error) (out engine.Outcome, sent []request, culprit int) {
 	closeErr := a.p.Close()
 	hit := a.watch.end(ctx)
-	a.memory.gave(a.sent[:max(a.answered, a.failed+1)])
 	switch {
 	case err == nil:
 		a.ended = a.ended || closeErr != nil

@@ -5,8 +5,8 @@ import (
 	"sync/atomic"
 )
 
-// Large remembers the texts of queries that have had more rows than a group keeps. A group had to be rolled back for each, so the next ones with
-// the text join none. A text is forgotten after a while: the same UPDATE may give a thousand rows once and one row ever after.
+// Large remembers the texts of queries that have had more rows than a group keeps, or might have had them where a group cannot be rolled
+// back. A group was rolled back for each, or had to do without it, so the next ones with the text join none. A text is forgotten after a while: the same UPDATE may give a thousand rows once and one row ever after.
 type Large struct {
 	count atomic.Int32 // of texts
 	mu    sync.Mutex
