@@ -223,6 +223,44 @@ func TestAQueryWithMoreRowsThanAGroupKeepsRunsAlone(t *testing.T) {
 	require.Equal(t, before+1, calls(), "only the DELETE was a member")
 }
 
+// However few rows a text has had, the next time it may have a million. Then they come one by one, and nothing is committed before.
+func TestAQueryThatNeverHadManyRowsStreamsThemWhenItHas(t *testing.T) {
+	const text, most = "DELETE FROM t WHERE id <= ? RETURNING id", 20_000
+	for _, prepared := range []bool{false, true} {
+		db := ours(t, dsnOf(t, ""), returningSchema...)
+		witness := openDB(t, "sqlite3", fileOf(t, db))
+		exec(t, db, fmt.Sprintf("WITH RECURSIVE n (v) AS (VALUES (1) UNION ALL SELECT v + 1 FROM n WHERE v < %d) INSERT INTO t (b) SELECT v FROM n", most))
+		st, err := db.Prepare(text)
+		require.NoError(t, err)
+		defer st.Close()
+		ask := func(n int) *sql.Rows {
+			ask := func(n int) (*sql.Rows, error) { return db.Query(text, n) }
+			if prepared {
+				ask = func(n int) (*sql.Rows, error) { return st.Query(n) }
+			}
+			rows, err := ask(n)
+			require.NoError(t, err)
+			return rows
+		}
+		few := func() { require.NoError(t, ask(0).Close()) }
+		together(t, db, few, few, few)
+		together(t, db, func() {
+			rows := ask(most)
+			defer rows.Close()
+			require.True(t, rows.Next())
+			require.Equal(t, most, count(t, witness, "SELECT count(*) FROM t"), "while its rows are open")
+			n := 1
+			for rows.Next() {
+				n++
+			}
+			require.NoError(t, rows.Err())
+			require.Equal(t, most, n)
+		}, func() { exec(t, db, "INSERT INTO log VALUES (?)", 1) })
+		require.Zero(t, count(t, db, "SELECT count(*) FROM t"))
+		require.Equal(t, 1, count(t, db, "SELECT count(*) FROM log"))
+	}
+}
+
 // The road of a query that cannot be a member is the one that it has without groups.
 func TestAQueryThatKeepsItsConnectionJoinsNoGroup(t *testing.T) {
 	db := ours(t, dsnOf(t, ""), returningSchema...)
