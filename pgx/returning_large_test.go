@@ -239,7 +239,7 @@ func TestAServerThatSendsManyRowsWhileALargeGroupIsWrittenIsHeard(t *testing.T) 
 			const text = "INSERT INTO rows (k) VALUES ($2) RETURNING repeat('x', $1)"
 			var steps []step
 			for i := range 3 {
-				steps = append(steps, query(text, 30_000_000, 10+i))
+				steps = append(steps, query(text, 6_000_000, 10+i))
 			}
 			for _, c := range large(100) {
 				steps = append(steps, execute("INSERT INTO rows (k, v) VALUES ($1 + 100::int, $2)", c.args...))
