@@ -15,7 +15,8 @@ import (
 // What happens to the acknowledgement of a COMMIT of calls with ids: more than that it is lost.
 
 func TestWhoseContextEndsWhileTheOutcomeIsUnknownIsToldSo(t *testing.T) {
-	r, p := promised(t, groupcommit.MaxTime(300*time.Millisecond))
+	t.Parallel()
+	r, p := promised(t, groupcommit.MaxTime(2*time.Second))
 	r.forget()
 	r.noSpare()
 	free := r.hold()
