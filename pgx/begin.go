@@ -6,8 +6,8 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
+	"io"
 	"reflect"
-	"time"
 
 	"github.com/groupcommit/groupcommit/engine"
 
@@ -24,6 +24,7 @@ import (
 // before the bar is put into the frontend's buffer, which the driver's call then writes. Close is of a portal that is not
 // there, which is no error, and its answer is one that the driver skips, whatever it waits for. When that comes, the
 // frontend's tracer, which is called in the middle of the driver's read, reads the answers to the others out of the way.
+// The tracer would write out every argument that is sent. So it is set behind the write, by what the frontend writes to.
 //
 // There is no Sync between the two. If BEGIN fails, the server skips the statement, which must not run by itself. A text
 // without arguments goes by the simple protocol, for which the server would not skip to the right place. Such a first
@@ -42,6 +43,9 @@ type beginning struct {
 	opened  bool  // the answers to the first statement are perhaps still being read
 	begun   bool  // the server has said so
 	failed  error // of BEGIN, behind the answer to Close
+
+	out *io.Writer // where the frontend keeps what it writes to, for the time of one write
+	way io.Writer  // what stood there
 }
 
 var (
@@ -55,7 +59,7 @@ func (s *session) BeginLater(ctx context.Context, opts driver.TxOptions) engine.
 		return nil
 	}
 	text, ok := beginText(opts)
-	if !ok || isTraced(s.pg.PgConn().Frontend()) || isPrepared(s.pg, text) {
+	if f := s.pg.PgConn().Frontend(); !ok || isTraced(f) || outOf(f) == nil || isPrepared(s.pg, text) {
 		return nil
 	}
 	s.later = &beginning{session: s, ctx: ctx, text: text, pending: true}
@@ -89,6 +93,15 @@ func beginText(opts driver.TxOptions) (text string, ok bool) {
 func isTraced(f *pgproto3.Frontend) bool {
 	tracer := reflect.ValueOf(f).Elem().FieldByName("tracer")
 	return tracer.Kind() != reflect.Pointer || !tracer.IsNil()
+}
+
+// outOf is where a frontend keeps what it writes to. nil if that cannot be seen.
+func outOf(f *pgproto3.Frontend) *io.Writer {
+	w := reflect.ValueOf(f).Elem().FieldByName("w")
+	if !w.IsValid() || w.Type() != reflect.TypeFor[io.Writer]() {
+		return nil
+	}
+	return (*io.Writer)(w.Addr().UnsafePointer())
 }
 
 // isPrepared reports that the program, in AfterConnect say, has prepared a statement of its own by the name that is BEGIN's
@@ -137,13 +150,6 @@ func (b *beginning) First(ctx context.Context, s engine.Statement, run func() er
 	return engine.Begun, err
 }
 
-// took notes a round trip.
-func (s *session) took(trip time.Duration) {
-	if s.trip == 0 || trip < s.trip {
-		s.trip = trip
-	}
-}
-
 // refused is what became of a BEGIN that the server has answered with an error. The transaction is over, as after pgx's
 // BeginTx: its Commit must not succeed behind a statement that has failed. But a server that only ends the connection has
 // not refused the transaction.
@@ -165,64 +171,16 @@ func (b *beginning) lost(ctx context.Context) engine.Start {
 	return engine.LostBefore
 }
 
-// travelsWith reports that BEGIN can travel with a statement: it is sent by the extended protocol, and it is small enough for
-// the tracer, which writes it out, to cost less than the round trip. A server that is near takes its time from the same
-// processors, so a round trip must be clearly longer than what is written out, where that is much.
+// travelsWith reports that BEGIN can travel with a statement: it is sent by the extended protocol.
 func (b *beginning) travelsWith(s engine.Statement) bool {
-	if forTheDriver(s.Args) || s.Text && len(s.Args) == 0 {
-		return false
-	}
-	size := len(s.Query) / 8 // of printable bytes, which cost less
-	for i := range s.Args {
-		size += weight(s.Args[i].Value)
-	}
-	return size <= heaviest || size <= heaviestFar && 4*perByte*time.Duration(size) < b.session.trip
-}
-
-const (
-	perByte     = 80 * time.Nanosecond // that is not printable
-	heaviest    = 512                  // of these bytes: some 40 µs
-	heaviestFar = 16 << 10             // some 1.3 ms of a processor
-)
-
-// weight is about how many bytes the tracer writes out for an argument.
-func weight(arg any) int {
-	switch v := arg.(type) {
-	case string:
-		return textWeight(v)
-	case []byte:
-		return len(v)
-	case time.Time:
-		return 8
-	}
-	switch v := reflect.ValueOf(arg); v.Kind() {
-	case reflect.Slice, reflect.Map:
-		return 32 * (1 + v.Len()) // an array has a head
-	case reflect.String:
-		return textWeight(v.String())
-	case reflect.Pointer, reflect.Struct: // such as a Valuer of an array: how large that is shows when it is sent
-		return 64
-	}
-	return 8
-}
-
-func textWeight(s string) int {
-	n := len(s) / 8
-	for i := range min(len(s), 16*heaviest) {
-		if s[i] < ' ' || s[i] > '~' {
-			n++
-		}
-	}
-	return n
+	return !forTheDriver(s.Args) && (!s.Text || len(s.Args) > 0)
 }
 
 // byItself sends BEGIN in a round trip of its own. It does what pgx's BeginTx does.
 func (b *beginning) byItself(ctx context.Context) (engine.Start, error) {
 	pg := b.session.pg
-	start := time.Now()
 	_, err := pg.Exec(ctx, b.text)
 	if err == nil {
-		b.session.took(time.Since(start))
 		b.pending = false
 		return engine.Begun, nil
 	}
@@ -243,7 +201,8 @@ func (b *beginning) with(run func() error) error {
 	f.SendBind(&pgproto3.Bind{})
 	f.SendExecute(&pgproto3.Execute{})
 	f.Send(&pgproto3.Flush{})
-	f.Trace(b, pgproto3.TracerOptions{SuppressTimestamps: true})
+	b.out = outOf(f)
+	b.way, *b.out = *b.out, (*sending)(b)
 	defer b.takeBack(f)
 	return run()
 }
@@ -260,9 +219,32 @@ func (b *beginning) takeBack(f *pgproto3.Frontend) {
 		closeAtOnce(pg)
 		return
 	}
+	b.handBack()
 	f.Untrace()
 	f.Send(unsendable{})
 	f.Flush() // an error that empties the buffer
+}
+
+// sending is what the frontend writes BEGIN and the first statement to.
+type sending beginning
+
+// Write sets the tracer for the answers.
+func (s *sending) Write(messages []byte) (int, error) {
+	b := (*beginning)(s)
+	way := b.way
+	b.handBack()
+	n, err := way.Write(messages)
+	if err == nil {
+		b.session.pg.PgConn().Frontend().Trace(b, pgproto3.TracerOptions{SuppressTimestamps: true})
+	}
+	return n, err
+}
+
+// handBack has the frontend write to what it wrote to before.
+func (b *beginning) handBack() {
+	if b.out != nil {
+		*b.out, b.out, b.way = b.way, nil, nil
+	}
 }
 
 // Write is called by the frontend's tracer with a line for each message.

@@ -44,8 +44,7 @@ type session struct {
 	simple   bool // nothing can be pipelined: the protocol is the simple one, or a wrapper must see each call
 	seen     bool // a wrapper, or pgx's tracer, sees each call that the driver executes
 	onNotice pgconn.NoticeHandler
-	later    *beginning    // the transaction whose BEGIN may be still to come
-	trip     time.Duration // the shortest round trip of a BEGIN by itself; 0 if there was none
+	later    *beginning // the transaction whose BEGIN may be still to come
 
 	waits bool         // the culprit of the transaction has waited for a lock, or was in a deadlock
 	stuck *engine.Call // the server was at this call when the group was lost
