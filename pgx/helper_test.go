@@ -31,7 +31,7 @@ type rig struct {
 	gate atomic.Pointer[gate] // where the next group waits after its commit
 	mu   sync.Mutex
 	size []int    // of each group
-	told []string // the texts of their calls
+	told []string // the texts of the calls of those that have several
 
 	forget  func() // opens db anew, so that what a program remembers is not used
 	forgets bool   // before each group of calls with ids
@@ -90,8 +90,10 @@ func (r *rig) open(driverName, dsn string) *sql.DB {
 func (r *rig) observe(info groupcommit.GroupInfo) {
 	r.mu.Lock()
 	r.size = append(r.size, len(info.Calls))
-	for _, c := range info.Calls {
-		r.told = append(r.told, c.Query)
+	if len(info.Calls) > 1 { // or else it is by itself, whatever road it takes
+		for _, c := range info.Calls {
+			r.told = append(r.told, c.Query)
+		}
 	}
 	r.mu.Unlock()
 	if info.Took >= leadKept { // it may have handed on the lead, and so holds nobody
