@@ -50,7 +50,7 @@ func (b *batcher) commitUntilKnown(execs []*exec, calls []*engine.Call) engine.O
 // commitOnce runs a group. given says that the group was given up because no caller waits for it any more.
 func (b *batcher) commitOnce(calls []*engine.Call) (out engine.Outcome, given bool) {
 	g := b.of
-	ctx, cancel := context.WithTimeout(g.groupContext(calls), g.limits.maxTime)
+	ctx, cancel := withLimit(g.groupContext(calls), g.limits.maxTime)
 	defer cancel()
 	if g.Writer == nil {
 		a := abandon.Watch(calls, cancel)

@@ -29,8 +29,6 @@ type groups struct {
 
 	telling    sync.Mutex // one goroutine at a time calls the program's OnGroup
 	partitions partitions
-
-	execs sync.Pool // of *exec
 }
 
 // setUp makes the batcher, once the database's traits are known.
@@ -110,7 +108,7 @@ func (g *groups) run(ctx context.Context, home *virtual.Conn, v virtual.Exec, f 
 		return nil, err
 	}
 	defer part.leave()
-	e := g.newExec()
+	e := newExec(home)
 	e.Make(ctx, v.Text.Query, v.Args, v.Prepared)
 	e.home, e.lead = home, v.Lead
 	if v.Rows {
@@ -132,7 +130,7 @@ func (g *groups) run(ctx context.Context, home *virtual.Conn, v virtual.Exec, f 
 		err = g.all.during(func() { g.runApiece(e) })
 	}
 	if err != nil {
-		g.free(e)
+		e.free()
 		return nil, err
 	}
 	return e, nil
@@ -158,17 +156,19 @@ func (g *groups) way(b *batcher, query string) *batcher {
 
 // newExec returns an exec for a blocking Exec, which free takes back. The caller keeps only a copy of the result, which is a
 // fraction of an exec. With a thousand callers, the allocation for each decides how often the collector walks their stacks.
-// Each database has its own pool, because a channel made in one bubble of testing/synctest must not be used in another.
-func (g *groups) newExec() *exec {
-	if e, ok := g.execs.Get().(*exec); ok {
+// The connection, which has one call at a time, keeps it for the next one.
+func newExec(home *virtual.Conn) *exec {
+	if e, ok := home.Spare.(*exec); ok {
+		home.Spare = nil
 		return e
 	}
 	return new(exec)
 }
 
 // free takes e back when no other goroutine knows it: it is answered, or withdrawn, or was never queued.
-func (g *groups) free(e *exec) {
+func (e *exec) free() {
+	home := e.home
 	e.Call, e.home, e.lead = engine.Call{}, nil, nil
 	e.slot.Clear()
-	g.execs.Put(e)
+	home.Spare = e
 }

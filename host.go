@@ -31,7 +31,7 @@ func (d *database) Exec(ctx context.Context, c *virtual.Conn, e virtual.Exec) (d
 	if err != nil {
 		return nil, err
 	}
-	defer d.free(x)
+	defer x.free()
 	return x.Get()
 }
 
@@ -41,7 +41,7 @@ func (d *database) Query(ctx context.Context, c *virtual.Conn, e virtual.Exec) (
 	if err != nil {
 		return nil, err
 	}
-	defer d.free(x)
+	defer x.free()
 	if x.IsLarge() {
 		d.Large.Note(e.Text.Query)
 	}

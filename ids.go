@@ -103,7 +103,7 @@ func (d *database) execFlight(ctx context.Context, c *virtual.Conn, v virtual.Ex
 		return out
 	}
 	out = e.Outcome()
-	d.free(e)
+	e.free()
 	return out
 }
 

@@ -18,9 +18,19 @@ func (a *Answer) Get() (driver.Result, error) {
 	case a.Err != nil:
 		return nil, a.Err
 	}
+	if r := &a.Result; r.idErr == nil && r.rowsErr == nil && r.returned == nil && !r.Replayed {
+		return &counts{r.id, r.rows}, nil
+	}
 	res := a.Result
 	return &res, nil
 }
+
+// counts is a result that has its two numbers and nothing else, as nearly all have. It is a fifth of a [Result], and the collector
+// need not look into it.
+type counts struct{ id, rows int64 }
+
+func (c *counts) LastInsertId() (int64, error) { return c.id, nil }
+func (c *counts) RowsAffected() (int64, error) { return c.rows, nil }
 
 // Result is a [driver.Result] that was read right after its statement.
 type Result struct {

@@ -48,7 +48,7 @@ func (q *Queue[T]) lead(own *Slot[T]) (withdrawn bool) {
 	}
 	defer q.runner.Leave()
 	q.wake(q.claim(own, r))
-	if q.guard() {
+	if q.guard(r.start) {
 		defer q.unguard()
 	}
 	r.report = q.runner.Run(r.members)

@@ -50,8 +50,9 @@ type Queue[T any] struct {
 	alert    bool        // it will look
 	breadth  breadth
 	closed   bool
-	guarded  bool           // a group is being run, and the waiting of the others is bounded
-	watch    *time.Timer    // over the waiting of the others meanwhile
+	guarded  time.Time      // since when a group is being run and the waiting of the others is bounded; zero: none is
+	watch    *time.Timer    // over the waiting of the others meanwhile; nil before there was need
+	due      time.Time      // when it will look; zero: it will not
 	active   sync.WaitGroup // members, and others, that were accepted and are not over
 	stats    Stats
 

@@ -215,6 +215,37 @@ func TestAMemberWaitsForAsLongAsThePatienceThatThereIsThen(t *testing.T) {
 	})
 }
 
+func TestAPatienceThatHasBecomeShorterHoldsForTheNextGroup(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil)
+		w.script.wait = time.Minute
+		w.do(t.Context(), "a").ok(t)
+		w.script.wait = time.Second
+		w.busy()
+		started := time.Now()
+		b := w.do(t.Context(), "b")
+		await(t, b.over)
+		assert.Equal(t, time.Second, time.Since(started))
+		b.fails(t, errImpatient)
+		w.release()
+		w.Close()
+	})
+}
+
+func TestPatienceBeginsAnewWithEachGroup(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(l *Limits[item]) { l.MaxLen = 1 })
+		w.script.wait = time.Second
+		w.script.onRun = func(items []*item) Report {
+			time.Sleep(600 * time.Millisecond)
+			w.script.runAll(items)
+			return Report{}
+		}
+		allOK(t, w.doAll("a b c d"))
+		w.Close()
+	})
+}
+
 func TestReservedRoomIsNotForMembersUntilItIsGivenBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, func(l *Limits[item]) { l.MaxQueue = 2 })

@@ -56,6 +56,9 @@ type Conn struct {
 	tx        openTx
 	turn      heldTurn
 	handler   *HandlerTx // nil unless it is for a handler's transaction
+
+	// Spare is the host's: what a call of c's has used that is over. It is for the next one; c has one call at a time.
+	Spare any
 }
 
 // New makes a connection without any I/O. programs says that the program's own pool has it.
