@@ -104,6 +104,11 @@ func (c *Call) Answer(res driver.Result, err error) {
 	}
 }
 
+// AnswerCounts is [Call.Answer] with a result that has been read.
+func (c *Call) AnswerCounts(lastInsertID, rowsAffected int64) {
+	c.out = Answer{Result: Result{id: lastInsertID, rows: rowsAffected}}
+}
+
 // PutOff says that the call has not been executed, or has left nothing behind. Once the group is over, the call's own caller
 // runs it on another connection, as the plain driver would, and no other call waits for it. The call loses its place in the
 // order of calls.

@@ -19,15 +19,20 @@ func TestConformance(t *testing.T) {
 	}
 	memory := func(*testing.T) string { return ":memory:" }
 	for _, c := range []struct {
-		name    string
-		dsn     func(*testing.T) string
-		oneConn bool
+		name     string
+		dsn      func(*testing.T) string
+		oneConn  bool
+		byDriver bool
 	}{
-		{"WAL", file("_journal=WAL&_sync=OFF"), false},
-		{"RollbackJournal", file("_journal=DELETE&_sync=OFF"), false},
-		{"Memory", memory, true},
+		{"WAL", file("_journal=WAL&_sync=OFF"), false, false},
+		{"WALByTheDriver", file("_journal=WAL&_sync=OFF"), false, true},
+		{"RollbackJournal", file("_journal=DELETE&_sync=OFF"), false, false},
+		{"Memory", memory, true, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			if c.byDriver {
+				defer sqlite3.DriverOnly()()
+			}
 			enginetest.Run(t, enginetest.Config{
 				Plain:        "sqlite3",
 				Ours:         sqlite3.DriverName,

@@ -4,6 +4,7 @@ import (
 	"os"
 
 	"github.com/groupcommit/groupcommit"
+	mattn "github.com/mattn/go-sqlite3"
 )
 
 // Engine is what the package registers.
@@ -34,3 +35,15 @@ func ShareNowhere() (restore func()) {
 	sharable = func(*os.File) error { return errUnshared }
 	return func() { sharable = before }
 }
+
+// Crosses reports that several statements of a connection may go to SQLite at once.
+func Crosses(c *mattn.SQLiteConn) bool { return crosses(c) }
+
+// DriverOnly has connections that are opened until restore is called go by the driver's own calls.
+func DriverOnly() (restore func()) {
+	before := driverOnly.Swap(true)
+	return func() { driverOnly.Store(before) }
+}
+
+// MayCross says that the package was built to do that.
+const MayCross = mayCross

@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/groupcommit/groupcommit/durable"
 	"github.com/groupcommit/groupcommit/engine"
 )
 
@@ -48,8 +49,12 @@ type group struct {
 	again bool // the group is to run once more
 	out   engine.Outcome
 
-	members  time.Duration // that the calls took
-	replayed bool          // a call has its answer from the ledger
+	whole     bool // the transaction may be opened and ended in segments
+	opened    bool // it is open, or was
+	committed bool
+	members   time.Duration              // that the calls took
+	found     map[string]durable.Promise // what the ledger has of the calls
+	plan      plan
 }
 
 // run runs the group until its outcome is known. No panic passes through it.
@@ -70,43 +75,74 @@ func (g *group) run() {
 
 // transaction runs the group's transaction.
 func (g *group) transaction() {
-	g.at, g.words.locked = 0, false
+	g.at, g.words.locked, g.opened, g.committed, g.found = 0, false, false, false, nil
+	defer func() { g.fresh = false }()
+	if g.whole = g.mayPlan() && g.own.made() && !g.hasIDs(); !g.whole && !g.open() {
+		return
+	}
+	began := time.Now()
+	for g.at < len(g.calls) {
+		if !g.advance() {
+			return
+		}
+	}
+	if g.committed {
+		return
+	}
+	g.members = time.Since(began)
+	if g.ledger.write(g.calls, g.found) != nil {
+		g.undo(-1)
+		return
+	}
+	g.finish()
+}
+
+// open begins the transaction, and reports whether it can go on.
+func (g *group) open() (on bool) {
 	if err := g.begin(); err != nil {
 		g.out = engine.Outcome{Verdict: engine.RolledBack, Culprit: -1}
 		if isBusy(err) { // the others would only wait for as long
 			g.out = engine.Outcome{Verdict: engine.Refused, Err: err}
 		}
-		return
+		return false
 	}
+	return g.prepareCalls()
+}
+
+// prepareCalls is for a transaction that has begun.
+func (g *group) prepareCalls() (on bool) {
 	if g.do(&g.own.schema, schemaText) != nil {
-		g.undo(-1)
-		return
+		return g.undo(-1)
 	}
+	g.know()
+	var err error
+	if g.found, err = g.ledger.claim(g.calls); err != nil {
+		return g.undo(-1) // each call gets its own error, and a call without an id none
+	}
+	return true
+}
+
+func (g *group) know() {
+	g.opened = true
 	g.fresh = len(g.files) == 1 // no other connection can change it before the transaction ends
-	defer func() { g.fresh = false }()
-	found, err := g.ledger.claim(g.calls)
-	if err != nil {
-		g.undo(-1) // each call gets its own error, and a call without an id none
-		return
+}
+
+// advance executes the next calls, one or more, and reports whether the transaction can go on.
+func (g *group) advance() (on bool) {
+	if g.makePlan() {
+		return g.cross()
 	}
-	g.replayed = len(found) > 0
-	began := time.Now()
-	for i, c := range g.calls {
-		if p, ok := found[c.ID()]; ok {
-			c.Answer(c.Replay(p))
-			continue
-		}
-		g.at = i
-		if !g.execute(c) {
-			return
-		}
+	if !g.opened {
+		return g.open()
 	}
-	g.at, g.members = len(g.calls), time.Since(began)
-	if g.ledger.write(g.calls, found) != nil {
-		g.undo(-1)
-		return
+	c := g.calls[g.at]
+	if p, ok := g.found[c.ID()]; ok {
+		c.Answer(c.Replay(p))
+	} else if !g.execute(c) {
+		return false
 	}
-	g.finish()
+	g.at++
+	return true
 }
 
 // execute executes the current call, and reports whether the transaction can go on.
@@ -117,13 +153,23 @@ func (g *group) execute(c *engine.Call) (on bool) {
 	}
 	g.unread = nil
 	if !c.Try(g.inTurn) {
-		g.abandon()
-		g.out = engine.Outcome{Verdict: engine.RolledBack, Culprit: g.at, Broken: true}
-		return false
+		return g.lose(g.at)
 	}
 	if g.unread != nil {
 		return g.undo(g.at)
 	}
+	return g.executed(c, guard)
+}
+
+// lose ends a transaction whose connection cannot be used any more, because the program's code has panicked on it.
+func (g *group) lose(culprit int) (on bool) {
+	g.abandon()
+	g.out = engine.Outcome{Verdict: engine.RolledBack, Culprit: culprit, Broken: true}
+	return false
+}
+
+// executed looks at the answer of the current call, and reports whether the transaction can go on. guard says that there is a savepoint.
+func (g *group) executed(c *engine.Call, guard bool) (on bool) {
 	err := c.Err()
 	// Only the connection knows whether the error has ended the transaction. The next statement would then commit by itself.
 	if err != nil && g.lite.AutoCommit() {
@@ -171,7 +217,7 @@ func (g *group) retry(c *engine.Call) (on bool) {
 func (g *group) finish() {
 	start := time.Now()
 	err := g.commit()
-	if err == nil && g.replayed { // what is not durable yet must not be acknowledged
+	if err == nil && len(g.found) > 0 { // what is not durable yet must not be acknowledged
 		if err := g.settled(); err != nil {
 			g.out = engine.Outcome{Verdict: engine.Unknown, Culprit: -1, Err: err}
 			return
@@ -200,8 +246,7 @@ func (g *group) undo(culprit int) (on bool) {
 
 // left ends a group that the program's code has left by a panic, in a hook, or by runtime.Goexit.
 func (g *group) left(exited bool) {
-	g.abandon()
-	g.out = engine.Outcome{Verdict: engine.RolledBack, Culprit: -1, Broken: true}
+	g.lose(-1)
 	if !exited {
 		return
 	}

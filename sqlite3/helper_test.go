@@ -90,6 +90,7 @@ type call struct {
 	args  []any
 	err   error
 	rows  int64
+	id    int64
 }
 
 func calls(queries ...string) (cs []*call) {
@@ -103,6 +104,7 @@ func (c *call) exec(db *sql.DB) {
 	res, err := db.Exec(c.query, c.args...)
 	if c.err = err; err == nil {
 		c.rows, c.err = res.RowsAffected()
+		c.id, _ = res.LastInsertId()
 	}
 }
 

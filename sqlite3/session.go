@@ -29,10 +29,10 @@ type session struct {
 	conn   driver.Conn // for the calls' statements; the connection is the same or inside it
 	within bool        // the connection is inside it, in a wrapper
 	traits engine.Traits
-	rows   bool                            // every statement may have rows
-	counts bool                            // every statement that writes has one
-	kept   *lru.Cache[*sqlite3.SQLiteStmt] // nil for a text that the driver's Exec must run
-	asked  *lru.Cache[*keptQuery]          // the kept statements of calls that want rows
+	rows   bool                   // every statement may have rows
+	counts bool                   // every statement that writes has one
+	kept   *lru.Cache[*keptExec]  // nil for a text that the driver's Exec must run
+	asked  *lru.Cache[*keptQuery] // the kept statements of calls that want rows
 	reader engine.RowReader
 	inTurn func(*engine.Call) (driver.Result, error)
 	ledger ledger
@@ -41,6 +41,15 @@ type session struct {
 	untouched bool                // the latest statement has failed before any part of it was executed
 	unread    error               // the latest query was executed, and its rows could not be kept: it must run by itself instead
 	current   *sqlite3.SQLiteStmt // is executed, and not kept
+
+	crossing bool    // statements may go to SQLite several at once
+	segment  segment // of those
+}
+
+// A keptExec is a kept statement without rows.
+type keptExec struct {
+	*sqlite3.SQLiteStmt
+	handle uint64 // SQLite's; 0 without crossing
 }
 
 const (
@@ -53,8 +62,9 @@ func newSession(conn driver.Conn, lite *sqlite3.SQLiteConn, t engine.Traits, cou
 	// On the only connection of a database the program may set the PRAGMA at any time.
 	s := &session{connection: connection{lite: lite, files: files}, conn: conn, traits: t, rows: counts || t.OneConn, counts: counts}
 	s.within = conn != driver.Conn(lite)
+	s.crossing = !s.within && !s.rows && !driverOnly.Load() && crosses(lite)
 	s.ledger.connection, s.ledger.rows = &s.connection, s.rows
-	s.kept = lru.New(keptStatements, func(st *sqlite3.SQLiteStmt) {
+	s.kept = lru.New(keptStatements, func(st *keptExec) {
 		if st != nil {
 			st.Close()
 		}
@@ -123,10 +133,11 @@ func (s *session) exec(ctx context.Context, c *engine.Call) (driver.Result, erro
 	if len(c.Args) > 0 && !s.rows && c.Bytes() <= keptBytes {
 		st, known := s.kept.Get(c.Query)
 		if !known && !returns(c.Query) {
-			var err error
-			if st, err = s.prepare(ctx, c.Query); err != nil {
+			made, err := s.prepare(ctx, c.Query)
+			if err != nil {
 				return nil, err
 			}
+			st = s.keptOf(made)
 			s.kept.Put(c.Query, st)
 		}
 		if st != nil && st.NumInput() == len(c.Args) {
@@ -140,6 +151,14 @@ func (s *session) exec(ctx context.Context, c *engine.Call) (driver.Result, erro
 		return s.execUnkept(ctx, c, nil)
 	}
 	return s.direct(ctx, c)
+}
+
+func (s *session) keptOf(st *sqlite3.SQLiteStmt) *keptExec {
+	k := &keptExec{SQLiteStmt: st}
+	if s.crossing {
+		k.handle = handleOf(st)
+	}
+	return k
 }
 
 // execWithin runs a call by the wrapper's own Exec. It is made once: a second attempt, after an error of an old schema, would be

@@ -79,6 +79,15 @@
 // Databases in memory, temporary ones and those with cache=shared have exactly one physical connection, which all callers
 // share.
 //
+// # How statements reach SQLite
+//
+// On Linux the statements of a group go to SQLite in one call into C: BEGIN IMMEDIATE, each call's own statement with its own
+// arguments, COMMIT. The functions that they call are those of the SQLite that go-sqlite3 has linked; the statements are its own. When
+// the first connection is opened, the package looks for SQLite's handles in go-sqlite3's values, and checks them. If they are not
+// where they are expected, or on another system, or with the build tag groupcommit_driver, each statement goes by
+// go-sqlite3's own call, as all others do: queries, calls without arguments or with large ones, with named ones, by a wrapper of the
+// driver, or where SQL may call functions of the program's. A program sees no difference but the time.
+//
 // # Calls with ids
 //
 // The record of a call with an id is in the main database. If a hook has attached another database, the call's writes to it
