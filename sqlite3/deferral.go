@@ -137,8 +137,17 @@ func (s *session) Defer(crowded, own bool) (alone *string, err error) {
 
 // wants is the connection's own level, and whether a commit at that level is to be durable.
 func (s *session) wants() (level int64, durable bool, err error) {
-	level, err = number(s.lite, "PRAGMA main.synchronous")
+	level, err = s.levelNow()
 	return level, level >= levelFull || level == levelNormal && s.mode == engine.SyncFull, err
+}
+
+func (s *session) levelNow() (int64, error) {
+	if s.crossing {
+		if level, ok := levelOf(s.lite, -1); ok {
+			return level, nil
+		}
+	}
+	return number(s.lite, "PRAGMA main.synchronous")
 }
 
 // heal makes the database well if it is sick. Within a transaction that cannot be done. A connection at OFF, which syncs no checkpoint,
@@ -147,7 +156,7 @@ func (s *session) heal() error {
 	if s.wal.sick() == nil {
 		return nil
 	}
-	level, err := number(s.lite, "PRAGMA main.synchronous")
+	level, err := s.levelNow()
 	switch {
 	case err == nil && level < levelNormal:
 		return nil
@@ -164,6 +173,11 @@ func (s *session) set(own, level int64) error {
 }
 
 func (s *session) setLevel(level int64) error {
+	if s.crossing {
+		if _, ok := levelOf(s.lite, level); ok {
+			return nil
+		}
+	}
 	return s.control("PRAGMA main.synchronous=" + strconv.FormatInt(level, 10))
 }
 
