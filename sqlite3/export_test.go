@@ -47,3 +47,6 @@ func DriverOnly() (restore func()) {
 
 // MayCross says that the package was built to do that.
 const MayCross = mayCross
+
+// GuestsAmong are the functions that are the program's.
+var GuestsAmong = guestsAmong
