@@ -3,19 +3,23 @@ package main
 import (
 	"context"
 	"database/sql"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strconv"
 	"sync/atomic"
 
+	"github.com/google/uuid"
 	"github.com/groupcommit/groupcommit"
 	"golang.org/x/sync/errgroup"
 )
 
-// An api is a program's way to insert rows into a database. It inserts each value of w once.
+// An api is a program's way to insert rows into a database. It inserts each value of w once, until w has ended; called again
+// it goes on.
 //
 // The statements of an api for SQLite get a context that cannot end. With another, mattn's driver would start a goroutine
-// for each, and this program does not compare that. The api checks ctx between two statements.
+// for each, and this program does not compare that.
 type api func(ctx context.Context, db *sql.DB, w *work) error
 
 // work is the calls of a run, and its progress.
@@ -24,15 +28,33 @@ type work struct {
 	users      int
 	goroutines int
 	maxLen     int                      // for an api that makes its own transactions; 0: rowsByHand
-	ids        bool                     // each call has another id
+	ids        idKind                   // each call has another id
+	known      int                      // so many calls are made again and again; 0: all are new
+	shape      *shape                   // of the statements; nil: insert a user
 	clash      int                      // every so many calls fail; 0: none does
 	failure    *failure                 // their statement; nil: they insert the value that is taken
 	said       func(value int)          // called after each insert, unless nil
 	saidAll    func(n, first, last int) // the same for an api that knows its transactions
+	ended      atomic.Bool              // no other call is to be made for now
 	next       atomic.Int64             // the next call to make; those below have been taken
 	byHand     groups                   // the transactions of an api that makes its own
-	handler    groupcommit.Stats        // of the batches of commands
+	commands   *userCommands            // of an api with a handler; nil until it has begun
 }
+
+func (w *work) end() { w.ended.Store(true) }
+
+// made is the number of calls that have been made, and left of those that have not.
+func (w *work) made() int { return min(int(w.next.Load()), w.users) }
+func (w *work) left() int { return w.users - w.made() }
+
+// An idKind says which ids calls have.
+type idKind int
+
+const (
+	noIDs     idKind = iota
+	sortedIDs        // each sorts near the one before
+	randomIDs        // UUIDs of version 4
+)
 
 // nothing is the value of a call that inserts no user.
 const nothing = -1
@@ -53,20 +75,33 @@ func (w *work) value(call int) int {
 	return taken
 }
 
-// rows is the number of rows that are inserted.
+// rows is the number of rows that have been inserted.
 func (w *work) rows() int {
+	n := w.made()
 	if w.clash == 0 {
-		return w.users
+		return n
 	}
-	return w.users - (w.users+w.clash-1)/w.clash
+	return n - (n+w.clash-1)/w.clash
 }
 
 // named is the context of a call, which cannot end.
 func (w *work) named(call int) context.Context {
-	if !w.ids {
-		return context.Background()
+	switch w.ids {
+	case sortedIDs:
+		return groupcommit.WithID(context.Background(), w.table+"-"+strconv.Itoa(call))
+	case randomIDs:
+		return groupcommit.WithID(context.Background(), randomID())
 	}
-	return groupcommit.WithID(context.Background(), w.table+"-"+strconv.Itoa(call))
+	return context.Background()
+}
+
+// randomID is a UUID of version 4. Its random numbers are cheap: a program's own choice of them is no cost of the library's.
+func randomID() string {
+	var u uuid.UUID
+	binary.NativeEndian.PutUint64(u[:8], rand.Uint64())
+	binary.NativeEndian.PutUint64(u[8:], rand.Uint64())
+	u[6], u[8] = u[6]&0x0f|0x40, u[8]&0x3f|0x80
+	return u.String()
 }
 
 func (w *work) expected() string {
@@ -112,17 +147,22 @@ func execs(ctx context.Context, db *sql.DB, w *work) error {
 	})
 }
 
-// concurrently makes the calls, each goroutine one after the other, until there is an error.
+// concurrently makes calls, each goroutine one after the other, until the work has ended or there is an error. The first
+// goroutine makes at least one.
 func (w *work) concurrently(ctx context.Context, insert func(call int) error) error {
-	all, ctx := errgroup.WithContext(ctx)
-	for range min(w.goroutines, w.users) {
+	var all errgroup.Group
+	for i := range min(w.goroutines, w.left()) {
 		all.Go(func() error {
-			for ctx.Err() == nil {
+			for first := i == 0; first || !w.ended.Load(); first = false {
 				n := int(w.next.Add(1)) - 1
 				if n >= w.users {
 					return nil
 				}
+				if w.known > 0 {
+					n %= w.known
+				}
 				if err := insert(n); err != nil {
+					w.end()
 					return err
 				}
 			}
@@ -144,20 +184,18 @@ func (w *work) inPieces(ctx context.Context, transaction func(first, n int) erro
 	if most == 0 {
 		most = rowsByHand
 	}
-	for first := 0; first < w.users; first += most {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		n := min(most, w.users-first)
+	for begun := false; (!begun || !w.ended.Load()) && w.left() > 0; begun = true {
+		first, n := w.made(), min(most, w.left())
 		if err := transaction(first, n); err != nil {
 			return fmt.Errorf("values %d to %d: %w", first, first+n-1, err)
 		}
 		w.next.Store(int64(first + n))
 		w.byHand.commits++
+		w.byHand.calls += n
 		w.byHand.largest = max(w.byHand.largest, n)
 		if w.saidAll != nil {
 			w.saidAll(n, first, first+n-1)
 		}
 	}
-	return nil
+	return ctx.Err()
 }

@@ -99,6 +99,33 @@ func (c *cluster) where() (label, text string) {
 	return "server", "PostgreSQL " + c.version + ", a throwaway cluster in " + folder(c.folder)
 }
 
+// disk is where a server of our own has its data; another's is not known.
+func (c *cluster) disk() string {
+	if c.server == nil {
+		return ""
+	}
+	return c.folder
+}
+
+func (c *cluster) processes() *processes {
+	if c.server == nil {
+		return nil
+	}
+	return processesOf(c.folder)
+}
+
+// price says what a sync costs on the server's disk, and whether the server's processor time is known.
+func (c *cluster) price() string {
+	text := "A sync on the server's disk: not known."
+	if folder := c.disk(); folder != "" {
+		text = fmt.Sprintf("A sync on the server's disk: %s.", syncPrice(folder))
+	}
+	if c.processes() == nil {
+		text += " The server's processor time: not known."
+	}
+	return text
+}
+
 func (c *cluster) close() error {
 	if c.server == nil {
 		return nil
@@ -115,10 +142,14 @@ func (c *cluster) home(r *run) (home, error) {
 	if r.failure != nil {
 		violation = r.failure.is
 	}
+	insert := "INSERT INTO " + table + " (value) VALUES ($1)"
+	if r.shape != nil {
+		insert = r.shape.texts(pgxDriver, table).exec
+	}
 	return home{
 		name:        c.dsn,
 		table:       table,
-		insert:      "INSERT INTO " + table + " (value) VALUES ($1)",
+		insert:      insert,
 		synchronous: c.synchronous,
 		prepare:     func(ctx context.Context, db *sql.DB) error { return c.prepare(ctx, db, table, r) },
 		violation:   violation,
@@ -132,9 +163,14 @@ func (c *cluster) prepare(ctx context.Context, db *sql.DB, table string, r *run)
 	if r.clash > 0 && r.failure == nil {
 		unique = " UNIQUE"
 	}
-	if _, err := db.ExecContext(ctx, "CREATE TABLE "+table+
-		" (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, value bigint"+unique+")"); err != nil {
-		return err
+	create := "CREATE TABLE " + table + " (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, value bigint" + unique + ")"
+	if r.shape != nil {
+		create = r.shape.texts(pgxDriver, table).create
+	}
+	for text := range strings.SplitSeq(create, "; ") {
+		if _, err := db.ExecContext(ctx, text); err != nil {
+			return err
+		}
 	}
 	if r.failure != nil {
 		if _, err := db.ExecContext(ctx, r.failure.named(r.failure.setup, table)); err != nil {

@@ -19,23 +19,23 @@ type batchSpan struct{ n, from, to int }
 // line home: the goroutine that awaits this command prints the line, after the commit.
 type userCommands = groupcommit.Commands[insertUser, *batchSpan]
 
-// handled has a handler insert the users that give hands to it, and counts its batches when give is done. As in the article
-// no batch is tried again: a run that fails ends at once.
-func (w *work) handled(db *sql.DB, give func(users *userCommands) error) error {
+// handled has a handler insert the users that give hands to it. As in the article no batch is tried again: a run that fails
+// ends at once.
+func (w *work) handled(db *sql.DB, give func(users *userCommands) error) (err error) {
 	if w.clash > 0 {
 		return errors.New("a batch with a violation would fail as a whole")
+	}
+	if w.commands != nil {
+		return give(w.commands)
 	}
 	opts := []groupcommit.HandlerOption{groupcommit.Retry(groupcommit.Never)}
 	if w.maxLen > 0 {
 		opts = append(opts, groupcommit.MaxLen(w.maxLen))
 	}
-	users, err := groupcommit.Handle(db, w.insertBatch, opts...)
-	if err != nil {
+	if w.commands, err = groupcommit.Handle(db, w.insertBatch, opts...); err != nil {
 		return err
 	}
-	err = give(users)
-	w.handler = users.Stats()
-	return err
+	return give(w.commands)
 }
 
 // insertBatch is the article's batch handler. A batch fails as a whole, so the error says which value failed.
@@ -84,24 +84,23 @@ func promises(inFlight int) api {
 	return func(ctx context.Context, db *sql.DB, w *work) error {
 		return w.handled(db, func(users *userCommands) error {
 			window := make([]*groupcommit.PromiseOf[*batchSpan], inFlight)
-			for call := range w.users + inFlight { // the last of them only await
-				oldest := &window[call%inFlight]
+			for at, awaited := 0, 0; awaited < inFlight; at++ {
+				oldest := &window[at%inFlight]
 				if *oldest != nil {
 					if err := w.told((*oldest).Await(context.Background())); err != nil {
 						return err
 					}
 					*oldest = nil
 				}
-				if call >= w.users {
+				call := int(w.next.Load())
+				if w.ended.Load() || call >= w.users { // only await those that are in flight
+					awaited++
 					continue
-				}
-				if err := ctx.Err(); err != nil {
-					return err
 				}
 				*oldest = users.Go(context.Background(), "", insertUser{int64(call)})
 				w.next.Store(int64(call + 1))
 			}
-			return nil
+			return ctx.Err()
 		})
 	}
 }

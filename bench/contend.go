@@ -18,6 +18,7 @@ type contender struct {
 	pause   time.Duration             // of a caller, before each call; its time is not the call's
 	call    func(caller, n int) error // n is another number for each call of the contender, from 0
 	around  func(slice func())        // what happens around each slice; nil: nothing does
+	meter   *meter                    // contest sets it
 
 	made atomic.Int64 // calls, warming up included: the next n
 
@@ -25,6 +26,7 @@ type contender struct {
 	took   []time.Duration // by each call that counts
 	failed int             // of these calls
 	spent  time.Duration   // by the slices that count
+	used   used            // in these slices
 	slices []float64       // their rates
 	faults faults
 }
@@ -50,7 +52,7 @@ func (f faults) String() string {
 	return fmt.Sprintf("%s errors: %.160s", comma(f.count()), most)
 }
 
-// slice has the callers work for d. A call that is under way at its end is waited for: it counts, and so does its whole
+// slice has the callers work for d, and each make one call at least. A call that is under way at its end is waited for: it counts, and so does its whole
 // time. A slice that does not count warms the contender up.
 func (c *contender) slice(ctx context.Context, d time.Duration, counts bool) {
 	if c.around != nil {
@@ -68,12 +70,13 @@ func (c *contender) work(ctx context.Context, d time.Duration, counts bool) {
 	var all sync.WaitGroup
 	var took []time.Duration
 	failed := 0
+	before := c.meter.start()
 	start := time.Now()
 	for caller := range c.callers {
 		all.Go(func() {
 			var own []time.Duration
 			wrong := 0
-			for !ended.Load() && ctx.Err() == nil {
+			for len(own) == 0 || !ended.Load() && ctx.Err() == nil {
 				time.Sleep(c.pause)
 				begin := time.Now()
 				err := c.call(caller, int(c.made.Add(1))-1)
@@ -90,8 +93,10 @@ func (c *contender) work(ctx context.Context, d time.Duration, counts bool) {
 		})
 	}
 	all.Wait()
+	spent := time.Since(start)
 	if counts {
-		c.record(took, failed, time.Since(start))
+		c.used = c.used.add(c.meter.since(before))
+		c.record(took, failed, spent)
 	}
 }
 
@@ -123,6 +128,10 @@ type score struct {
 	Errors    int       `json:"errors"`
 	Fault     string    `json:"error,omitempty"`
 	Slices    []float64 `json:"slices"` // the rate of each
+
+	// Processor time of a call in µs; -1: not known, or no server.
+	Client float64 `json:"client_us"`
+	Server float64 `json:"server_us"`
 }
 
 // score is of the slices that count; errors are those of all slices.
@@ -132,6 +141,7 @@ func (c *contender) score() score {
 	slices.Sort(c.took)
 	s := score{Side: c.name, Calls: len(c.took), P50: c.at(.5), P99: c.at(.99), Longest: c.at(1), Errors: c.faults.count(), Slices: c.slices}
 	s.PerSecond = perOf(float64(s.Calls-c.failed), c.spent.Seconds())
+	s.Client, s.Server = perCall(c.used.client, s.Calls), perCall(c.used.server, s.Calls)
 	if s.Errors > 0 {
 		s.Fault = c.faults.String()
 	}
@@ -153,6 +163,13 @@ type pace struct {
 	warm   time.Duration // of each contender before the first slice: connections are opened, and groups learn; at least a slice
 	slices int           // of each contender
 	most   time.Duration // no round begins after it; 0: all do
+	meter  *meter        // also of the server; nil: of this program
+}
+
+// on has the meter read a server as well.
+func (p pace) on(c *cluster) pace {
+	p.meter = &meter{c.processes()}
+	return p
 }
 
 // contest warms the contenders up, and gives them slices in turns. Every other round goes the other way
@@ -160,6 +177,7 @@ type pace struct {
 func contest(ctx context.Context, p pace, sides ...*contender) {
 	sides = slices.Clone(sides)
 	for _, c := range sides {
+		c.meter = p.meter
 		c.slice(ctx, max(p.slice, p.warm), false)
 	}
 	start := time.Now()
@@ -180,18 +198,24 @@ type duel struct {
 	Swapped score `json:"swapped"`
 }
 
-// rate is the swapped side's rate as a multiple of the plain one's; p50 and p99 likewise, and there less is better.
-func (d duel) rate() float64 { return perOf(d.Swapped.PerSecond, d.Plain.PerSecond) }
+// rate is the swapped side's rate as a multiple of the plain one's, in the median of the rounds; p50 and p99 are of all calls,
+// and there less is better.
+func (d duel) rate() float64 { return median(d.ratios()) }
 func (d duel) p50() float64  { return perOf(d.Swapped.P50, d.Plain.P50) }
 func (d duel) p99() float64  { return perOf(d.Swapped.P99, d.Plain.P99) }
+
+// ratios are those of the single rounds.
+func (d duel) ratios() (ratios []float64) {
+	for i := range min(len(d.Plain.Slices), len(d.Swapped.Slices)) {
+		ratios = append(ratios, perOf(d.Swapped.Slices[i], d.Plain.Slices[i]))
+	}
+	return ratios
+}
 
 // spread is how far the ratios of the single rounds lie apart, as a part of their mean: what the machine adds to one
 // of them.
 func (d duel) spread() float64 {
-	var ratios []float64
-	for i := range min(len(d.Plain.Slices), len(d.Swapped.Slices)) {
-		ratios = append(ratios, perOf(d.Swapped.Slices[i], d.Plain.Slices[i]))
-	}
+	ratios := d.ratios()
 	if len(ratios) < 2 {
 		return math.NaN()
 	}
@@ -209,9 +233,11 @@ func bestOf(plain []score) score {
 }
 
 func (d duel) String() string {
-	return fmt.Sprintf("%s a second, p99 %s; plain %s a second, p99 %s",
-		comma(int(d.Swapped.PerSecond+.5)), millis(d.Swapped.P99), comma(int(d.Plain.PerSecond+.5)), millis(d.Plain.P99))
+	return fmt.Sprintf("%s a second, p99 %s, processor a call %s; plain %s a second, p99 %s, processor a call %s",
+		comma(int(d.Swapped.PerSecond+.5)), millis(d.Swapped.P99), d.Swapped.processor(), comma(int(d.Plain.PerSecond+.5)), millis(d.Plain.P99), d.Plain.processor())
 }
+
+func (s score) processor() string { return processor(s.Client, s.Server, s.Server >= 0) }
 
 func millis(ms float64) string {
 	switch {

@@ -110,7 +110,7 @@ func TestADuelComparesWithThePlainSide(t *testing.T) {
 		Plain:   score{PerSecond: 100, P50: 10, P99: 20, Slices: []float64{100, 100}},
 		Swapped: score{PerSecond: 95, P50: 20, P99: 30, Slices: []float64{90, 110}},
 	}
-	assert.Equal(t, 0.95, d.rate())
+	assert.Equal(t, 1.0, d.rate(), "the median of 0.9 and 1.1")
 	assert.Equal(t, 2.0, d.p50())
 	assert.Equal(t, 1.5, d.p99())
 	assert.InDelta(t, 0.2, d.spread(), 1e-9)

@@ -3,8 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
+	"time"
 )
 
 // A failure is a kind of statement that fails, in separate tables beside the users'. Neighbours should not pay for it.
@@ -47,48 +47,36 @@ func failingRuns(p place, every int) (lines []failingRun) {
 	return lines
 }
 
-// failing measures the cost of failing calls, for the others and for themselves.
+// failing measures the cost of failing calls, for the others and for themselves: in turns with the plain driver, and with
+// calls of which none fails.
 func (l *lab) failing(ctx context.Context, percent, rounds int) error {
 	_, where := l.place.where()
-	fmt.Fprintf(l.out, "%s; %s; %d calls in 100 fail; medians of %d rounds, quartiles in brackets\n\n", machine(), where, percent, rounds)
-	lines := failingRuns(l.place, 100/percent)
-	var runs []run
-	for _, line := range lines {
-		runs = append(runs, line.plain, line.ours)
-	}
-	all, err := l.rounds(ctx, runs, rounds)
-	if err != nil {
-		return err
-	}
-	fmt.Fprintln(l.out, "| what fails | goroutines | calls a second | times the plain driver's | of the rate without failures |\n|---|---|---|---|---|")
-	var none run
-	for _, line := range lines {
-		if line.kind == "none" {
-			none = line.ours
+	fmt.Fprintf(l.out, "%s; %s; %d calls in 100 fail; slices of %v in turns, medians of %d, quartiles in brackets\n", machine(), where, percent, failingPace.slice, rounds)
+	l.printSync()
+	fmt.Fprintln(l.out, "\n| what fails | goroutines | calls a second | processor a call | plain | times the plain driver's | of the rate without failures |\n|---|---|---|---|---|---|---|")
+	p := failingPace
+	p.slices = rounds
+	for _, line := range failingRuns(l.place, 100/percent) {
+		runs := []run{line.plain, line.ours}
+		none := line.ours
+		if line.kind != "none" {
+			none.failure, none.clash, none.name = nil, 0, "groupcommit, none fails"
+			runs = append(runs, none)
 		}
-		fmt.Fprintf(l.out, "| %s | %s | %s | %s | %s |\n", line.kind, comma(line.goroutines), comma(int(quartile(values(all, of(speed, line.ours)), 2))),
-			quartiles("%.1f", all, over(of(speed, line.ours), of(speed, line.plain))), quartiles("%.2f", all, over(of(speed, line.ours), of(speed, none))))
+		var all []round
+		err := l.contest(ctx, runs, func(es []*entrant) (err error) {
+			all, err = l.turns(ctx, p, es)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		ours, plain := of(slice.rate, line.ours), of(slice.rate, line.plain)
+		fmt.Fprintf(l.out, "| %s | %s | %s | %s | %s, %s | %s | %s |\n", line.kind, comma(line.goroutines), comma(int(middle(all, ours)+.5)), l.processor(all, line.ours),
+			comma(int(middle(all, plain)+.5)), l.processor(all, line.plain), bold("%.1f", all, over(ours, plain)), bold("%.2f", all, over(ours, of(slice.rate, none))))
 	}
 	return nil
 }
 
-func values(rounds []round, value measured) (xs []float64) {
-	for _, r := range rounds {
-		xs = append(xs, value(r))
-	}
-	slices.Sort(xs)
-	return xs
-}
-
-// quartile is the first, the second (the median) or the third of sorted values.
-func quartile(xs []float64, which int) float64 {
-	at := float64(which) / 4 * float64(len(xs)-1)
-	low := int(at)
-	high := min(low+1, len(xs)-1)
-	return xs[low] + (at-float64(low))*(xs[high]-xs[low])
-}
-
-func quartiles(format string, rounds []round, value measured) string {
-	xs := values(rounds, value)
-	return fmt.Sprintf("**"+format+"** ("+format+" to "+format+")", quartile(xs, 2), quartile(xs, 1), quartile(xs, 3))
-}
+// failingPace has one slice for each round.
+var failingPace = pace{slice: 250 * time.Millisecond, warm: 250 * time.Millisecond}

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/groupcommit/groupcommit/internal/pgtest"
 	"github.com/stretchr/testify/assert"
@@ -24,7 +25,7 @@ func TestEveryKindOfFailureIsTheDriversOwnErrorOnBothSides(t *testing.T) {
 	l := &lab{place: dir(t.TempDir())}
 	for _, line := range failingRuns(l.place, 20) {
 		for _, r := range []run{small(line.plain), small(line.ours)} {
-			res, err := l.do(context.Background(), r)
+			res, err := l.alone(context.Background(), r)
 			require.NoError(t, err, r.name)
 			want := 200
 			if line.kind != "none" {
@@ -46,7 +47,7 @@ func TestEveryKindOfFailureOfPostgreSQLToo(t *testing.T) {
 			continue
 		}
 		for _, r := range []run{small(line.plain), small(line.ours)} {
-			res, err := l.do(context.Background(), r)
+			res, err := l.alone(context.Background(), r)
 			require.NoError(t, err, r.name)
 			assert.GreaterOrEqual(t, res.Rows, 190, r.name)
 		}
@@ -63,20 +64,23 @@ func TestACallThatDoesNotFailAsItShouldEndsTheRun(t *testing.T) {
 		}
 		return whole(ctx, db, w)
 	}
-	_, err := l.do(context.Background(), r)
+	_, err := l.alone(context.Background(), r)
 	assert.ErrorContains(t, err, "no error, but that of UNIQUE expected")
 }
 
 func TestTheTableOfFailuresHasALineForEachKind(t *testing.T) {
+	usual := failingPace
+	defer func() { failingPace = usual }()
+	failingPace = pace{slice: 5 * time.Millisecond}
 	var out strings.Builder
 	l := &lab{place: few{dir(t.TempDir())}, out: &out}
 	require.NoError(t, l.failing(context.Background(), 5, 2))
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
-	require.Len(t, lines, 2+2+2*2)
-	assert.Contains(t, lines[0], "5 calls in 100 fail; medians of 2 rounds")
-	assert.Regexp(t, `^\| none \| 64 \| [0-9,]+ \| \*\*[0-9.]+\*\* \([0-9.]+ to [0-9.]+\) \| \*\*1\.00\*\* \(1\.00 to 1\.00\) \|$`, lines[4])
-	assert.Contains(t, lines[7], "| UNIQUE | 1,024 |")
-	assert.Len(t, l.results, 2*2*2*2)
+	require.Len(t, lines, 3+2+2*2)
+	assert.Contains(t, lines[0], "5 calls in 100 fail; slices of 5ms in turns, medians of 2")
+	assert.Regexp(t, `^\| none \| 64 \| [0-9,]+ \| [0-9.]+ .s \| [0-9,]+, [0-9.]+ .s \| \*\*[0-9.]+\*\* \([0-9.]+ to [0-9.]+\) \| \*\*1\.00\*\* \(1\.00 to 1\.00\) \|$`, lines[5])
+	assert.Contains(t, lines[8], "| UNIQUE | 1,024 |")
+	assert.Len(t, l.results, 2*(2+3))
 }
 
 // few is a place with one kind of failure, and small runs.
@@ -85,7 +89,7 @@ type few struct{ dir }
 func (f few) failures() []*failure { return sqliteFailures[:1] }
 func (f few) failing(goroutines int) (theirs, ours run) {
 	theirs, ours = f.dir.failing(goroutines)
-	theirs.users, ours.users, theirs.synchronous, ours.synchronous = 200, 200, "off", "off"
+	theirs.synchronous, ours.synchronous = "off", "off"
 	return theirs, ours
 }
 
@@ -95,4 +99,5 @@ func TestQuartilesLieBetweenTheValues(t *testing.T) {
 	assert.Equal(t, 4.0, quartile([]float64{1, 2, 3, 4, 5}, 3))
 	assert.Equal(t, 1.5, quartile([]float64{1, 2}, 2))
 	assert.Equal(t, 7.0, quartile([]float64{7}, 3))
+	assert.Zero(t, quartile(nil, 2))
 }

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -19,7 +20,8 @@ import (
 type config struct {
 	driver      string
 	dsn         string // ""; or a PostgreSQL server's
-	users       int
+	users       int    // unbounded: time ends the run
+	time        time.Duration
 	goroutines  int
 	api         string
 	maxLen      int // 0: the library's default
@@ -28,6 +30,7 @@ type config struct {
 	noBatch     bool
 	verbose     bool
 	json        string
+	profile     string
 	table       bool
 	failing     int // of 100 calls; 0: other runs
 	rounds      int
@@ -47,8 +50,11 @@ func (c config) sides(p place) []side {
 
 const mostUsers = 1_000_000
 
+// usualTime is each side's, where no flag says anything else.
+const usualTime = 4 * time.Second
+
 func parseFlags(args []string) (config, error) {
-	var c config
+	c := config{time: usualTime}
 	fs := flagSet(&c)
 	if err := fs.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return c, err
@@ -65,14 +71,16 @@ func parseFlags(args []string) (config, error) {
 func (c config) agree(fs *flag.FlagSet) (err error) {
 	fs.Visit(func(f *flag.Flag) {
 		switch {
-		case c.table && !slices.Contains([]string{"table", "rounds", "json", "driver", "dsn", "failing"}, f.Name):
-			err = fmt.Errorf("--%s does not go with --table, which makes its own runs; only --driver, --dsn, --rounds and --json do", f.Name)
+		case c.table && !slices.Contains([]string{"table", "rounds", "json", "driver", "dsn", "failing", "cpuprofile"}, f.Name):
+			err = fmt.Errorf("--%s does not go with --table, which makes its own runs; only --driver, --dsn, --rounds, --json and --cpuprofile do", f.Name)
 		case c.table && c.failing > 0 && f.Name == "failing":
 			err = fmt.Errorf("--failing %s does not go with --table; one of them is allowed", f.Value)
-		case !c.table && c.failing > 0 && !slices.Contains([]string{"failing", "rounds", "json", "driver", "dsn"}, f.Name):
-			err = fmt.Errorf("--%s does not go with --failing, which makes its own runs; only --driver, --dsn, --rounds and --json do", f.Name)
+		case !c.table && c.failing > 0 && !slices.Contains([]string{"failing", "rounds", "json", "driver", "dsn", "cpuprofile"}, f.Name):
+			err = fmt.Errorf("--%s does not go with --failing, which makes its own runs; only --driver, --dsn, --rounds, --json and --cpuprofile do", f.Name)
 		case !c.table && c.failing == 0 && f.Name == "rounds":
 			err = fmt.Errorf("--rounds goes only with --table or --failing")
+		case c.users != unbounded && f.Name == "time":
+			err = fmt.Errorf("--time %s does not go with --users; one of them is allowed", f.Value)
 		case c.driver != pgxDriver && f.Name == "dsn":
 			err = fmt.Errorf("--dsn goes only with --driver pgx; --driver %s makes a file of its own", c.driver)
 		case c.driver == pgxDriver && f.Name == "synchronous":
@@ -107,7 +115,11 @@ func flagSet(c *config) *flag.FlagSet {
 	fs := newFlagSet()
 	fs.Var(word(&c.driver, sqliteDriver, sqliteDriver, pgxDriver), "driver", "the plain driver and its database: `sqlite3 or pgx`")
 	dsnFlag(fs, &c.dsn)
-	fs.Var(whole(&c.users, 10_000, 0, mostUsers), "users", "`N` users to insert, 0 to 1,000,000")
+	fs.Var(span(&c.time, time.Millisecond, time.Hour), "time", "`TIME` for which each side inserts users, in turn with the others")
+	c.users = unbounded
+	fs.Func("users", "`N` users to insert by each side, 0 to 1,000,000, however long that takes", func(s string) error {
+		return whole(&c.users, 0, 0, mostUsers).Set(s)
+	})
 	fs.Var(whole(&c.goroutines, 64, 1, mostUsers), "goroutines", "`N` goroutines that insert them, at least 1")
 	fs.Var(word(&c.api, viaExec, viaExec, viaCommands), "api", "how groupcommit is used: `exec or commands`; commands are measured beside Exec")
 	fs.Var(whole(&c.maxLen, 0, 0, 1<<31-1), "maxlen", "`N` calls at most in a group, or commands in a batch; 0 is the library's own limit")
@@ -116,9 +128,10 @@ func flagSet(c *config) *flag.FlagSet {
 	fs.Var(truth{&c.noBatch}, "no-batch", "only the plain driver")
 	fs.Var(truth{&c.verbose}, "verbose", "one line for each group or batch, or for each value without them")
 	jsonFlag(fs, &c.json, "runs")
-	fs.Var(truth{&c.table}, "table", "measure the table of bench/README.md instead: plain driver and groupcommit in turns, several cases")
 	fs.Var(whole(&c.failing, 0, 1, 50), "failing", "measure what it costs where `N` calls in 100 fail, 1 to 50, by what makes them fail; 64 and 1,024 goroutines")
-	fs.Var(whole(&c.rounds, 5, 1, 100), "rounds", "`N` rounds of the table, or of --failing, 1 to 100")
+	fs.Var(whole(&c.rounds, 5, 1, 100), "rounds", "`N` rounds of --failing, or slices of --table, 1 to 100")
+	fs.Var(truth{&c.table}, "table", "the same as the mode speed, for --driver alone, with so many slices as --rounds")
+	profileFlag(fs, &c.profile)
 	return fs
 }
 
@@ -144,7 +157,7 @@ var twoDashes = strings.NewReplacer("for -", "for --", "for flag -", "for flag -
 func usage(w io.Writer) {
 	fmt.Fprintln(w, "usage: go run ./bench [flags]\n\nInserts users into SQLite or PostgreSQL through the plain driver and through groupcommit, by Exec or by commands\nwith a batch handler, and compares.")
 	fmt.Fprintln(w)
-	listFlags(w, flagSet(new(config)))
+	listFlags(w, flagSet(&config{time: usualTime}))
 	fmt.Fprintln(w, "\nModes with flags of their own, by go run ./bench MODE [flags]; PostgreSQL's server is found or started as above:")
 	for _, name := range slices.Sorted(maps.Keys(modes)) {
 		fmt.Fprintf(w, "  %-26s %s\n", name, modes[name].summary)

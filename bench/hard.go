@@ -84,10 +84,11 @@ func (r *hardRun) measure(ctx context.Context, out, stdout, stderr io.Writer) (e
 		return err
 	}
 	defer func() { err = errors.Join(err, server.close()) }()
-	h := &hard{server: server, pace: r.pace}
+	h := &hard{server: server, pace: r.pace.on(server)}
 	_, where := server.where()
 	fmt.Fprintf(out, "%s; %s; %s.\n", machine(), where, server.settings(config{}))
 	fmt.Fprintf(out, "%d slices of %v for each side in turns; the plain driver at the pool that serves it best.\n", r.pace.slices, r.pace.slice)
+	fmt.Fprintln(out, server.price())
 	if !knowsBound(server.dsn) {
 		fmt.Fprintf(out, "The library does not know %s: the swapped side has bounds of its own.\n", bound)
 	}
@@ -176,7 +177,7 @@ func judged(ratio float64, want string, missed bool) string {
 }
 
 func (s score) String() string {
-	text := fmt.Sprintf("%s: %s a second, p50 %s, p99 %s, longest %s", s.Side, comma(int(s.PerSecond+.5)), millis(s.P50), millis(s.P99), millis(s.Longest))
+	text := fmt.Sprintf("%s: %s a second, p50 %s, p99 %s, longest %s, processor a call %s", s.Side, comma(int(s.PerSecond+.5)), millis(s.P50), millis(s.P99), millis(s.Longest), s.processor())
 	if s.Errors > 0 {
 		text += ", **" + plural(s.Errors, "error") + "**"
 	}

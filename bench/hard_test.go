@@ -10,14 +10,24 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// shared is the tests' server, as if this program had started it.
+func shared(t *testing.T) *cluster {
+	server := pgtest.Shared(t)
+	c, err := startCluster(context.Background(), pgtest.DSN(t), 0)
+	require.NoError(t, err)
+	c.server = server
+	db, err := openPgxPool(c.dsn, 1)
+	require.NoError(t, err)
+	defer db.Close()
+	require.NoError(t, db.QueryRow("SHOW data_directory").Scan(&c.folder))
+	return c
+}
+
 // aGlance is a pace that takes no time.
 var aGlance = pace{slice: 10 * time.Millisecond, slices: 1}
 
 func TestEveryHardCaseIsMeasuredAndLeavesNothing(t *testing.T) {
-	server := pgtest.New(t, pgtest.Options{MaxConnections: manyConnections})
-	c, err := startCluster(context.Background(), server.DSN(), 0)
-	require.NoError(t, err)
-	c.server = server
+	c := shared(t)
 	h := &hard{server: c, pace: aGlance}
 	for _, hc := range hardCases {
 		if hc.name == "10 innocents beside 350 callers who wait for a locked row" {

@@ -38,7 +38,9 @@ type librariesRun struct {
 type libraryResult struct {
 	Library string  `json:"library"`
 	Driver  string  `json:"driver"` // the plain one
-	Ratio   float64 `json:"ratio"`  // of the medians of the slices
+	Ratio   float64 `json:"ratio"`  // the median of the rounds'
+	Low     float64 `json:"quartile_1"`
+	High    float64 `json:"quartile_3"`
 	duel
 }
 
@@ -101,11 +103,15 @@ func (r *librariesRun) onServer(ctx context.Context) (err error) {
 
 // on measures every library on one kind of database, and prints the table.
 func (r *librariesRun) on(ctx context.Context, on ground) error {
-	fmt.Fprintf(r.out, "\n%s\n\n| %s | plain, a second | swapped, a second | ratio |\n|---|---|---|---|\n", on.title(), r.what)
+	p := r.pace
+	if d, ok := on.(*databases); ok {
+		p = p.on(d.server)
+	}
+	fmt.Fprintf(r.out, "\n%s\n%s\n\n| %s | plain, a second | swapped, a second | ratio | processor a call, plain and swapped |\n|---|---|---|---|---|\n", on.title(), on.price(), r.what)
 	for _, l := range r.chosen() {
 		var begun atomic.Int64
 		stop := r.bar.watch(l.name, 1, &begun)
-		res, err := l.measure(ctx, on, r.pace)
+		res, err := l.measure(ctx, on, p)
 		stop()
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -121,8 +127,8 @@ func (r *librariesRun) on(ctx context.Context, on ground) error {
 }
 
 func (r libraryResult) String() string {
-	return fmt.Sprintf("| %s | %s (%s) | %s | %.2f |", r.Library, comma(int(median(r.Plain.Slices)+.5)), r.Plain.Side,
-		comma(int(median(r.Swapped.Slices)+.5)), r.Ratio)
+	return fmt.Sprintf("| %s | %s (%s) | %s | %.2f (%.2f to %.2f) | %s; %s |", r.Library, comma(int(median(r.Plain.Slices)+.5)), r.Plain.Side,
+		comma(int(median(r.Swapped.Slices)+.5)), r.Ratio, r.Low, r.High, r.Plain.processor(), r.Swapped.processor())
 }
 
 func median(of []float64) float64 {
@@ -156,7 +162,8 @@ func (l library) measure(ctx context.Context, on ground, p pace) (res libraryRes
 	last := len(all) - 1
 	plain := slices.MaxFunc(scores(all[:last]), func(a, b score) int { return cmp.Compare(median(a.Slices), median(b.Slices)) })
 	res = libraryResult{Library: l.name, Driver: string(on.engine()), duel: duel{plain, all[last].score()}}
-	res.Ratio = perOf(median(res.Swapped.Slices), median(res.Plain.Slices))
+	ratios := slices.Sorted(slices.Values(res.ratios()))
+	res.Low, res.Ratio, res.High = quartile(ratios, 1), quartile(ratios, 2), quartile(ratios, 3)
 	return res, nil
 }
 

@@ -22,6 +22,7 @@ import (
 // A ground is where the databases of libraries are made.
 type ground interface {
 	title() string
+	price() string // of a sync
 	engine() programs.Engine
 	// sides are the plain driver on each of its pools, and then the swapped one.
 	sides() []librarySide
@@ -80,6 +81,7 @@ func restart(folder string, sync time.Duration) error {
 
 func (f *files) close() error            { return os.RemoveAll(f.remove) }
 func (f *files) title() string           { return "SQLite, WAL, synchronous=FULL, " + f.syncs }
+func (f *files) price() string           { return "A sync on this disk: " + syncPrice(f.folder) + "." }
 func (f *files) engine() programs.Engine { return programs.SQLite }
 
 func (f *files) sides() []librarySide {
@@ -115,6 +117,8 @@ func (f *files) open(_ context.Context, s librarySide) (*sql.DB, func() error, e
 type databases struct{ server *cluster }
 
 func (d *databases) engine() programs.Engine { return programs.Postgres }
+
+func (d *databases) price() string { return d.server.price() }
 
 func (d *databases) title() string {
 	_, where := d.server.where()

@@ -1,6 +1,6 @@
 // Command bench runs the article's benchmark: concurrent goroutines insert users, one Exec for each, through the plain
-// driver and then through groupcommit. With --api commands they do so a third time, as in the article: each user is a
-// command, and a handler inserts a batch of them. The database is an SQLite file in a temporary folder, or PostgreSQL: a
+// driver and, in turn with it, through groupcommit. With --api commands there is a third side, as in the article: each user
+// is a command, and a handler inserts a batch of them. The database is an SQLite file in a temporary folder, or PostgreSQL: a
 // throwaway cluster, or the server of a DSN, in a table that is dropped afterwards.
 //
 //	go run ./bench
@@ -8,13 +8,13 @@
 //	go run ./bench --api commands --goroutines 1024 --maxlen 1000
 //	go run ./bench --driver pgx
 //	go run ./bench --driver pgx --dsn postgres://localhost/app
-//	go run ./bench --table
-//	go run ./bench --table --driver pgx
 //	go run ./bench --failing 5
+//	go run ./bench --cpuprofile cpu.out
 //
-// Modes have flags of their own. Three look for programs that the swap makes slower, and one measures what other people's
-// libraries write:
+// Modes have flags of their own. The first measures every goal of GOALS.md. Three look for programs that the swap makes slower,
+// and one measures what other people's libraries write:
 //
+//	go run ./bench speed
 //	go run ./bench matrix
 //	go run ./bench switch
 //	go run ./bench hard
@@ -33,6 +33,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 )
 
 const (
@@ -58,7 +59,11 @@ func bench(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "bench: %v\n", err)
 		return exitUsage
 	}
-	return guarded(cfg.json, stdout, stderr, func(ctx context.Context, out io.Writer) error {
+	if cfg.table {
+		r := tableOf(cfg)
+		return guarded(cfg.json, cfg.profile, stdout, stderr, func(ctx context.Context, out io.Writer) error { return r.measure(ctx, out, stdout, stderr) })
+	}
+	return guarded(cfg.json, cfg.profile, stdout, stderr, func(ctx context.Context, out io.Writer) error {
 		results, err := measure(ctx, cfg, out, stderr)
 		if cfg.json != "" && ctx.Err() == nil { // a wrong run is reported, too, with the rows that it has
 			err = errors.Join(err, writeJSON(cfg.json, stdout, "runs", results))
@@ -67,9 +72,17 @@ func bench(args []string, stdout, stderr io.Writer) int {
 	})
 }
 
+// tableOf is the mode speed as --table asks for it.
+func tableOf(cfg config) *speedRun {
+	r := newSpeedRun()
+	r.driver, r.dsn, r.json = cfg.driver, cfg.dsn, cfg.json
+	r.time = time.Duration(cfg.rounds) * r.slice
+	return r
+}
+
 // guarded measures until the end or an interrupt, and returns the exit code. What is for people goes to out: not to stdout
-// where the JSON goes there.
-func guarded(json string, stdout, stderr io.Writer, measure func(ctx context.Context, out io.Writer) error) int {
+// where the JSON goes there. Where profile names a file, it gets a profile of the processor.
+func guarded(json, profile string, stdout, stderr io.Writer, measure func(ctx context.Context, out io.Writer) error) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the program at once
@@ -81,7 +94,10 @@ func guarded(json string, stdout, stderr io.Writer, measure func(ctx context.Con
 	if json == "-" {
 		out.Writer = stderr // the object has stdout for itself
 	}
-	err := measure(ctx, out)
+	stopProfile, err := startProfile(profile)
+	if err == nil {
+		err = errors.Join(measure(ctx, out), stopProfile())
+	}
 	if ctx.Err() != nil {
 		fmt.Fprintln(stderr, "bench: interrupted")
 		return exitInterrupted
@@ -115,13 +131,14 @@ func measure(ctx context.Context, cfg config, out, stderr io.Writer) (results []
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, p.close()) }()
-	l := &lab{place: p, out: out, bar: bar{to: stderr, on: isTerminal(stderr) && !cfg.verbose}}
-	switch {
-	case cfg.failing > 0:
+	l, err := newLab(p, out, bar{to: stderr, on: isTerminal(stderr) && !cfg.verbose})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, l.close()) }()
+	if cfg.failing > 0 {
 		err = l.failing(ctx, cfg.failing, cfg.rounds)
-	case cfg.table:
-		err = l.table(ctx, cfg.rounds)
-	default:
+	} else {
 		err = l.compare(ctx, cfg)
 	}
 	return l.results, err
@@ -130,24 +147,64 @@ func measure(ctx context.Context, cfg config, out, stderr io.Writer) (results []
 // lab makes runs.
 type lab struct {
 	place place
+	meter *meter
+	disk  *probe    // nil: not known
 	out   io.Writer // for people
 	bar   bar
 
 	results []result // of every run that ended
 }
 
-// compare runs the same program on each side.
+func newLab(p place, out io.Writer, b bar) (l *lab, err error) {
+	l = &lab{place: p, meter: &meter{p.processes()}, out: out, bar: b}
+	if folder := p.disk(); folder != "" {
+		l.disk, err = openProbe(folder)
+	}
+	return l, err
+}
+
+// served says whether a server does a part of the work.
+func (l *lab) served() bool {
+	_, ok := l.place.(*cluster)
+	return ok
+}
+
+func (l *lab) close() error {
+	if l.disk == nil {
+		return nil
+	}
+	return l.disk.close()
+}
+
+// compareSlice is the length of a turn, and compareWarm of the one before the clock starts.
+const (
+	compareSlice = 250 * time.Millisecond
+	compareWarm  = 500 * time.Millisecond
+)
+
+// compare runs the same program on each side, in turns.
 func (l *lab) compare(ctx context.Context, cfg config) error {
 	head(l.out, cfg, l.place)
+	var runs []run
 	for _, s := range cfg.sides(l.place) {
 		r := run{side: s, users: cfg.users, goroutines: cfg.goroutines, maxLen: cfg.maxLen, synchronous: cfg.synchronous}
 		if cfg.verbose {
 			r.lines = newLines(l.out)
 		}
-		if _, err := l.do(ctx, r); err != nil {
-			return fmt.Errorf("%s: %w", s, err)
-		}
+		runs = append(runs, r)
 	}
-	summary(l.out, l.results)
+	p := pace{slice: compareSlice, slices: unbounded}
+	if cfg.users == unbounded {
+		p.warm, p.slices = compareWarm, int(max(2, cfg.time/compareSlice))
+	}
+	var rounds []round
+	err := l.contest(ctx, runs, func(all []*entrant) (err error) {
+		rounds, err = l.turns(ctx, p, all)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	summary(l.out, l.results, rounds, l)
 	return nil
 }

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/groupcommit/groupcommit/internal/disk"
 	"github.com/groupcommit/groupcommit/internal/pgtest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -26,14 +27,17 @@ func TestMain(m *testing.M) {
 	if os.Getenv("BENCH_AS_PROGRAM") != "" {
 		main()
 	}
-	os.Exit(pgtest.Run(m, pgtest.Options{})) // a server that syncs, as those do that are measured
+	// How fast it is does not matter here.
+	os.Exit(pgtest.Run(m, pgtest.Options{MaxConnections: manyConnections, Settings: map[string]string{"fsync": "off"}}))
 }
 
-// program is the built program with a temporary folder of its own.
+// program is the built program with a temporary folder of its own, in memory where there is a folder for that.
 func program(t *testing.T, args ...string) (cmd *exec.Cmd, out, errs *bytes.Buffer, tmp string) {
 	self, err := os.Executable()
 	require.NoError(t, err)
-	tmp = t.TempDir()
+	tmp, err = os.MkdirTemp(disk.Memory(), "bench-test-")
+	require.NoError(t, err)
+	t.Cleanup(func() { os.RemoveAll(tmp) })
 	cmd, out, errs = exec.Command(self, args...), new(bytes.Buffer), new(bytes.Buffer)
 	cmd.Env = append(os.Environ(), "BENCH_AS_PROGRAM=1", "TMPDIR="+tmp)
 	cmd.Stdout, cmd.Stderr = out, errs
@@ -50,19 +54,31 @@ func runProgram(t *testing.T, args ...string) (code int, out, errs string) {
 	return cmd.ProcessState.ExitCode(), o.String(), e.String()
 }
 
+// alone has one run make all its calls.
+func (l *lab) alone(ctx context.Context, r run) (res result, err error) {
+	err = l.contest(ctx, []run{r}, func(all []*entrant) error {
+		_, err := l.turns(ctx, pace{slice: time.Hour, slices: 1}, all)
+		return err
+	})
+	if len(l.results) > 0 {
+		res = l.results[len(l.results)-1]
+	}
+	return res, err
+}
+
 func TestBothSidesInTheTableAndInTheJSON(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "runs.json")
 	code, out, errs := runProgram(t, "--users", "200", "--goroutines", "8", "--json", file)
 	assert.Zero(t, code)
 	assert.Empty(t, errs)
-	for _, want := range []string{"journal_mode=WAL, synchronous=FULL", "NORMAL, does not sync at every commit", "inserts a second", "every value found exactly once"} {
+	for _, want := range []string{"journal_mode=WAL, synchronous=FULL", "A sync on this disk: ", "processor a call", "NORMAL, does not sync at every commit", "inserts a second", "every value found exactly once"} {
 		assert.Contains(t, out, want)
 	}
 	text, err := os.ReadFile(file)
 	require.NoError(t, err)
 	runs := decoded(t, text)
 	require.Len(t, runs, 2)
-	names := []string{"driver", "batch", "users", "goroutines", "maxlen", "synchronous", "seconds", "per_second", "commits", "mean_group", "max_group", "rows", "api"}
+	names := []string{"driver", "batch", "users", "goroutines", "maxlen", "synchronous", "seconds", "per_second", "commits", "mean_group", "max_group", "rows", "api", "client_us", "server_us", "allocs_per_call", "bytes_per_call", "slices"}
 	for i, driver := range []string{"sqlite3", "sqlite3-groupcommit"} {
 		r := runs[i]
 		assert.Len(t, r, len(names))
@@ -78,6 +94,7 @@ func TestBothSidesInTheTableAndInTheJSON(t *testing.T) {
 		assert.Equal(t, "full", r["synchronous"])
 		assert.Equal(t, 200.0, r["rows"])
 		assert.InEpsilon(t, 200/r["seconds"].(float64), r["per_second"], 1e-9)
+		assert.Equal(t, -1.0, r["server_us"], "there is no server")
 		assert.InEpsilon(t, 200/r["commits"].(float64), r["mean_group"], 1e-9)
 	}
 	assert.Equal(t, 200.0, runs[0]["commits"])
@@ -207,7 +224,7 @@ func TestABrokenOutputEndsTheProgramCleanly(t *testing.T) {
 func TestASocketWhoseOtherEndIsClosedDoesNotEndTheProgram(t *testing.T) {
 	w, err := newWay("tcp", echo(t).Addr().String(), 0)
 	require.NoError(t, err)
-	code := guarded("", io.Discard, io.Discard, func(ctx context.Context, out io.Writer) error {
+	code := guarded("", "", io.Discard, io.Discard, func(ctx context.Context, out io.Writer) error {
 		c, err := net.Dial("tcp", w.address())
 		require.NoError(t, err)
 		require.NoError(t, w.close())

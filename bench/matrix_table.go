@@ -13,6 +13,7 @@ func (m *matrix) head(a axes) {
 	fmt.Fprintf(m.out, "%s; %s; %s.\n", machine(), where, m.server.settings(config{}))
 	fmt.Fprintf(m.out, "%d cells, %d slices of %v for each side in turns. Each cell: rate / p50 / p99, as multiples of the plain driver's; **bold** is a rate below %.2f.\n",
 		len(a.cells()), m.pace.slices, m.pace.slice, goal)
+	fmt.Fprintln(m.out, m.server.price())
 	switch {
 	case m.control:
 		fmt.Fprintln(m.out, "A control: both sides are the plain driver, so what differs from 1 is noise.")

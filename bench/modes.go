@@ -32,6 +32,7 @@ var modes map[string]mode
 
 func init() { // the flags of the others name the modes
 	modes = map[string]mode{
+		"speed":     {"every goal of GOALS.md, in one run: inserts and other statements, one goroutine to thousands, beside the plain driver and hand-written programs", func() modeRun { return newSpeedRun() }},
 		"matrix":    {"statement time, round trip, callers and pool, in every combination, beside the plain driver", func() modeRun { return &matrixRun{pace: usualPace} }},
 		"switch":    {"how soon groups adapt where the load changes within one run", func() modeRun { return &switchRun{phase: 10 * time.Second} }},
 		"libraries": {"what GORM, bun, ent, goqite, river and others write through the swapped name, beside the plain driver", func() modeRun { return &librariesRun{of: libraries, what: "libraries", pace: usualPace} }},
@@ -46,6 +47,8 @@ func (m mode) run(name string, args []string, stdout, stderr io.Writer) int {
 	r := m.new()
 	fs := newFlagSet()
 	r.flags(fs)
+	var profile string
+	profileFlag(fs, &profile)
 	err := fs.Parse(args)
 	if errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintf(stdout, "usage: go run ./bench %s [flags]\n\nMeasures %s.\n\n", name, m.summary)
@@ -64,7 +67,7 @@ func (m mode) run(name string, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "bench %s: %v\n", name, err)
 		return exitUsage
 	}
-	return guarded(r.jsonFile(), stdout, stderr, func(ctx context.Context, out io.Writer) error {
+	return guarded(r.jsonFile(), profile, stdout, stderr, func(ctx context.Context, out io.Writer) error {
 		return r.measure(ctx, out, stdout, stderr)
 	})
 }
@@ -137,7 +140,7 @@ func (r *matrixRun) measure(ctx context.Context, out, stdout, stderr io.Writer) 
 	if err != nil {
 		return err
 	}
-	m := &matrix{server: server, pace: r.pace, control: r.control, out: out, bar: bar{to: stderr, on: isTerminal(stderr)}}
+	m := &matrix{server: server, pace: r.pace.on(server), control: r.control, out: out, bar: bar{to: stderr, on: isTerminal(stderr)}}
 	err = errors.Join(m.measure(ctx, r.axes), server.close())
 	if err == nil {
 		err = m.verdict(r.least)

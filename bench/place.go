@@ -20,8 +20,9 @@ type place interface {
 	// failures are the kinds that --failing measures here, and failing its runs, by the plain driver and by groupcommit.
 	failures() []*failure
 	failing(goroutines int) (plain, ours run)
-	// grid is the table that --table measures here.
-	grid() grid
+	// disk is a folder on the database's disk, and processes are its server's; "" and nil where they are not known, or none.
+	disk() string
+	processes() *processes
 	// settings and where describe the place in the output.
 	settings(c config) string
 	where() (label, text string)

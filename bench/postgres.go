@@ -36,6 +36,17 @@ var (
 		open:   openPgxGrouped,
 		count:  byHandler,
 	}.titled(viaCommands)
+	pgxCopy = side{
+		driver: pgxDriver,
+		title:  "CopyFrom",
+		batch:  true,
+		alone:  true,
+		conns:  1,
+		via:    viaHand,
+		api:    copies,
+		open:   openPgx,
+		count:  byItself,
+	}
 	pgxBatch = side{
 		driver: pgxDriver,
 		title:  "pgx.Batch",
@@ -55,7 +66,7 @@ func pgxPlain(conns int) side {
 	return side{
 		driver: pgxDriver,
 		conns:  conns,
-		pool:   fmt.Sprintf("%d connections, open before the clock starts; --table compares pools", conns),
+		pool:   fmt.Sprintf("%d connections, open before the clock starts; speed tries several", conns),
 		via:    viaExec,
 		api:    execs,
 		open:   openPgx,
@@ -83,11 +94,14 @@ func openPgxGrouped(dsn string, r *run) (*sql.DB, error) {
 	if r.maxLen > 0 {
 		opts = append(opts, groupcommit.MaxLen(r.maxLen))
 	}
-	if r.ids {
+	if r.ids != noIDs {
 		opts = append(opts, groupcommit.Promises())
 	}
 	if r.lines != nil {
 		opts = append(opts, groupcommit.OnGroup(r.lines.group))
+	}
+	if r.physical > 0 {
+		opts = append(opts, groupcommit.Physical(r.physical))
 	}
 	name := gcpgx.DriverName
 	if len(opts) > 0 {
@@ -96,21 +110,40 @@ func openPgxGrouped(dsn string, r *run) (*sql.DB, error) {
 	return openVirtual(name, dsn, r)
 }
 
-// batches is a fast program, written by hand. A batch is one round trip and, without a BEGIN in it, one transaction.
-func batches(ctx context.Context, db *sql.DB, w *work) error {
+// directly gives a connection of pgx's own.
+func directly(ctx context.Context, db *sql.DB, do func(*pgx.Conn) error) error {
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return err
 	}
-	err = conn.Raw(func(c any) error {
-		direct := c.(*stdlib.Conn).Conn()
+	err = conn.Raw(func(c any) error { return do(c.(*stdlib.Conn).Conn()) })
+	return errors.Join(err, conn.Close())
+}
+
+// copies is a fast program, written by hand, that has nothing but rows for one table. A COPY is one transaction.
+func copies(ctx context.Context, db *sql.DB, w *work) error {
+	return directly(ctx, db, func(direct *pgx.Conn) error {
+		return w.inPieces(ctx, func(first, n int) error {
+			row := make([]any, 1)
+			rows := pgx.CopyFromSlice(n, func(i int) ([]any, error) {
+				row[0] = int64(first + i)
+				return row, nil
+			})
+			_, err := direct.CopyFrom(context.Background(), pgx.Identifier{w.table}, []string{"value"}, rows)
+			return err
+		})
+	})
+}
+
+// batches is a fast program, written by hand. A batch is one round trip and, without a BEGIN in it, one transaction.
+func batches(ctx context.Context, db *sql.DB, w *work) error {
+	return directly(ctx, db, func(direct *pgx.Conn) error {
 		return w.inPieces(ctx, func(first, n int) error {
 			var b pgx.Batch
 			for v := first; v < first+n; v++ {
-				b.Queue(w.insert, int64(v))
+				w.queue(&b, v)
 			}
-			return direct.SendBatch(ctx, &b).Close()
+			return direct.SendBatch(context.Background(), &b).Close()
 		})
 	})
-	return errors.Join(err, conn.Close())
 }

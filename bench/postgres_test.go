@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"database/sql"
 	"os"
 	"path/filepath"
@@ -18,7 +17,7 @@ func TestPostgreSQLsSidesInTheTableAndInTheJSON(t *testing.T) {
 	code, out, errs := runProgram(t, "--driver", "pgx", "--dsn", dsn, "--users", "230", "--goroutines", "8", "--maxlen", "50", "--json", file)
 	assert.Zero(t, code, errs)
 	assert.Empty(t, errs)
-	for _, want := range []string{"fsync=on, synchronous_commit=on", "the one of --dsn", "16 connections", "pgx.Batch", "every value found exactly once"} {
+	for _, want := range []string{"synchronous_commit=on on all sides", "the one of --dsn", "16 connections", "pgx.Batch", "every value found exactly once"} {
 		assert.Contains(t, out, want)
 	}
 	text, err := os.ReadFile(file)
@@ -27,7 +26,7 @@ func TestPostgreSQLsSidesInTheTableAndInTheJSON(t *testing.T) {
 	require.Len(t, runs, 3)
 	for i, driver := range []string{"pgx", "pgx-groupcommit", "pgx"} {
 		r := runs[i]
-		assert.Len(t, r, 13)
+		assert.Len(t, r, 18)
 		assert.Equal(t, []string{"exec", "exec", "hand"}[i], r["api"])
 		assert.Equal(t, driver, r["driver"])
 		assert.Equal(t, i > 0, r["batch"])
@@ -106,66 +105,4 @@ func TestAServerThatIsNotThereIsOneErrorAndExitCode1(t *testing.T) {
 func TestWithoutPostgreSQLTheErrorSaysWhatToInstall(t *testing.T) {
 	text := forTheProgram.Replace("pgtest: no PostgreSQL server found: install it, or name a running server in " + pgtest.EnvServer)
 	assert.Equal(t, "no PostgreSQL server found: install it, or name a running server with --dsn", text)
-}
-
-func TestEveryPostgreSQLRunOfTheTableIsChecked(t *testing.T) {
-	dsn := pgtest.DSN(t)
-	p, err := newCluster(context.Background(), dsn)
-	require.NoError(t, err)
-	forgetful := func(ctx context.Context, db *sql.DB, w *work) error {
-		if err := execs(ctx, db, w); err != nil {
-			return err
-		}
-		_, err := db.Exec("DELETE FROM " + w.table + " WHERE value = 4")
-		return err
-	}
-	for _, r := range p.grid().runs {
-		l := &lab{place: p}
-		r.users, r.goroutines, r.conns = 230, min(r.goroutines, 16), min(r.conns, 4)
-		res, err := l.do(context.Background(), r)
-		require.NoError(t, err, r.name)
-		if r.clash == 0 {
-			assert.Equal(t, 230, res.Rows, r.name)
-		} else {
-			assert.Equal(t, 228, res.Rows, r.name)
-		}
-		if !r.alone {
-			r.api = forgetful
-			_, err = l.do(context.Background(), r)
-			assert.ErrorContains(t, err, "missing: 4", r.name)
-		}
-	}
-	assert.Empty(t, tables(t, dsn))
-}
-
-// PostgreSQL's table as Go benchmarks.
-
-func BenchmarkPostgreSQL1024(b *testing.B) {
-	for _, r := range pgPools {
-		b.Run("plain-on-"+comma(r.conns), func(b *testing.B) { concurrent(b, clusterFor(b), r) })
-	}
-	b.Run("by-hand", func(b *testing.B) { oneCaller(b, clusterFor(b), pgHand) })
-	b.Run("groupcommit", func(b *testing.B) { concurrent(b, clusterFor(b), pgOurs1024) })
-}
-
-func BenchmarkPostgreSQL64(b *testing.B) {
-	b.Run("plain", func(b *testing.B) { concurrent(b, clusterFor(b), pgPlain64) })
-	b.Run("groupcommit", func(b *testing.B) { concurrent(b, clusterFor(b), pgOurs64) })
-}
-
-func BenchmarkPostgreSQL1(b *testing.B) {
-	b.Run("plain", func(b *testing.B) { single(b, clusterFor(b), pgPlain1) })
-	b.Run("groupcommit", func(b *testing.B) { single(b, clusterFor(b), pgOurs1) })
-}
-
-// One call in a hundred violates a unique key.
-func BenchmarkPostgreSQL64Violations(b *testing.B) {
-	b.Run("plain", func(b *testing.B) { concurrent(b, clusterFor(b), pgClashes) })
-	b.Run("groupcommit", func(b *testing.B) { concurrent(b, clusterFor(b), pgOursToo) })
-}
-
-func clusterFor(b *testing.B) place {
-	p, err := newCluster(context.Background(), pgtest.Shared(b).DSN())
-	require.NoError(b, err)
-	return p
 }

@@ -12,7 +12,11 @@ import (
 
 // head announces the measurement, its machine and its place.
 func head(w io.Writer, c config, p place) {
-	fmt.Fprintf(w, "%s users, inserted one by one by %s goroutines\n", comma(c.users), comma(c.goroutines))
+	much := fmt.Sprintf("%v for each side", c.time)
+	if c.users != unbounded {
+		much = comma(c.users) + " users by each side"
+	}
+	fmt.Fprintf(w, "%s goroutines insert users one by one: %s, in slices of %v in turns\n", comma(c.goroutines), much, compareSlice)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(t, "machine\t%s\n", machine())
 	fmt.Fprintf(t, "settings\t%s\n", p.settings(c))
@@ -37,23 +41,52 @@ func folder(dir string) string {
 }
 
 // summary is the table at the end.
-func summary(w io.Writer, results []result) {
+func summary(w io.Writer, results []result, rounds []round, l *lab) {
 	t := tabwriter.NewWriter(w, 0, 0, 3, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "driver\tseconds\tinserts a second\tcommits\tmean group\tlargest group\tratio\t")
+	fmt.Fprint(t, "driver\tseconds\tinserts a second\tprocessor a call\tcommits\tmean group\tlargest group\tratio\t\n")
 	for _, r := range results {
-		fmt.Fprintf(t, "%s\t%.3f\t%s\t%s\t%.1f\t%s\t%s\t\n", r.title, r.Seconds, comma(int(r.PerSecond+0.5)),
-			comma(r.Commits), r.MeanGroup, comma(r.MaxGroup), ratio(r, results[0]))
+		fmt.Fprintf(t, "%s\t%.3f\t%s\t%s\t%s\t%.1f\t%s\t%s\t\n", r.title, r.Seconds, comma(int(r.PerSecond+0.5)),
+			processor(r.Client, r.Server, l.served()), comma(r.Commits), r.MeanGroup, comma(r.MaxGroup), ratio(r, results[0], rounds))
 	}
 	t.Flush()
-	fmt.Fprintln(w, "\nEvery run's rows were counted, and every value found exactly once.")
+	fmt.Fprintln(w, "\nThe ratio is the median of the rounds, with its quartiles. Processor time is the program's"+serversToo(l)+".")
+	l.printSync()
+	fmt.Fprintln(w, "Every run's rows were counted, and every value found exactly once.")
 }
 
-// ratio returns the speed of r as a multiple of first's.
-func ratio(r, first result) string {
-	if first.Batch || first.PerSecond == 0 {
+func serversToo(l *lab) string {
+	if !l.served() {
+		return ""
+	}
+	return ", and the server's"
+}
+
+// printSync says what a sync costs on the database's disk: the plain driver pays one a commit.
+func (l *lab) printSync() {
+	switch {
+	case l.disk == nil:
+		fmt.Fprintln(l.out, "A sync on the server's disk: not known.")
+	case len(l.disk.took) == 0:
+		if _, err := l.disk.syncs(); err != nil {
+			fmt.Fprintf(l.out, "A sync on this disk: not known: %v.\n", err)
+			return
+		}
+		fallthrough
+	default:
+		fmt.Fprintf(l.out, "A sync on this disk: %v.\n", l.disk)
+	}
+}
+
+// ratio is the speed of r as a multiple of first's, round by round.
+func ratio(r, first result, rounds []round) string {
+	xs := values(rounds, func(x round) float64 { return perOf(x.of[r.title].rate(), x.of[first.title].rate()) })
+	if first.Batch || len(xs) == 0 {
 		return "-"
 	}
-	return fmt.Sprintf("%.1f", r.PerSecond/first.PerSecond)
+	if len(xs) == 1 {
+		return fmt.Sprintf("%.1f", xs[0])
+	}
+	return fmt.Sprintf("%.1f (%.1f to %.1f)", quartile(xs, 2), quartile(xs, 1), quartile(xs, 3))
 }
 
 // writeJSON writes an object with one list.

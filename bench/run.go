@@ -2,145 +2,197 @@ package main
 
 import (
 	"context"
+	"database/sql"
 	"errors"
+	"math"
 	"runtime"
 	"time"
 )
 
-// A run is one measurement: a side of the comparison, and its load.
+// A run is what is measured: a side of the comparison, and its load.
 type run struct {
 	side
-	users       int
+	users       int // calls, or unbounded: then only time ends it
 	goroutines  int
 	maxLen      int
+	physical    int      // connections to PostgreSQL at most; 0: no bound but the program's own
 	synchronous string   // SQLite's; PostgreSQL has the server's own
 	clash       int      // one call in so many fails; 0: none does
 	failure     *failure // these calls' statement; nil: insert a value that is taken
-	ids         bool     // each call has another id
-	again       bool     // the same calls are made twice, and the second time is measured
+	ids         idKind   // each call has another id
+	known       int      // so many calls are made before the first slice, and then the same again and again; 0: all are new
 	reopened    bool     // the database is opened anew between the two
+	shape       *shape   // of the statements; nil: insert a user
+	summed      bool     // the rows are checked by their number and sum, not one by one
 	lines       *lines   // for --verbose; nil without
 
-	name  string // in the table
-	round int
+	name string // among the entrants of a contest; "": the side's
 }
 
-// result is the result of a run. Its fields keep their names in the JSON; new ones come at the end.
-type result struct {
-	Driver      string  `json:"driver"`
-	Batch       bool    `json:"batch"`
-	Users       int     `json:"users"`
-	Goroutines  int     `json:"goroutines"`
-	MaxLen      int     `json:"maxlen"`
-	Synchronous string  `json:"synchronous"`
-	Seconds     float64 `json:"seconds"`
-	PerSecond   float64 `json:"per_second"`
-	Commits     int     `json:"commits"`
-	MeanGroup   float64 `json:"mean_group"`
-	MaxGroup    int     `json:"max_group"`
-	Rows        int     `json:"rows"` // counted in the database after the run
+// unbounded is a number of users that no run reaches.
+const unbounded = math.MaxInt
 
-	// Only in the table's runs.
-	Case   string  `json:"case,omitempty"`
-	Round  int     `json:"round,omitempty"`
-	Allocs float64 `json:"allocs_per_insert,omitempty"` // of the whole process
+// An entrant is a run that is under way: its table is made and its database is open. It works in slices, in turn with the
+// entrants that it is compared with, so that all of them meet the same disk and the same neighbours.
+type entrant struct {
+	run
+	name  string
+	w     *work
+	db    *sql.DB
+	place place
+	meter *meter
 
-	API string `json:"api"` // exec or commands; hand for a program that makes its own transactions
-
-	title string // the side's, for people
+	slices  []slice // those that count
+	largest int     // group so far
 }
 
-// do makes a run in a new home, and checks that every row is there.
-func (l *lab) do(ctx context.Context, r run) (res result, err error) {
+// A slice is what an entrant did in one of its turns.
+type slice struct {
+	calls   int
+	took    time.Duration
+	spent   used
+	commits int
+	grouped int // calls in these commits
+
+	p50, p90, late float64 // in µs, where single calls were timed; late is how late they were begun
+}
+
+func (s slice) rate() float64   { return perOf(float64(s.calls), s.took.Seconds()) }
+func (s slice) client() float64 { return perCall(s.spent.client, s.calls) }
+func (s slice) server() float64 { return perCall(s.spent.server, s.calls) }
+func (s slice) allocs() float64 { return perOf(float64(s.spent.allocs), float64(s.calls)) }
+func (s slice) bytes() float64  { return perOf(float64(s.spent.bytes), float64(s.calls)) }
+func (s slice) mean() float64   { return perOf(float64(s.grouped), float64(s.commits)) }
+func (s slice) median() float64 { return s.p50 }
+
+// enter makes a new home for a run, and makes the calls that are known before.
+func (l *lab) enter(ctx context.Context, r run) (e *entrant, err error) {
 	if r.alone {
 		r.goroutines = 1
 	}
 	h, err := l.place.home(&r)
 	if err != nil {
-		return result{}, err
+		return nil, err
 	}
-	defer func() { err = errors.Join(err, h.remove()) }()
-
-	w := &work{home: h, users: r.users, goroutines: r.goroutines, maxLen: r.maxLen, clash: r.clash, failure: r.failure, ids: r.ids}
+	e = &entrant{run: r, name: r.label(), place: l.place, meter: l.meter}
+	e.w = &work{home: h, users: r.users, goroutines: r.goroutines, maxLen: r.maxLen, clash: r.clash, failure: r.failure, ids: r.ids, shape: r.shape}
 	if r.lines != nil {
 		if !r.batch {
-			w.said = r.lines.value
+			e.w.said = r.lines.value
 		}
-		w.saidAll = r.lines.span
-		defer func() { err = errors.Join(err, r.lines.flush()) }()
+		e.w.saidAll = r.lines.span
 	}
-	title := r.side.String()
-	if r.name != "" {
-		title = r.name
+	if e.db, err = r.fresh(ctx, h); err == nil && r.known > 0 {
+		err = e.remember(ctx)
 	}
-	stop := l.bar.watch(title, w.users, &w.next)
-	res, err = r.timed(ctx, w)
-	stop()
 	if err != nil {
-		return result{}, err
+		return nil, errors.Join(err, e.remove())
 	}
-	res.Rows, err = l.checked(ctx, w)
-	l.results = append(l.results, res) // a wrong one, too
-	return res, err
+	return e, nil
 }
 
-// timed is the run itself, from the first insert to the last answer, between opening the database and closing it.
-func (r *run) timed(ctx context.Context, w *work) (result, error) {
-	db, err := r.fresh(ctx, w.home)
+// remember makes the calls that are to be made again.
+func (e *entrant) remember(ctx context.Context) error {
+	e.w.users = e.known
+	if err := e.api(ctx, e.db, e.w); err != nil {
+		return err
+	}
+	e.w.users, e.w.known = e.run.users, e.known
+	e.w.next.Store(0)
+	if !e.reopened {
+		return nil
+	}
+	if err := e.db.Close(); err != nil {
+		return err
+	}
+	db, err := e.opened(ctx, e.w.home)
+	if err == nil {
+		e.db = db
+	}
+	return err
+}
+
+// slice has the entrant work for d, or until its calls are made. A call that is under way at the end is waited for: it
+// counts, and so does its whole time.
+func (e *entrant) slice(ctx context.Context, d time.Duration) (s slice, err error) {
+	before, err := e.count(e.db, e.w)
 	if err != nil {
-		return result{}, err
+		return s, err
 	}
-	defer func() { db.Close() }()
-	var before, after runtime.MemStats
-	if r.again {
-		if err := r.api(ctx, db, w); err != nil {
-			return result{}, err
-		}
-		w.next.Store(0)
-		if r.reopened {
-			if err := db.Close(); err != nil {
-				return result{}, err
-			}
-			again, err := r.opened(ctx, w.home)
-			if err != nil {
-				return result{}, err
-			}
-			db = again
-		}
-	}
-	runtime.GC() // this run shall not clear the garbage of an earlier one
-	runtime.ReadMemStats(&before)
+	made := e.w.made()
+	e.w.ended.Store(false)
+	runtime.GC() // this slice shall not clear the garbage of an earlier one
+	spent := e.meter.start()
+	timer := time.AfterFunc(d, e.w.end)
+	stop := context.AfterFunc(ctx, e.w.end)
 	start := time.Now()
-	if err := r.api(ctx, db, w); err != nil {
-		return result{}, err
+	err = e.api(ctx, e.db, e.w)
+	s.took = time.Since(start)
+	s.spent = e.meter.since(spent)
+	timer.Stop()
+	stop()
+	if err == nil {
+		err = ctx.Err()
 	}
-	took := time.Since(start).Seconds()
-	runtime.ReadMemStats(&after)
-	g, err := r.count(db, w)
 	if err != nil {
-		return result{}, err
+		return s, err
 	}
-	res := result{
-		Driver: r.driver, Batch: r.batch, Users: r.users, Goroutines: r.goroutines, MaxLen: r.maxLen, Synchronous: w.synchronous,
-		Seconds: took, PerSecond: perOf(float64(r.users), took),
-		Commits: g.commits, MeanGroup: g.mean, MaxGroup: g.largest,
-		Case: r.name, Round: r.round, API: r.via,
-		title: r.side.String(),
-	}
-	if r.name != "" {
-		res.Allocs = perOf(float64(after.Mallocs-before.Mallocs), float64(r.users))
-	}
-	return res, db.Close()
+	after, err := e.count(e.db, e.w)
+	s.calls, e.largest = e.w.made()-made, after.largest
+	s.commits, s.grouped = after.commits-before.commits, after.calls-before.calls
+	return s, err
 }
 
-// checked checks the rows of the run through the plain driver, whichever driver the run has used.
-func (l *lab) checked(ctx context.Context, w *work) (rows int, err error) {
-	db, err := l.place.plain(w.home)
+// leave checks the rows through the plain driver, whichever driver the run has used, and leaves nothing behind.
+func (e *entrant) leave(ctx context.Context) (rows int, err error) {
+	err = e.db.Close()
+	if e.lines != nil {
+		err = errors.Join(err, e.lines.flush())
+	}
+	if err == nil {
+		rows, err = e.checked(ctx)
+	}
+	return rows, errors.Join(err, e.remove())
+}
+
+// remove leaves nothing behind.
+func (e *entrant) remove() error {
+	if e.db != nil {
+		e.db.Close()
+	}
+	return e.w.remove()
+}
+
+func (e *entrant) checked(ctx context.Context) (rows int, err error) {
+	e.w.users = e.w.made()
+	if e.known > 0 {
+		e.w.users = e.known
+		e.w.next.Store(int64(e.known))
+	}
+	db, err := e.place.plain(e.w.home)
 	if err != nil {
 		return 0, err
 	}
 	defer db.Close()
-	return check(ctx, db, w)
+	switch {
+	case e.shape != nil:
+		return e.shape.check(ctx, db, e.w)
+	case e.summed:
+		return checkSums(ctx, db, e.w)
+	}
+	return check(ctx, db, e.w)
+}
+
+// total is all that an entrant did in the slices that count.
+func (e *entrant) total() (t slice) {
+	for _, s := range e.slices {
+		t.calls += s.calls
+		t.took += s.took
+		t.commits += s.commits
+		t.grouped += s.grouped
+		t.spent = t.spent.add(s.spent)
+	}
+	return t
 }
 
 // perOf is n / d, and 0 if d is 0: JSON has no NaN.

@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"fmt"
+	"math"
 
 	"github.com/groupcommit/groupcommit"
 )
@@ -43,37 +44,39 @@ func (s side) titled(api string) side {
 	return s
 }
 
-// groups counts the transactions of a run's inserts.
+// groups counts the transactions of a run so far, and the calls in them.
 type groups struct {
 	commits int
-	mean    float64
+	calls   int
 	largest int
 }
 
 // oneEach counts where every Exec by itself is a transaction.
 func oneEach(_ *sql.DB, w *work) (groups, error) {
 	n := w.rows()
-	return groups{n, float64(min(1, n)), min(1, n)}, nil
+	return groups{n, n, min(1, n)}, nil
 }
 
 // byStats takes groupcommit's own count.
 func byStats(db *sql.DB, _ *work) (groups, error) {
 	s, err := groupcommit.StatsOf(db)
-	return groups{int(s.Groups), s.MeanGroup(), s.MaxGroup}, err
+	return grouping(s), err
 }
 
 // byHandler counts the batches of a handler.
 func byHandler(_ *sql.DB, w *work) (groups, error) {
-	s := w.handler
-	return groups{int(s.Groups), s.MeanGroup(), s.MaxGroup}, nil
+	if w.commands == nil { // nothing was made so far
+		return groups{}, nil
+	}
+	return grouping(w.commands.Stats()), nil
+}
+
+func grouping(s groupcommit.Stats) groups {
+	return groups{int(s.Groups), int(math.Round(s.MeanGroup() * float64(s.Groups))), s.MaxGroup}
 }
 
 // byItself takes the api's count, where the api made the transactions.
-func byItself(_ *sql.DB, w *work) (groups, error) {
-	g := w.byHand
-	g.mean = perOf(float64(w.users), float64(g.commits))
-	return g, nil
-}
+func byItself(_ *sql.DB, w *work) (groups, error) { return w.byHand, nil }
 
 // virtual describes groupcommit's pool in the output.
 const virtual = "as many connections as goroutines, all of them kept: they are virtual"

@@ -90,7 +90,7 @@ func sqliteDSN(file string, r *run) string {
 	if r.maxLen > 0 && r.driver == gcsqlite3.DriverName {
 		q.Set("groupcommit_maxlen", strconv.Itoa(r.maxLen))
 	}
-	if r.ids {
+	if r.ids != noIDs {
 		q.Set("groupcommit_promises", "on")
 	}
 	if r.failure != nil {
@@ -114,7 +114,7 @@ func loop(ctx context.Context, db *sql.DB, w *work) error {
 		}
 		defer stmt.Close()
 		for v := first; v < first+n; v++ {
-			if _, err := stmt.Exec(v); err != nil {
+			if err := w.byStatement(stmt, v); err != nil {
 				return err
 			}
 		}
@@ -130,8 +130,9 @@ func newFolder() (place, error) {
 	return dir(d), err
 }
 
-func (d dir) grid() grid               { return sqliteGrid }
 func (d dir) where() (label, s string) { return "folder", folder(string(d)) }
+func (d dir) disk() string             { return string(d) }
+func (d dir) processes() *processes    { return nil }
 func (d dir) close() error             { return os.RemoveAll(string(d)) }
 
 func (d dir) sides(api string) []side {
@@ -158,10 +159,14 @@ func (d dir) home(r *run) (home, error) {
 	if r.failure != nil {
 		violation = r.failure.is
 	}
+	insert := "INSERT INTO users (value) VALUES (?)"
+	if r.shape != nil {
+		insert = r.shape.texts(sqliteDriver, "users").exec
+	}
 	return home{
 		name:        filepath.Join(own, "users.db"),
 		table:       "users",
-		insert:      "INSERT INTO users (value) VALUES (?)",
+		insert:      insert,
 		synchronous: r.synchronous,
 		prepare:     func(_ context.Context, db *sql.DB) error { return prepareSQLite(db, r) },
 		violation:   violation,
@@ -177,6 +182,8 @@ func (d dir) plain(h home) (*sql.DB, error) {
 func prepareSQLite(db *sql.DB, r *run) error {
 	create := "CREATE TABLE users (id INTEGER PRIMARY KEY, value INTEGER)"
 	switch {
+	case r.shape != nil:
+		create = r.shape.texts(sqliteDriver, "users").create
 	case r.failure != nil:
 		create += "; " + r.failure.named(r.failure.setup, "users")
 	case r.clash > 0:

@@ -1,0 +1,84 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"time"
+)
+
+// A probe tells what a sync costs on it: the plain driver pays one for each of its commits, so every ratio beside it is made
+// of that.
+type probe struct {
+	file *os.File
+	took []time.Duration // by all syncs so far
+}
+
+// openProbe makes a file in a folder, for its syncs.
+func openProbe(folder string) (*probe, error) {
+	f, err := os.CreateTemp(folder, "sync-")
+	if err != nil {
+		return nil, err
+	}
+	return &probe{file: f}, nil
+}
+
+func (d *probe) close() error {
+	d.file.Close()
+	return os.Remove(d.file.Name())
+}
+
+const (
+	syncedBytes  = 4096
+	syncsATime   = 20
+	syncFileSize = 4 << 20
+)
+
+// syncs writes and syncs some times, as a log does that grows and begins again, and returns the median.
+func (d *probe) syncs() (time.Duration, error) {
+	var took []time.Duration
+	page := make([]byte, syncedBytes)
+	for range syncsATime {
+		at := int64(len(d.took)+len(took)) * syncedBytes % syncFileSize
+		start := time.Now()
+		if _, err := d.file.WriteAt(page, at); err != nil {
+			return 0, err
+		}
+		if err := d.file.Sync(); err != nil {
+			return 0, err
+		}
+		took = append(took, time.Since(start))
+	}
+	d.took = append(d.took, took...)
+	slices.Sort(took)
+	return took[len(took)/2], nil
+}
+
+// String is the price of a sync, from all that were made.
+func (d *probe) String() string {
+	if len(d.took) == 0 {
+		return "not measured"
+	}
+	var us []float64
+	for _, t := range d.took {
+		us = append(us, float64(t)/1e3)
+	}
+	slices.Sort(us)
+	return fmt.Sprintf("%s (%s to %s) for a write of 4 KB with its sync; median and quartiles of %s",
+		micros(quartile(us, 2)), micros(quartile(us, 1)), micros(quartile(us, 3)), comma(len(us)))
+}
+
+// syncPrice measures the price of a sync in a folder, for the head of a measurement.
+func syncPrice(folder string) string {
+	d, err := openProbe(folder)
+	if err != nil {
+		return "not known: " + err.Error()
+	}
+	defer d.close()
+	for range 5 {
+		if _, err := d.syncs(); err != nil {
+			return "not known: " + err.Error()
+		}
+	}
+	return d.String()
+}
