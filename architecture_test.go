@@ -68,7 +68,7 @@ func nameOf(path string) string {
 // forTests are the packages that tests, examples and tools are made of. They may import whatever they like, and no room
 // imports one.
 func forTests(name string) bool {
-	for _, p := range []string{"internal/bounded", "internal/difftest", "internal/disk", "internal/enginetest", "internal/pgtest", "internal/powertest", "examples", "bench", "sqlxbind"} {
+	for _, p := range []string{"internal/benchtest", "internal/bounded", "internal/difftest", "internal/disk", "internal/enginetest", "internal/pgtest", "internal/powertest", "examples", "bench", "sqlxbind"} {
 		if name == p || strings.HasPrefix(name, p+"/") {
 			return true
 		}

@@ -27,8 +27,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv("BENCH_AS_PROGRAM") != "" {
 		main()
 	}
-	// How fast it is does not matter here.
-	os.Exit(pgtest.Run(m, pgtest.Options{MaxConnections: manyConnections, Settings: map[string]string{"fsync": "off"}}))
+	os.Exit(pgtest.Run(m)) // with a server that does not sync: how fast it is does not matter here
 }
 
 // program is the built program with a temporary folder of its own, in memory where there is a folder for that.

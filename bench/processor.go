@@ -25,7 +25,8 @@ type used struct {
 	allocs, bytes  uint64 // of this program
 }
 
-// start reads the program's own time last, and since reads it first: so what reading costs is in no difference.
+// start reads the server first and the program's own time last, and since the other way round: so what reading costs is in no
+// difference of the program's.
 func (m *meter) start() used {
 	if m == nil {
 		m = new(meter)
@@ -43,10 +44,10 @@ func (m *meter) since(u used) used {
 		m = new(meter)
 	}
 	d := used{client: elapsed(u.client, ownProcessorTime())}
-	d.server = elapsed(u.server, m.server.time())
 	var mem runtime.MemStats
 	runtime.ReadMemStats(&mem)
 	d.allocs, d.bytes = mem.Mallocs-u.allocs, mem.TotalAlloc-u.bytes
+	d.server = elapsed(u.server, m.server.time())
 	return d
 }
 

@@ -55,6 +55,7 @@ type slice struct {
 	grouped int // calls in these commits
 
 	p50, p90, late float64 // in µs, where single calls were timed; late is how late they were begun
+	pair           float64 // the median of what a call took as a multiple of the one beside it, of the first entrant's
 }
 
 func (s slice) rate() float64   { return perOf(float64(s.calls), s.took.Seconds()) }
@@ -64,6 +65,7 @@ func (s slice) allocs() float64 { return perOf(float64(s.spent.allocs), float64(
 func (s slice) bytes() float64  { return perOf(float64(s.spent.bytes), float64(s.calls)) }
 func (s slice) mean() float64   { return perOf(float64(s.grouped), float64(s.commits)) }
 func (s slice) median() float64 { return s.p50 }
+func (s slice) faster() float64 { return perOf(1, s.pair) }
 
 // enter makes a new home for a run, and makes the calls that are known before.
 func (l *lab) enter(ctx context.Context, r run) (e *entrant, err error) {

@@ -292,6 +292,16 @@ func TestTheProcessorTimeOfThisProgramIsWhatItHasUsed(t *testing.T) {
 	assert.Equal(t, notKnown, d.add(used{}).server, "what is not known in part is not known")
 }
 
+func TestWhatReadingAMeterCostsIsInNoDifference(t *testing.T) {
+	m := &meter{&processes{os.Getpid()}}
+	if m.server.time() == notKnown {
+		t.Skip("not known here")
+	}
+	before := m.start()
+	d := m.since(before)
+	assert.LessOrEqual(t, d.allocs, uint64(2), "reading /proc allocates a dozen")
+}
+
 func TestThousandsAreSeparated(t *testing.T) {
 	for n, want := range map[string]int{"0": 0, "999": 999, "1,000": 1000, "1,234,567": 1234567, "-1,000": -1000, "-100": -100} {
 		assert.Equal(t, n, comma(want))
