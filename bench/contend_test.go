@@ -28,6 +28,18 @@ func TestACallThatIsUnderWayWhenASliceEndsCountsWithItsWholeTime(t *testing.T) {
 	})
 }
 
+func TestEachCallerMakesACallInTheShortestSlice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := sleeper(4, 10*time.Millisecond)
+		c.slice(context.Background(), 0, true)
+		assert.Equal(t, 4, c.score().Calls)
+		w := &work{users: unbounded, goroutines: 4}
+		w.end()
+		assert.NoError(t, w.concurrently(context.Background(), func(int) error { return nil }))
+		assert.Equal(t, 1, w.made())
+	})
+}
+
 func TestAPauseIsNotTheCallsTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := sleeper(1, 10*time.Millisecond)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"time"
 
@@ -29,9 +30,14 @@ var aGlance = pace{slice: 10 * time.Millisecond, slices: 1}
 func TestEveryHardCaseIsMeasuredAndLeavesNothing(t *testing.T) {
 	c := shared(t)
 	h := &hard{server: c, pace: aGlance}
+	like := []string{ // others that are measured, but for a number
+		"64 callers, 4 ms statements", "64 callers, 20 ms statements, only the name swapped", "10 innocents beside 350 callers who wait for a locked row",
+		"256 goroutines that read, 20 ms pauses", "PostgreSQL, SELECT by key, 64 goroutines", "SQLite, SELECT by key, no writers, 64 goroutines",
+	}
 	for _, hc := range hardCases {
-		if hc.name == "10 innocents beside 350 callers who wait for a locked row" {
-			continue // as the one with 20
+		if i := slices.Index(like, hc.name); i >= 0 {
+			like = slices.Delete(like, i, i+1)
+			continue
 		}
 		require.Empty(t, h.unfit(hc), hc.name)
 		d, err := hc.duel(context.Background(), h)
@@ -40,6 +46,7 @@ func TestEveryHardCaseIsMeasuredAndLeavesNothing(t *testing.T) {
 		assert.Positive(t, d.Swapped.Calls, hc.name)
 		assert.Zero(t, d.Plain.Errors, "%s: %s", hc.name, d.Plain.Fault)
 	}
+	assert.Empty(t, like, "no case's name")
 	assert.Empty(t, tables(t, c.dsn))
 	db, err := openPgxPool(c.dsn, 1)
 	require.NoError(t, err)

@@ -118,22 +118,25 @@ func forgetting(r run) run {
 	return r
 }
 
-// checked runs each of the heats' runs once as it is, and once so that it loses something.
+// checked makes each kind of run of the heats. The last one of each heat loses something, and must find out.
 func checked(t *testing.T, p place, heats []heat) {
 	done := map[string]bool{}
 	for _, h := range heats {
-		for _, r := range h.runs {
+		for i, r := range h.runs {
+			what := h.rows[0].name + ": " + r.label()
 			r = tiny(r)
-			key := fmt.Sprint(r.label(), r.shape, r.clash, r.goroutines)
+			if i == len(h.runs)-1 {
+				_, err := (&lab{place: p}).alone(context.Background(), forgetting(r))
+				assert.ErrorContains(t, err, "the database is wrong", what)
+				continue
+			}
+			key := fmt.Sprint(r.side.String(), r.via, r.alone, r.shape, r.clash, r.ids, r.known, r.reopened)
 			if done[key] {
 				continue
 			}
 			done[key] = true
-			what := h.rows[0].name + ": " + r.label()
 			_, err := (&lab{place: p}).alone(context.Background(), r)
 			require.NoError(t, err, what)
-			_, err = (&lab{place: p}).alone(context.Background(), forgetting(r))
-			assert.ErrorContains(t, err, "the database is wrong", what)
 		}
 	}
 }
@@ -168,6 +171,9 @@ func TestTheModeSpeedPrintsTheRowsThatWereAskedFor(t *testing.T) {
 }
 
 func TestTheModeSpeedMeasuresTheServersProcessorToo(t *testing.T) {
+	usual := triedPools
+	defer func() { triedPools = usual }()
+	triedPools = []int{2, 4}
 	ctx := context.Background()
 	var out strings.Builder
 	r := newSpeedRun()
@@ -238,6 +244,54 @@ func TestAfterARestartTheProgramRemembersNothing(t *testing.T) {
 		assert.EqualValues(t, 300, calls[0])
 		assert.Equal(t, lookedUp, calls[1] > 0, "%d calls went to the database", calls[1])
 	}
+}
+
+// stub is an entrant without a database, which makes ten calls a slice.
+func stub(name string, order *string, users int) *entrant {
+	e := &entrant{name: name, w: &work{users: users}}
+	e.count = oneEach
+	e.api = func(context.Context, *sql.DB, *work) error {
+		*order += name
+		e.w.next.Add(10)
+		return nil
+	}
+	return e
+}
+
+func TestEntrantsTakeTurnsEveryOtherTimeTheOtherWayRound(t *testing.T) {
+	order := ""
+	all := []*entrant{stub("a", &order, unbounded), stub("b", &order, unbounded)}
+	rounds, err := (&lab{}).turns(context.Background(), pace{warm: time.Millisecond, slice: time.Millisecond, slices: 3}, all)
+	require.NoError(t, err)
+	assert.Equal(t, "ab"+"ab"+"ba"+"ab", order) // the first two warm up
+	require.Len(t, rounds, 3)
+	for _, r := range rounds {
+		for _, name := range []string{"a", "b"} {
+			assert.Equal(t, 10, r.of[name].calls)
+			assert.Equal(t, 10, r.of[name].commits)
+			assert.Positive(t, r.of[name].rate())
+		}
+	}
+	assert.Equal(t, 30, all[0].total().calls)
+}
+
+func TestAnEntrantThatHasMadeItsCallsHasNoOtherTurn(t *testing.T) {
+	order := ""
+	all := []*entrant{stub("a", &order, 5), stub("b", &order, 25)}
+	rounds, err := (&lab{}).turns(context.Background(), pace{slice: time.Millisecond, slices: unbounded}, all)
+	require.NoError(t, err)
+	assert.Equal(t, "ab"+"b"+"b", order)
+	assert.Len(t, rounds, 3)
+	assert.Equal(t, 5, all[0].total().calls)
+	assert.Equal(t, 25, all[1].total().calls)
+}
+
+func TestACallOfAPairIsComparedWithTheOneBesideIt(t *testing.T) {
+	theirs, ours := pairedOnSQLite("full", target{}).runs[0], pairedOnSQLite("full", target{}).runs[1]
+	rounds := []round{{of: map[string]slice{theirs.label(): {p50: 100, pair: 1}, ours.label(): {p50: 90, pair: 1.25}}}}
+	res := pairedOnSQLite("full", atLeast(.98, "1.0")).rows[0].result(&lab{place: dir("")}, rounds)
+	assert.Equal(t, .8, res.Median, "a call of 1.25 times the time is 0.8 of the rate, whatever the medians are")
+	assert.False(t, res.Reached)
 }
 
 func TestAnErrorEndsAHeatAndLeavesNothing(t *testing.T) {
