@@ -31,7 +31,9 @@ func TestACallThatIsUnderWayWhenASliceEndsCountsWithItsWholeTime(t *testing.T) {
 func TestEachCallerMakesACallInTheShortestSlice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := sleeper(4, 10*time.Millisecond)
-		c.slice(context.Background(), 0, true)
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		c.slice(ctx, 0, true)
 		assert.Equal(t, 4, c.score().Calls)
 		w := &work{users: unbounded, goroutines: 4}
 		w.end()

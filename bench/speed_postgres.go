@@ -52,7 +52,7 @@ func someOnPostgres() heat {
 		runs: []run{theirs, ours, one},
 		rows: append([]row{
 			{name: "PostgreSQL, 64 goroutines / plain on 64 connections", goal: atLeast(5, ""), value: over(of(slice.rate, ours), of(slice.rate, theirs)), show: []run{ours, theirs}},
-		}, allocations("PostgreSQL", ours, one)...),
+		}, allocations("PostgreSQL", ours, one, theirs)...),
 	}
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -65,7 +66,7 @@ func someOnSQLite() heat {
 			{name: "SQLite FULL, 64 goroutines / plain on one connection", goal: target{text: fsyncShare, bound: "64 · t(plain) / (t(sync) + 0.15 ms)"}, format: "%.1f",
 				value: over(of(slice.rate, ours), of(slice.rate, theirs)), reach: shareOfSync(theirs), show: []run{ours, theirs}, note: syncOf(theirs)},
 			{name: "SQLite FULL, mean group at 64 goroutines", goal: atLeast(58, "64"), format: "%.1f", value: of(slice.mean, ours)},
-		}, allocations("SQLite FULL", ours, one)...),
+		}, allocations("SQLite FULL", ours, one, theirs)...),
 	}
 }
 
@@ -88,23 +89,20 @@ func syncOf(plain run) func([]round) string {
 }
 
 // allocations are those of a call of 64 goroutines beside the plain driver's fewest.
-func allocations(where string, ours, plain run) []row {
+func allocations(where string, ours, plain, busy run) []row {
 	return []row{
-		{name: where + ", allocations of a call / plain's", goal: atMost(1, ""), value: over(of(slice.allocs, ours), of(slice.allocs, plain)), note: each(slice.allocs, ours, plain)},
-		{name: where + ", bytes of a call / plain's", goal: atMost(1, ""), value: over(of(slice.bytes, ours), of(slice.bytes, plain)), note: each(slice.bytes, ours, plain)},
+		{name: where + ", allocations of a call / plain's", goal: atMost(1, ""), value: over(of(slice.allocs, ours), of(slice.allocs, plain)), note: each(slice.allocs, ours, plain, busy)},
+		{name: where + ", bytes of a call / plain's", goal: atMost(1, ""), value: over(of(slice.bytes, ours), of(slice.bytes, plain)), note: each(slice.bytes, ours, plain, busy)},
 	}
 }
 
 func each(what func(slice) float64, runs ...run) func([]round) string {
 	return func(rounds []round) string {
-		text := ""
-		for i, r := range runs {
-			if i > 0 {
-				text += ", "
-			}
-			text += fmt.Sprintf("%s %.1f", r.label(), middle(rounds, of(what, r)))
+		var all []string
+		for _, r := range runs {
+			all = append(all, fmt.Sprintf("%s: %.1f", r.label(), middle(rounds, of(what, r))))
 		}
-		return text
+		return strings.Join(all, "; ")
 	}
 }
 
