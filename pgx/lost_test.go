@@ -200,7 +200,7 @@ func TestAStaleConnectionIsReplaced(t *testing.T) {
 }
 
 func TestAnOutcomeThatCannotBeKnownIsSaidToBeUnknown(t *testing.T) {
-	r, p := proxied(t, groupcommit.MaxTime(300*time.Millisecond))
+	r, p := proxied(t, groupcommit.MaxTime(2*time.Second))
 	r.noSpare()
 	release := r.begin(logs(10)...)
 	loseAtCommit(p, true, proxy.Cut, func() { p.Refuse(true); p.CutAll() }) // nobody can be asked

@@ -177,7 +177,7 @@ func TestAContextThatEndsAfterTheClaimChangesNothing(t *testing.T) {
 func TestNoMemberWaitsForEverBehindAGroupThatDoesNotEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil)
-		w.script.wait = time.Second
+		w.script.setWait(time.Second)
 		w.busy()
 		started := time.Now()
 		first := w.do(t.Context(), "a")
@@ -202,9 +202,9 @@ func TestNoMemberWaitsForEverBehindAGroupThatDoesNotEnd(t *testing.T) {
 func TestAMemberWaitsForAsLongAsThePatienceThatThereIsThen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil)
-		w.script.wait = time.Second
+		w.script.setWait(time.Second)
 		w.do(t.Context(), "a").ok(t)
-		w.script.wait = time.Minute
+		w.script.setWait(time.Minute)
 		w.busy()
 		time.Sleep(50 * time.Second)
 		b := w.do(t.Context(), "b")
@@ -218,9 +218,9 @@ func TestAMemberWaitsForAsLongAsThePatienceThatThereIsThen(t *testing.T) {
 func TestAPatienceThatHasBecomeShorterHoldsForTheNextGroup(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil)
-		w.script.wait = time.Minute
+		w.script.setWait(time.Minute)
 		w.do(t.Context(), "a").ok(t)
-		w.script.wait = time.Second
+		w.script.setWait(time.Second)
 		w.busy()
 		started := time.Now()
 		b := w.do(t.Context(), "b")
@@ -235,7 +235,7 @@ func TestAPatienceThatHasBecomeShorterHoldsForTheNextGroup(t *testing.T) {
 func TestPatienceBeginsAnewWithEachGroup(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, func(l *Limits[item]) { l.MaxLen = 1 })
-		w.script.wait = time.Second
+		w.script.setWait(time.Second)
 		w.script.onRun = func(items []*item) Report {
 			time.Sleep(600 * time.Millisecond)
 			w.script.runAll(items)
@@ -367,7 +367,7 @@ func TestNoWatchStaysOverAContext(t *testing.T) {
 		defer cancel()
 		ctx := watched{parent, new(atomic.Int32), new(atomic.Int32)}
 		w := newWorld(t, nil)
-		w.script.wait = time.Second
+		w.script.setWait(time.Second)
 		for _, end := range []End{Answered, PutOff, Kept} {
 			w.submitItem(ctx, &item{text: "a", end: end})
 			synctest.Wait()

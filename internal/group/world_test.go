@@ -61,7 +61,18 @@ func (s *script) turn(by int) {
 	}
 }
 
-func (s *script) Patience() (time.Duration, error) { return s.wait, errImpatient }
+func (s *script) Patience() (time.Duration, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.wait, errImpatient
+}
+
+// setWait sets the patience, which a watch may be asking for.
+func (s *script) setWait(patience time.Duration) {
+	s.mu.Lock()
+	s.wait = patience
+	s.mu.Unlock()
+}
 
 func (s *script) Overtime() time.Duration { return s.over }
 
