@@ -57,6 +57,7 @@ type limits struct {
 	mode         GroupMode
 	sync         SyncMode
 	durableReads bool
+	singleRows   bool
 	promises     bool
 	keep         time.Duration // of completed promises; 0: for ever
 	retry        RetryPolicy   // nil: defaultRetry
@@ -166,6 +167,17 @@ func Sync(m SyncMode) Option {
 			return badOption("Sync", m.String(), engine.SyncModes)
 		}
 		l.sync = m
+		return nil
+	})
+}
+
+// ManyRows says whether calls of one plain INSERT, whose values are parameters and literals, may be sent as statements of many rows. A
+// large group is so cheaper for the server, and its answers are those of single statements. It is done unless ManyRows(false) says
+// otherwise. A server's own log and statistics show such statements in the place of single ones. Only PostgreSQL uses it. In a data
+// source name: groupcommit_manyrows=on, or off.
+func ManyRows(on bool) Option {
+	return databaseOption(func(l *limits) error {
+		l.singleRows = !on
 		return nil
 	})
 }
@@ -314,7 +326,7 @@ func noOption(i, n int) error { return fmt.Errorf("groupcommit: option %d of %d 
 var dsnOptions = []string{
 	prefix + "maxlen", prefix + "maxbytes", prefix + "maxqueue", prefix + "maxdelay", prefix + "writers",
 	prefix + "locktimeout", prefix + "maxtime", prefix + "mode", prefix + "sync", prefix + "reads", prefix + "retry", prefix + "promises", prefix + "retention",
-	prefix + "physical",
+	prefix + "physical", prefix + "manyrows",
 }
 
 // parseOption makes an option of a name without its prefix and a value, as they stand in a data source name.
@@ -351,6 +363,11 @@ func parseValue(name, value string) (Option, error) {
 			return nil, badOption(prefix+name, value, "on or off")
 		}
 		return promises(value == "on"), nil
+	case "manyrows":
+		if value != "on" && value != "off" {
+			return nil, badOption(prefix+name, value, "on or off")
+		}
+		return ManyRows(value == "on"), nil
 	case "retry":
 		p, err := parseRetry(value)
 		return Retry(p), err

@@ -31,6 +31,7 @@ type Settings struct {
 	LockTimeout time.Duration    // how long a call in a group may wait for a lock; 0: as long as the session says
 	MaxTime     time.Duration    // how long a group may take
 	Sync        SyncMode         // when a commit is durable, where there is a choice
+	ManyRows    bool             // calls of one plain INSERT may be one statement with many rows, where the engine can
 	Promises    bool             // calls may have ids; the ledger's table is there before the first of them
 
 	Spelling func(option string) string // returns the program's spelling of an option; nil: its name in code

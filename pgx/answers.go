@@ -163,6 +163,7 @@ func (a *answers) committed(ctx context.Context, hit bool) engine.Outcome {
 	out := a.confirmed(ctx, a.commit, a.members, hit)
 	if !a.started.IsZero() {
 		a.memory.paid(a.commit + a.headTook)
+		a.memory.tripped(a.headTook)
 	}
 	return out
 }

@@ -30,6 +30,8 @@ type experience struct {
 	letIn  int           // calls of the trial that are still to go into the queue
 	tries  int           // calls of the trial that are still to go into a group
 
+	many manyExperience
+
 	piped  time.Time     // until when its calls go by the autocommit pipeline
 	rest   time.Duration // how long that was
 	window int           // how many of its calls may be in one pipeline; 0: all

@@ -74,7 +74,7 @@ func (a *answers) finish(claimed time.Time, err error) error {
 
 // settle reads up to the server's word that ends a piece, in which a statement may have failed by err.
 func (a *answers) settle(err error) error {
-	if err != nil && err != errNotSent && err != errTaken && err != errTooMany && endsConnection(err) {
+	if err != nil && err != errNotSent && err != errTaken && err != errTooMany && err != errNotAlike && endsConnection(err) {
 		return err
 	}
 	a.refusal = err != nil

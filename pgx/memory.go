@@ -7,6 +7,7 @@ import (
 
 	"github.com/groupcommit/groupcommit/engine"
 	"github.com/groupcommit/groupcommit/internal/lru"
+	"github.com/groupcommit/groupcommit/internal/sqltext"
 )
 
 // memory remembers, for all sessions of a database, what its statement texts cost their groups, which of them keep failing,
@@ -30,6 +31,8 @@ type memory struct {
 	news     int           // texts that came for the first time
 	round    int           // groups
 	once     time.Duration // what a group pays once, moving average
+	trip     time.Duration // of the first answer to a group, which is a round trip and little more
+	always   bool          // many rows a statement even where they do not pay; for tests
 	measured bool          // once is of a group, and not only of the opening of a connection
 }
 
@@ -132,12 +135,17 @@ func (m *memory) routes(calls []*engine.Call, now time.Time) []request {
 	defer m.mu.Unlock()
 	m.round++
 	var e *experience
+	var insert *sqltext.PlainInsert
 	for i, c := range calls {
 		if i == 0 || c.Query != calls[i-1].Query {
 			e = m.of(c.Query)
+			insert = e.insertOf(c.Query, now, m.always)
 		}
 		requests[i] = request{call: c, query: c.Query, route: m.route(e, now)}
 		requests[i].route.most = e.mostRows(c)
+		if insert != nil && len(c.Args) == insert.Params && c.ID() == "" {
+			requests[i].insert = insert
+		}
 	}
 	return requests
 }

@@ -198,7 +198,7 @@ const DriverName = "pgx-groupcommit"
 func init() {
 	engine.Register(func(c driver.Conn) engine.Engine {
 		if _, ok := c.(*stdlib.Conn); ok {
-			return &adapter{database{memory: newMemory(), functions: functions{asking: make(contextMutex, 1)}, asker: asker{asking: make(contextMutex, 1)}}}
+			return newAdapter()
 		}
 		return nil
 	})
@@ -211,6 +211,12 @@ func init() {
 
 // adapter is the engine for one PostgreSQL database.
 type adapter struct{ database }
+
+func newAdapter() *adapter {
+	return &adapter{database{
+		memory: newMemory(), functions: functions{asking: make(contextMutex, 1)}, asker: asker{asking: make(contextMutex, 1)}, widths: usualWidths,
+	}}
+}
 
 func (e *adapter) Open(_ context.Context, conn driver.Conn, s engine.Settings) (engine.Session, error) {
 	std, ok := engine.Unwrapped[*stdlib.Conn](conn)

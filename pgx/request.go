@@ -11,6 +11,7 @@ import (
 
 	"github.com/groupcommit/groupcommit/engine"
 
+	"github.com/groupcommit/groupcommit/internal/sqltext"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
@@ -23,6 +24,7 @@ type request struct {
 	flushed   bool                         // its answer is on its way before the next one is there
 	rows      int64                        // that it has affected
 	described *pgconn.StatementDescription // by the server; nil if it was not asked
+	insert    *sqltext.PlainInsert         // the text, if it may have many rows
 }
 
 func putOff(requests []request) {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/groupcommit/groupcommit/engine"
 
+	"github.com/groupcommit/groupcommit/internal/lru"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
@@ -21,6 +22,7 @@ type database struct {
 	asker     asker
 	isolation atomic.Pointer[string] // of a session, if it is stricter than read committed
 	replays   atomic.Bool            // the last claim of ids has met some that were there
+	widths    widths
 
 	once     sync.Once
 	traits   engine.Traits // of the first connection: all are of one connector
@@ -36,6 +38,7 @@ type session struct {
 	*statements
 	watch watch // over the waiting for answers
 	rows  rowsReader
+	many  manyState
 
 	conn     driver.Conn // for the plain driver's calls; the wire is the same or inside it
 	settings engine.Settings
@@ -63,6 +66,7 @@ func newSession(conn driver.Conn, pg *pgx.Conn, s engine.Settings, d *database) 
 	ses.simple = isSimple(conn, config)
 	ses.seen, ses.onNotice = !bare || config.Tracer != nil, config.OnNotice
 	ses.watch.wire, ses.watch.asker, ses.watch.limit = &ses.wire, &d.asker, s.LockTimeout
+	ses.many.texts = lru.New[*manyText](max(1, config.StatementCacheCapacity), nil)
 	ses.statements = newStatements(&ses.wire, &ses.watch, config)
 	return ses
 }

@@ -13,24 +13,25 @@ import (
 
 // statements are the texts of one connection that the server has described or prepared, and the encoder of their arguments.
 type statements struct {
-	wire    *wire
-	watch   *watch
-	mode    pgx.QueryExecMode
-	known   *lru.Cache[*pgconn.StatementDescription]
-	dropped []string // names of those that are no longer known; a pipeline that is under way may use them
-	closing []string // of these, those that no pipeline uses any more; the next one has the server forget them
-	eqb     pgx.ExtendedQueryBuilder
-	args    []any // of the request that is being encoded
+	wire     *wire
+	watch    *watch
+	mode     pgx.QueryExecMode
+	capacity int // of known
+	known    *lru.Cache[*pgconn.StatementDescription]
+	dropped  []string // names of those that are no longer known; a pipeline that is under way may use them
+	closing  []string // of these, those that no pipeline uses any more; the next one has the server forget them
+	eqb      pgx.ExtendedQueryBuilder
+	args     []any // of the request that is being encoded
 }
 
 func newStatements(w *wire, over *watch, config *pgx.ConnConfig) *statements {
-	s := &statements{wire: w, watch: over, mode: config.DefaultQueryExecMode}
-	s.known = lru.New(max(1, config.StatementCacheCapacity), s.forget)
+	s := &statements{wire: w, watch: over, mode: config.DefaultQueryExecMode, capacity: max(1, config.StatementCacheCapacity)}
+	s.known = lru.New(s.capacity, s.forget)
 	return s
 }
 
-// send calls first and puts a request into the pipeline. An error is the request's, and no part of the request was sent.
-func (s *statements) send(p *pgconn.Pipeline, r *request, first func()) error {
+// encode encodes a request's arguments.
+func (s *statements) encode(r *request) error {
 	args := s.args[:0]
 	for i := range r.call.Args {
 		args = append(args, r.call.Args[i].Value)
@@ -38,22 +39,28 @@ func (s *statements) send(p *pgconn.Pipeline, r *request, first func()) error {
 	s.args = args
 	defer clear(args)
 	sd := r.described
-	if len(args) > 0 || sd != nil {
-		if err := s.eqb.Build(s.wire.pg.TypeMap(), sd, args); err != nil {
-			return err
-		}
-		if r.call.WantsRows() && sd != nil {
-			s.eqb.ResultFormats = formatsOf(s.eqb.ResultFormats[:0], sd)
-		}
-		if err := fits(sd, &s.eqb); err != nil {
-			return err
-		}
+	if len(args) == 0 && sd == nil {
+		return nil
+	}
+	if err := s.eqb.Build(s.wire.pg.TypeMap(), sd, args); err != nil {
+		return err
+	}
+	if r.call.WantsRows() && sd != nil {
+		s.eqb.ResultFormats = formatsOf(s.eqb.ResultFormats[:0], sd)
+	}
+	return fits(sd, &s.eqb)
+}
+
+// send calls first and puts a request into the pipeline. An error is the request's, and no part of the request was sent.
+func (s *statements) send(p *pgconn.Pipeline, r *request, first func()) error {
+	if err := s.encode(r); err != nil {
+		return err
 	}
 	if first != nil {
 		first()
 	}
-	switch {
-	case len(args) == 0 && sd == nil:
+	switch sd := r.described; {
+	case len(r.call.Args) == 0 && sd == nil:
 		sendText(p, r.query)
 	case sd == nil: // QueryExecModeExec
 		p.SendQueryParams(r.query, s.eqb.ParamValues, nil, s.eqb.ParamFormats, s.eqb.ResultFormats)
@@ -68,7 +75,12 @@ func (s *statements) send(p *pgconn.Pipeline, r *request, first func()) error {
 // try sends a request. A request that cannot be sent is put off: the description of its text may be out of date, and the
 // plain driver gives the right error. A request whose argument panics is answered.
 func (s *statements) try(p *pgconn.Pipeline, r *request, first func()) (sent bool) {
-	returned := r.try(r.hasGuests(), func(*engine.Call) (driver.Result, error) { return nil, s.send(p, r, first) })
+	return s.attempt(r, func() error { return s.send(p, r, first) })
+}
+
+// attempt is try with another way to send the request.
+func (s *statements) attempt(r *request, send func() error) (sent bool) {
+	returned := r.try(r.hasGuests(), func(*engine.Call) (driver.Result, error) { return nil, send() })
 	if returned && r.call.Err() != nil {
 		s.drop(r.query)
 		r.call.PutOff()

@@ -1,0 +1,12 @@
+package pgx
+
+import (
+	"github.com/groupcommit/groupcommit/engine"
+)
+
+// AlwaysMany is an engine whose groups have statements of so many rows, however small the groups are.
+func AlwaysMany(rows ...int) engine.Engine {
+	e := newAdapter()
+	e.widths, e.memory.always = rows, true
+	return e
+}
