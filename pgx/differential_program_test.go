@@ -41,8 +41,12 @@ const ownersKeys = 1000
 func newProgram(r *rand.Rand, callers int) diffProgram {
 	g := &diffGen{Rand: r, suffix: fmt.Sprintf("_%x", r.Uint32())}
 	p := diffProgram{schema: g.schema(callers)}
+	alike := g.table()
 	for g.owner = range callers {
 		var ops []diffOp
+		if callers > 1 && g.chance(85) {
+			ops = append(ops, diffOp{"exec", g.alike(alike)})
+		}
 		n := 2 + g.IntN(4)
 		if callers == 1 {
 			n = 8 + g.IntN(16)
@@ -233,6 +237,23 @@ func (g *diffGen) where() string {
 		return mine + "k " + g.one("=", "<=") + " " + g.p(g.key())
 	}
 	return mine + g.one("true", "a > 1", g.expr("a")+" > 3", "p IS NULL")
+}
+
+// alike is an insert of one row by a text that other callers have, too.
+func (g *diffGen) alike(t string) call {
+	g.args, g.bound = nil, true
+	k, a, b, c := int64(g.owner*ownersKeys+100), 6, any("text"), any(g.IntN(90))
+	switch g.IntN(100) {
+	case 0:
+		k = g.key()
+	case 1:
+		a = g.IntN(8)
+	case 2:
+		b = nil
+	case 3:
+		c = []any{"7", 120, 1 << 20, 2.5}[g.IntN(4)]
+	}
+	return call{"INSERT INTO " + t + " (k, own, a, b, c, p) VALUES ($1, $2, $3, $4, $5, NULL)", []any{k, g.owner, a, b, c}}
 }
 
 // unbound is a statement without arguments.

@@ -18,6 +18,7 @@ import (
 	"github.com/groupcommit/groupcommit/internal/difftest"
 	"github.com/groupcommit/groupcommit/internal/pgtest"
 	"github.com/groupcommit/groupcommit/internal/sqltext"
+	"github.com/groupcommit/groupcommit/pgx"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/require"
 )
@@ -34,6 +35,11 @@ func TestDifferentialConcurrentCallersCannotTell(t *testing.T) {
 	diffModes(t, func(t *testing.T, dsn ...pgtest.DSNOption) { diffTest(t, 4, manyCallers, 4, dsn) })
 }
 
+func TestDifferentialConcurrentCallersCannotTellManyRows(t *testing.T) {
+	dsn := []pgtest.DSNOption{pgtest.Param("groupcommit_mode", "transaction"), pgtest.Param("default_query_exec_mode", "cache_statement")}
+	diffTest(t, 8, manyCallers, 4, dsn, groupcommit.WithEngine(pgx.AlwaysMany(3, 2)))
+}
+
 // diffModes tries the ways of groups, and of the driver.
 func diffModes(t *testing.T, test func(t *testing.T, dsn ...pgtest.DSNOption)) {
 	for _, m := range []struct{ mode, exec string }{
@@ -48,10 +54,10 @@ func diffModes(t *testing.T, test func(t *testing.T, dsn ...pgtest.DSNOption)) {
 // diffBench is where programs are run: a database of each driver. A program has one for itself.
 type diffBench struct{ plain, ours *rig }
 
-func diffTest(t *testing.T, usual, callers, tries int, dsn []pgtest.DSNOption) {
+func diffTest(t *testing.T, usual, callers, tries int, dsn []pgtest.DSNOption, opts ...groupcommit.Option) {
 	benches := make(chan diffBench, runtime.GOMAXPROCS(0))
 	for range cap(benches) {
-		benches <- newBench(t, dsn)
+		benches <- newBench(t, dsn, opts...)
 	}
 	difftest.Test[diffProgram]{
 		Usual: usual,
@@ -68,9 +74,9 @@ func diffTest(t *testing.T, usual, callers, tries int, dsn []pgtest.DSNOption) {
 }
 
 // newBench opens the databases. The first of the parameters is of groups.
-func newBench(t *testing.T, dsn []pgtest.DSNOption) diffBench {
+func newBench(t *testing.T, dsn []pgtest.DSNOption, opts ...groupcommit.Option) diffBench {
 	path := pgtest.Param("search_path", "program,public")
-	b := diffBench{plain: setUp(t), ours: setUpOn(t, pgtest.DSN(t), append([]pgtest.DSNOption{path}, dsn...))}
+	b := diffBench{plain: setUp(t), ours: setUpOn(t, pgtest.DSN(t), append([]pgtest.DSNOption{path}, dsn...), opts...)}
 	b.plain.plain = b.plain.open("pgx", pgtest.With(b.plain.dsn, append([]pgtest.DSNOption{path}, dsn[1:]...)...))
 	b.ours.plain = b.ours.open("pgx", pgtest.With(b.ours.dsn, path))
 	b.plain.plain.SetMaxOpenConns(1)

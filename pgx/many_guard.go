@@ -94,7 +94,7 @@ type manyText struct {
 
 // prepareMany has the server prepare the statements of many rows of a text, and says whether the table may have them.
 //
-//	[close…] [ROLLBACK] [parse guard] guard close parse parse… check Sync
+//	[close…] [ROLLBACK] [parse guard] guard (close parse)… check Sync
 //
 // The text itself is prepared again, with the types that its parameters have. So it means the same table as the others: a name in a
 // statement that was prepared before another table took that name goes on to mean the first one. The guard before it and the check
@@ -125,6 +125,8 @@ func (s *session) prepareMany(ctx context.Context, r *request) (err error) {
 	p.SendPrepare(m.single.Name, r.query, m.single.ParamOIDs)
 	widths := s.database.widths.of(m.insert)
 	for _, n := range widths {
+		s.known.Take(manyKey(m.insert, n))
+		p.SendDeallocate(s.name(manyKey(m.insert, n)))
 		p.SendPrepare(s.name(manyKey(m.insert, n)), m.insert.Rows(n), slices.Repeat(m.single.ParamOIDs, n))
 	}
 	p.SendQueryParams(checkSQL, table, nil, nil, nil)
@@ -168,7 +170,10 @@ func (s *session) readPrepared(p *pgconn.Pipeline, m *manyText, guard *pgconn.St
 			return err
 		}
 		var sd *pgconn.StatementDescription
-		if sd, err = readDescription(p); err == nil {
+		if _, _, err = readAnswer(p, false); err == nil {
+			sd, err = readDescription(p)
+		}
+		if err == nil {
 			s.keep(sd, manyKey(m.insert, n))
 			m.wide = append(m.wide, wideStatement{sd, n})
 		}
@@ -181,6 +186,9 @@ func (s *session) readPrepared(p *pgconn.Pipeline, m *manyText, guard *pgconn.St
 	case err != nil:
 		return err
 	case len(first) != 1 || len(check) != 2 || string(first[0]) != string(check[0]) || len(check[1]) > 0:
+		for _, wide := range m.wide {
+			s.drop(wide.SQL)
+		}
 		return errSingleRows
 	}
 	m.print = string(check[0])
