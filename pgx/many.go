@@ -308,7 +308,7 @@ func (a *answers) heardUnits(units []unit, last time.Time) (now time.Time) {
 		rows += u.rows
 	}
 	each := now.Sub(last) / time.Duration(rows)
-	if a.memory.tookMany(a.sent[a.answered-1].query, each, now) && !a.stopped {
+	if a.memory.took(a.sent[a.answered-1].query, each, now) && !a.stopped {
 		a.stopped = a.watch.stop(now, each*time.Duration(len(a.sent)-a.answered))
 	}
 	return now

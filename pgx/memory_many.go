@@ -13,20 +13,20 @@ import (
 type manyExperience struct {
 	read   bool                 // insert is known
 	insert *sqltext.PlainInsert // nil: the text is none
-	cost   time.Duration        // of a row, moving average; 0: not known
 	single time.Time            // until when the text has single rows
 	pause  time.Duration        // how long that was
 }
 
 const (
+	// manySaves is about what a row's own statement costs the server, be the row large or small, with or without indexes. The gaps
+	// between the answers of a group do not tell it: answers come bundled, so that a gap is a tenth of that or ten times as much.
+	manySaves = 3 * time.Microsecond
+
 	// manyGuard is about what the guard of a table costs: the server reads half a dozen rows of its catalogs.
 	manyGuard = 100 * time.Microsecond
 
 	// manyRisk bounds the failures to be expected in a group. One costs up to as much as the group has saved, and a round trip.
 	manyRisk = 0.25
-
-	// manyForget is how many groups see a cost of many rows that does not pay halve: it may be another by now.
-	manyForget = 1.0 / 64
 
 	singleFirst = time.Second
 	singleMost  = time.Minute
@@ -60,42 +60,13 @@ func (m *memory) manyPay(requests []request, least int) bool {
 		}
 		if requests[i].insert != nil && n >= least {
 			any = true
-			e := m.of(requests[i].query)
 			rows := n / least * least
-			risk += e.failing * float64(rows)
-			saved += e.saves(rows)
+			risk += m.of(requests[i].query).failing * float64(rows)
+			saved += time.Duration(rows) * manySaves
 		}
 		i += n
 	}
 	return any && (m.always || m.trip > 0 && risk <= manyRisk && saved > m.trip+manyGuard)
-}
-
-// saves is what so many rows save. Until it is known, they are taken to cost the half.
-func (e *experience) saves(rows int) time.Duration {
-	each := e.cost / 2
-	if e.many.cost > 0 {
-		each = e.cost - e.many.cost
-	}
-	if each <= 0 {
-		e.many.cost -= time.Duration(float64(e.many.cost) * manyForget)
-	}
-	return each * time.Duration(rows)
-}
-
-// tookMany notes that a row of a statement with many took so long, and reports whether the text is apart.
-func (m *memory) tookMany(query string, each time.Duration, now time.Time) (apart bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	e := m.of(query)
-	if c := &e.many.cost; *c == 0 {
-		*c = max(each, 1)
-	} else {
-		*c += (min(each, 2**c) - *c) / 8
-	}
-	if each > e.cost {
-		m.note(e, each, now)
-	}
-	return m.judge(e).apart
 }
 
 // tripped notes how long a group's first answer took, which is a round trip and the server's work for some short statements.
