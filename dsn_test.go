@@ -114,6 +114,7 @@ func TestABadOptionInADataSourceNameIsAnErrorAtOpen(t *testing.T) {
 		"x?groupcommit_retention=-1s":                   {"option groupcommit_retention:", `"-1s"`},
 		"x?groupcommit_mode=x":                          {"option groupcommit_mode:", `"x"`, "automatic, transaction or autocommit"},
 		"x?groupcommit_promises=x":                      {"option groupcommit_promises:", `"x"`, "on or off"},
+		"x?groupcommit_manyrows=x":                      {"option groupcommit_manyrows:", `"x"`, "on or off"},
 		"x?groupcommit_retry=x":                         {"option groupcommit_retry:", `"x"`, "never"},
 		"x?groupcommit_maxlen=%zz":                      {"groupcommit_maxlen", `"%zz"`, "URL encoding"},
 		"x?groupcommit_maxlen=5&groupcommit_maxlen=5":   {"groupcommit_maxlen", "twice"},

@@ -21,7 +21,7 @@ func TestTheCompilerRefusesAnOptionWhereItDoesNotBelong(t *testing.T) {
 			want = append(want, fmt.Sprint(i+1))
 		}
 	}
-	require.Len(t, want, 16)
+	require.Len(t, want, 17)
 	out, err := osexec.Command("go", "build", "-o", os.DevNull, "-gcflags=-e", program).CombinedOutput() // -e: all errors
 	require.ErrorAs(t, err, new(*osexec.ExitError))
 	var refused []string

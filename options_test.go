@@ -71,6 +71,8 @@ func TestOptionsSetTheirLimitAndNoOther(t *testing.T) {
 		{MaxTime(time.Second), func(l *limits) { l.maxTime = time.Second }},
 		{Mode(Autocommit), func(l *limits) { l.mode = Autocommit }},
 		{Promises(), func(l *limits) { l.promises = true }},
+		{ManyRows(false), func(l *limits) { l.singleRows = true }},
+		{ManyRows(true), func(l *limits) {}},
 		{Retention(0), func(l *limits) { l.keep = 0 }},
 		{Retention(time.Hour), func(l *limits) { l.keep = time.Hour }},
 		{WithEngine(anyEngine()), func(l *limits) { l.engine = anyEngine() }},

@@ -3,11 +3,15 @@ package pgx_test
 import (
 	"database/sql/driver"
 	"errors"
+	"fmt"
 	"runtime"
 	"strings"
 	"testing"
 
 	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/internal/bounded"
+	"github.com/groupcommit/groupcommit/internal/pgtest"
+	"github.com/groupcommit/groupcommit/internal/sqltext"
 	"github.com/groupcommit/groupcommit/pgx"
 	"github.com/stretchr/testify/require"
 )
@@ -130,4 +134,102 @@ func TestAnArgumentThatCannotBeSentCostsNoOtherRow(t *testing.T) {
 	}
 	require.Equal(t, "made", r.value("SELECT v FROM rows WHERE k = 7"))
 	require.Equal(t, "21", r.value("SELECT count(*) FROM rows WHERE k < 1000"))
+}
+
+func TestManyRowsCanBeTurnedOff(t *testing.T) {
+	t.Parallel()
+	for name, via := range map[string]pgtest.DSNOption{
+		"the option":     pgtest.Param("groupcommit_manyrows", "off"),
+		"nothing kept":   pgtest.Param("default_query_exec_mode", "cache_describe"),
+		"a small memory": pgtest.Param("statement_cache_capacity", "4"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := setUpOn(t, pgtest.DSN(t), []pgtest.DSNOption{via}, alwaysMany())
+			r.good(r.together(inserts(0, 26)...))
+			require.Zero(t, r.usedMany("INSERT INTO rows (k, v) VALUES ($1, $2)"))
+		})
+	}
+}
+
+func TestCallsOfManyRowsWhoseConnectionIsLostRunOnce(t *testing.T) {
+	t.Parallel()
+	r := setUp(t, alwaysMany(), groupcommit.LockTimeout(0))
+	r.good(r.together(inserts(1000, 3)...))
+	tx, err := r.plain.Begin()
+	require.NoError(t, err)
+	defer tx.Rollback()
+	_, err = tx.Exec("INSERT INTO rows VALUES (7, 'mine')")
+	require.NoError(t, err)
+	release := r.begin(inserts(0, 21)...)
+	got := make(chan []answer, 1)
+	go func() { got <- release() }()
+	waits := "FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'INSERT INTO rows%$3%' AND datname = current_database()"
+	r.eventually("a statement of many rows waits", func() bool { return r.value("SELECT count(*) "+waits) == "1" })
+	r.value("SELECT pg_terminate_backend(pid)::text " + waits)
+	require.NoError(t, tx.Rollback())
+	r.good(bounded.Receive(t, "the calls are answered", got))
+	require.Equal(t, "21", r.value("SELECT count(*) FROM rows WHERE k < 1000"))
+}
+
+func TestCallsOfManyRowsThatWaitForALockLetTheOthersGo(t *testing.T) {
+	t.Parallel()
+	r := setUp(t, alwaysMany())
+	r.good(r.together(inserts(1000, 3)...))
+	tx, err := r.plain.Begin()
+	require.NoError(t, err)
+	defer tx.Rollback()
+	_, err = tx.Exec("INSERT INTO rows VALUES (7, 'mine')")
+	require.NoError(t, err)
+	release := r.begin(inserts(0, 21)...)
+	got := make(chan []answer, 1)
+	go func() { got <- release() }()
+	r.eventually("the others are committed", func() bool { return r.value("SELECT count(*) FROM rows WHERE k < 1000") == "20" })
+	require.NoError(t, tx.Commit())
+	answers := bounded.Receive(t, "the calls are answered", got)
+	r.good(answers, 7)
+	require.Equal(t, "23505", sqlState(answers[7].err))
+}
+
+// The server resolves literals and parameters of a row by the table's columns, in each row of a statement with many, too.
+func TestValuesOfManyRowsAreCoercedAsThoseOfOne(t *testing.T) {
+	t.Parallel()
+	r := setUp(t, alwaysMany())
+	const columns = "a SMALLINT, b NUMERIC(5,2), c VARCHAR(3), d CHAR(4), e TIMESTAMPTZ, f FLOAT4, g BOOL, h BYTEA, i JSONB, j INT[], k mood, l BIT(3), m OID, o XML, p MONEY, q INET, r \"char\", s NAME, u DATE"
+	r.exec(r.plain, "CREATE TYPE mood AS ENUM ('fine', 'so-so'); CREATE TABLE kinds (id SERIAL, "+columns+"); CREATE TABLE single (LIKE kinds INCLUDING ALL)")
+	names := "a, b, c, d, e, f, g, h, i, j, k, l, m, o, p, q, r, s, u"
+	literals := []string{"'7'", "1.005", "'abc  '", "'x'", "'2020-02-29 12:00+02'", "'1e10'", "'t'", `'\x01'`, `'{"a": 1}'`, "'{1,2}'", "'fine'", "'101'", "'7'", "'<a/>'", "'1.5'", "'10.0.0.1'", "'ab'", "'name'", "'epoch'"}
+	literals[7] = "NULL"
+	for i := range literals {
+		values := append([]string(nil), literals...)
+		values[i] = "$1" // one column after the other is the parameter, and the others are literals
+		arg := strings.Trim(literals[i], "'")
+		if i == 1 {
+			arg = "1.0049"
+		}
+		var arg1 any = arg
+		switch i {
+		case 7:
+			arg1 = []byte{1, 2}
+		case 9:
+			arg1 = "{3,4}"
+		}
+		text := "(" + names + ") VALUES (" + strings.Join(values, ", ") + ")"
+		require.NotNil(t, sqltext.PlainInsertOf("INSERT INTO kinds "+text))
+		var calls []call
+		var want []string
+		for range 13 {
+			calls = append(calls, call{"INSERT INTO kinds " + text, []any{arg1}})
+		}
+		_, err := r.plain.Exec("INSERT INTO single "+text, arg1)
+		want = append(want, fmt.Sprint(err))
+		for _, a := range r.together(calls...) {
+			require.Equal(t, strings.ReplaceAll(want[0], "single", "kinds"), fmt.Sprint(a.err))
+		}
+		if err == nil {
+			require.Equal(t, 2, r.usedMany("INSERT INTO kinds "+strings.Split(text, "$1")[0]), "%s", text)
+		}
+	}
+	const rows = "SELECT string_agg(DISTINCT row(" + "a, b, c, d, e, f, g, h, i, j, k, l, m, o::text, p, q, r, s, u" + ")::text, ';') FROM "
+	require.Equal(t, r.value(rows+"single"), r.value(rows+"kinds"))
+	require.Equal(t, r.value("SELECT 13 * count(*) FROM single"), r.value("SELECT count(*) FROM kinds"))
 }

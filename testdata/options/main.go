@@ -23,7 +23,7 @@ func main() {
 
 	groupcommit.Register("database's", plain, groupcommit.MaxBytes(1), groupcommit.Writers(1), groupcommit.LockTimeout(1),
 		groupcommit.Mode(groupcommit.Transaction), groupcommit.Promises(), groupcommit.Retention(1), groupcommit.OnGroup(nil),
-		groupcommit.Physical(1), groupcommit.Partition(nil), groupcommit.WithEngine(nil))
+		groupcommit.Physical(1), groupcommit.Partition(nil), groupcommit.WithEngine(nil), groupcommit.ManyRows(false))
 	groupcommit.Handle(db, handler, groupcommit.MaxBytes(1))                   // refused
 	groupcommit.Handle(db, handler, groupcommit.Writers(1))                    // refused
 	groupcommit.Handle(db, handler, groupcommit.LockTimeout(1))                // refused
@@ -34,6 +34,7 @@ func main() {
 	groupcommit.Handle(db, handler, groupcommit.Physical(1))                   // refused
 	groupcommit.Handle(db, handler, groupcommit.Partition(nil))                // refused
 	groupcommit.Handle(db, handler, groupcommit.WithEngine(nil))               // refused
+	groupcommit.Handle(db, handler, groupcommit.ManyRows(false))               // refused
 
 	groupcommit.Handle(db, handler, groupcommit.Durable(), groupcommit.Kind("k"), groupcommit.Lease(1), groupcommit.Timeout(1),
 		groupcommit.WithCodec(nil))
