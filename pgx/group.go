@@ -103,7 +103,7 @@ func (s *session) share(ctx context.Context, together []request, single *[]reque
 			transaction = s.oneByOne
 		case s.hasID(together):
 			transaction = s.ledgered
-		case s.hasMany() && s.memory.manyPay(together, s.database.widths.least()):
+		case failed == 0 && s.hasMany() && s.memory.manyPay(together, s.database.widths.least()):
 			transaction = s.manyRows
 		}
 		var culprit int

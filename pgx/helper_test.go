@@ -265,7 +265,7 @@ func proxied(t *testing.T, opts ...groupcommit.Option) (*rig, *proxy.Proxy) {
 	dsn := pgtest.DSN(t)
 	p, err := proxy.New(pgtest.Shared(t).Addr())
 	require.NoError(t, err)
-	r := setUpOn(t, dsn, []pgtest.DSNOption{pgtest.Via(p.Addr())}, opts...)
+	r := setUpOn(t, dsn, []pgtest.DSNOption{pgtest.Via(p.Addr())}, append([]groupcommit.Option{groupcommit.ManyRows(false)}, opts...)...) // what a group sends is looked at
 	t.Cleanup(func() { p.Close() })
 	t.Cleanup(func() { r.db.Close() })
 	return r, p

@@ -46,7 +46,8 @@ func (e *experience) insertOf(query string, now time.Time, always bool) *sqltext
 	return e.many.insert
 }
 
-// manyPay reports that a group is better off with statements of many rows: what they save is more than the round trip which they cost.
+// manyPay reports that a group is better off with statements of many rows: what they save is more than the round trip which they cost. It
+// leaves an insert only to those requests that may be in one.
 func (m *memory) manyPay(requests []request, least int) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -58,7 +59,11 @@ func (m *memory) manyPay(requests []request, least int) bool {
 		for n < len(requests)-i && requests[i].insert != nil && requests[i+n].insert == requests[i].insert {
 			n++
 		}
-		if requests[i].insert != nil && n >= least {
+		if n < least {
+			for j := range n {
+				requests[i+j].insert = nil
+			}
+		} else if requests[i].insert != nil {
 			any = true
 			rows := n / least * least
 			risk += m.of(requests[i].query).failing * float64(rows)

@@ -9,8 +9,8 @@
 // # What a group is
 //
 // A group is one transaction, sent in one piece and answered in one: BEGIN, SET CONSTRAINTS ALL IMMEDIATE, the calls,
-// COMMIT. SET CONSTRAINTS has a deferrable constraint checked by the call that violates it. A group of any size costs one
-// round trip and one flush of the log. The texts that are new to its connection cost one round trip more, however many there
+// COMMIT. SET CONSTRAINTS has a deferrable constraint checked by the call that violates it. A group costs one
+// round trip and one flush of the log; a large one may have another round trip: see below. The texts that are new to its connection cost one round trip more, however many there
 // are, where they have arguments or rows and the driver's mode describes them.
 //
 // An error undoes a transaction in PostgreSQL. The others are then committed as a group again, and after that the culprit's

@@ -47,7 +47,7 @@ func counted(t *testing.T, way []pgtest.DSNOption, opts ...groupcommit.Option) (
 	config, c := countedConfig(t, pgtest.With(r.dsn, way...))
 	another := func() *sql.DB {
 		// A question about a group that is late goes by a connection of its own, which would be counted, too.
-		opts := append(opts, groupcommit.OnGroup(r.observe), groupcommit.LockTimeout(0))
+		opts := append([]groupcommit.Option{groupcommit.ManyRows(false)}, append(opts, groupcommit.OnGroup(r.observe), groupcommit.LockTimeout(0))...)
 		connector, err := groupcommit.NewConnector(stdlib.GetConnector(*config), opts...)
 		require.NoError(t, err)
 		db := sql.OpenDB(connector)
@@ -98,6 +98,16 @@ func newTexts(n int) (calls []call) {
 		calls = append(calls, call{fmt.Sprintf("INSERT INTO log (k) VALUES ($1) /* %d */", drivers.Add(1)), []any{i}})
 	}
 	return calls
+}
+
+func TestAGroupOfManyRowsTakesOneRoundTripMore(t *testing.T) {
+	t.Parallel()
+	r, c := counted(t, nil, alwaysMany(), groupcommit.ManyRows(true), groupcommit.Mode(groupcommit.Transaction), groupcommit.Writers(1))
+	c.ofGroup(r, insert(0), insert(10)) // what a connection is asked once
+	require.Equal(t, 4, c.ofGroup(r, logs(10)...), "the text and then its statements of many rows are prepared")
+	require.Equal(t, 2, c.ofGroup(r, logs(100)...))
+	require.Equal(t, 1, c.ofGroup(r, logs(2)...), "too few")
+	require.Equal(t, 2, c.ofGroup(r, append(logs(5), insert(1))...))
 }
 
 func TestAGroupTakesOneRoundTripAndOneMoreForTextsThatAreNew(t *testing.T) {
