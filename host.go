@@ -67,7 +67,7 @@ func (d *database) engineFor(conn driver.Conn) Engine {
 // openSession makes the session of a new physical connection.
 func (d *database) openSession(ctx context.Context, raw driver.Conn) (engine.Session, error) {
 	l := &d.limits
-	s := engine.Settings{DSN: d.dsn, Connector: d.parent, Mode: l.mode, Sync: l.sync, LockTimeout: l.lockWait, MaxTime: l.maxTime, ManyRows: !l.singleRows, Promises: l.promises, Spelling: l.spelled, Schema: d.Altered.Load}
+	s := engine.Settings{DSN: d.dsn, Connector: d.parent, Mode: l.mode, Sync: l.sync, LockTimeout: l.lockWait, MaxTime: l.maxTime, ManyRows: l.manyRows, Promises: l.promises, Spelling: l.spelled, Schema: d.Altered.Load}
 	return d.engineFor(raw).Open(ctx, raw, s)
 }
 

@@ -57,7 +57,7 @@ type limits struct {
 	mode         GroupMode
 	sync         SyncMode
 	durableReads bool
-	singleRows   bool
+	manyRows     bool
 	promises     bool
 	keep         time.Duration // of completed promises; 0: for ever
 	retry        RetryPolicy   // nil: defaultRetry
@@ -172,12 +172,12 @@ func Sync(m SyncMode) Option {
 }
 
 // ManyRows says whether calls of one plain INSERT, whose values are parameters and literals, may be sent as statements of many rows. A
-// large group is so cheaper for the server, and its answers are those of single statements. It is done unless ManyRows(false) says
-// otherwise. A server's own log and statistics show such statements in the place of single ones. Only PostgreSQL uses it. In a data
+// large group is so cheaper for the server, and its answers are those of single statements. It is not done unless ManyRows(true) says
+// so. A server's own log and statistics show such statements in the place of single ones. Only PostgreSQL uses it. In a data
 // source name: groupcommit_manyrows=on, or off.
 func ManyRows(on bool) Option {
 	return databaseOption(func(l *limits) error {
-		l.singleRows = !on
+		l.manyRows = on
 		return nil
 	})
 }

@@ -70,7 +70,7 @@ func setUpOn(t *testing.T, dsn string, via []pgtest.DSNOption, opts ...groupcomm
 		require.NoError(t, err)
 	}
 	name := fmt.Sprintf("pgx-groupcommit-test-%d", drivers.Add(1))
-	groupcommit.Register(name, stdlib.GetDefaultDriver(), append([]groupcommit.Option{groupcommit.OnGroup(r.observe), groupcommit.Writers(1)}, opts...)...)
+	groupcommit.Register(name, stdlib.GetDefaultDriver(), append([]groupcommit.Option{groupcommit.OnGroup(r.observe), groupcommit.Writers(1), groupcommit.ManyRows(true)}, opts...)...)
 	r.db = r.open(name, pgtest.With(dsn, via...))
 	r.forget = func() {
 		require.NoError(r, r.db.Close())
