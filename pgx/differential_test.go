@@ -37,7 +37,7 @@ func TestDifferentialConcurrentCallersCannotTell(t *testing.T) {
 
 func TestDifferentialConcurrentCallersCannotTellManyRows(t *testing.T) {
 	dsn := []pgtest.DSNOption{pgtest.Param("groupcommit_mode", "transaction"), pgtest.Param("default_query_exec_mode", "cache_statement")}
-	diffTest(t, 8, manyCallers, 4, dsn, groupcommit.WithEngine(pgx.AlwaysMany(3, 2)))
+	diffTest(t, 8, manyCallers, 4, dsn, groupcommit.WithEngine(pgx.AlwaysMany(3, 2)), groupcommit.ManyRows(true))
 }
 
 // diffModes tries the ways of groups, and of the driver.

@@ -70,7 +70,7 @@ func setUpOn(t *testing.T, dsn string, via []pgtest.DSNOption, opts ...groupcomm
 		require.NoError(t, err)
 	}
 	name := fmt.Sprintf("pgx-groupcommit-test-%d", drivers.Add(1))
-	groupcommit.Register(name, stdlib.GetDefaultDriver(), append([]groupcommit.Option{groupcommit.OnGroup(r.observe), groupcommit.Writers(1), groupcommit.ManyRows(true)}, opts...)...)
+	groupcommit.Register(name, stdlib.GetDefaultDriver(), append([]groupcommit.Option{groupcommit.OnGroup(r.observe), groupcommit.Writers(1)}, opts...)...)
 	r.db = r.open(name, pgtest.With(dsn, via...))
 	r.forget = func() {
 		require.NoError(r, r.db.Close())
@@ -265,7 +265,7 @@ func proxied(t *testing.T, opts ...groupcommit.Option) (*rig, *proxy.Proxy) {
 	dsn := pgtest.DSN(t)
 	p, err := proxy.New(pgtest.Shared(t).Addr())
 	require.NoError(t, err)
-	r := setUpOn(t, dsn, []pgtest.DSNOption{pgtest.Via(p.Addr())}, append([]groupcommit.Option{groupcommit.ManyRows(false)}, opts...)...) // what a group sends is looked at
+	r := setUpOn(t, dsn, []pgtest.DSNOption{pgtest.Via(p.Addr())}, opts...)
 	t.Cleanup(func() { p.Close() })
 	t.Cleanup(func() { r.db.Close() })
 	return r, p

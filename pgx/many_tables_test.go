@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/groupcommit/groupcommit"
 	"github.com/groupcommit/groupcommit/internal/pgtest"
 	"github.com/stretchr/testify/require"
 )
@@ -127,7 +128,7 @@ func (c codedTable) tell(t *testing.T, cached bool) {
 		}
 		return got
 	})
-	ours := setUpOn(t, pgtest.DSN(t), []pgtest.DSNOption{pgtest.Param("groupcommit_mode", "transaction"), path}, alwaysMany())
+	ours := setUpOn(t, pgtest.DSN(t), []pgtest.DSNOption{pgtest.Param("groupcommit_mode", "transaction"), path}, alwaysMany(), groupcommit.ManyRows(true))
 	ours.plain = ours.open("pgx", pgtest.With(ours.dsn, path))
 	require.Equal(t, want, story(ours, func(calls []call) []answer { return ours.together(calls...) }))
 	used := ours.usedMany(codedText)

@@ -46,7 +46,7 @@ func (r *rig) usedMany(text string) (uses int) {
 
 func TestAGroupsInsertsAreStatementsOfManyRows(t *testing.T) {
 	t.Parallel()
-	r := setUp(t, alwaysMany())
+	r := setUp(t, alwaysMany(), groupcommit.ManyRows(true))
 	r.good(r.together(inserts(0, 26)...))
 	require.Equal(t, 4, r.usedMany("INSERT INTO rows (k, v) VALUES ($1, $2)"), "10, 10, 3, 3 rows")
 	require.Equal(t, "26", r.value("SELECT count(*) FROM rows"))
@@ -56,7 +56,7 @@ func TestAGroupsInsertsAreStatementsOfManyRows(t *testing.T) {
 
 func TestManyRowsKeepTheOrderOfCalls(t *testing.T) {
 	t.Parallel()
-	r := setUp(t, alwaysMany())
+	r := setUp(t, alwaysMany(), groupcommit.ManyRows(true))
 	r.exec(r.plain, `CREATE TABLE numbered (id BIGSERIAL PRIMARY KEY, ident BIGINT GENERATED ALWAYS AS IDENTITY (START 100), n INT DEFAULT 7, at TIMESTAMPTZ DEFAULT now(),
 		u UUID DEFAULT gen_random_uuid(), twice BIGINT GENERATED ALWAYS AS (k * 2) STORED, k BIGINT)`)
 	const text = "INSERT INTO numbered (k) VALUES ($1)"
@@ -83,7 +83,7 @@ func TestTheViolationInOneOfManyRowsIsItsOwn(t *testing.T) {
 		"bad text":      {"INSERT INTO rows (k, v) VALUES ($1, $2)", []any{9, "x\xff"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := setUp(t, groupcommit.WithEngine(pgx.AlwaysMany(50, 10)))
+			r := setUp(t, groupcommit.WithEngine(pgx.AlwaysMany(50, 10)), groupcommit.ManyRows(true))
 			r.exec(r.plain, "CREATE TABLE people (name VARCHAR(20) PRIMARY KEY); INSERT INTO people VALUES ('v')")
 			r.exec(r.plain, "ALTER TABLE rows ADD CHECK (k >= 0), ALTER v TYPE VARCHAR(20), ADD FOREIGN KEY (v) REFERENCES people")
 			r.exec(r.plain, "INSERT INTO rows VALUES (5, 'v')")
@@ -106,7 +106,7 @@ func (v valuer) Value() (driver.Value, error) { return v() }
 
 func TestAnArgumentThatCannotBeSentCostsNoOtherRow(t *testing.T) {
 	t.Parallel()
-	r := setUp(t, alwaysMany())
+	r := setUp(t, alwaysMany(), groupcommit.ManyRows(true))
 	r.good(r.together(inserts(1000, 3)...))
 	calls := inserts(0, 24)
 	calls[7].args[1] = valuer(func() (driver.Value, error) { return "made", nil })
@@ -144,7 +144,7 @@ func TestManyRowsCanBeTurnedOff(t *testing.T) {
 		"a small memory": pgtest.Param("statement_cache_capacity", "4"),
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := setUpOn(t, pgtest.DSN(t), []pgtest.DSNOption{via}, alwaysMany())
+			r := setUpOn(t, pgtest.DSN(t), []pgtest.DSNOption{via}, alwaysMany(), groupcommit.ManyRows(true))
 			r.good(r.together(inserts(0, 26)...))
 			require.Zero(t, r.usedMany("INSERT INTO rows (k, v) VALUES ($1, $2)"))
 		})
@@ -153,7 +153,7 @@ func TestManyRowsCanBeTurnedOff(t *testing.T) {
 
 func TestCallsOfManyRowsWhoseConnectionIsLostRunOnce(t *testing.T) {
 	t.Parallel()
-	r := setUp(t, alwaysMany(), groupcommit.LockTimeout(0))
+	r := setUp(t, alwaysMany(), groupcommit.ManyRows(true), groupcommit.LockTimeout(0))
 	r.good(r.together(inserts(1000, 3)...))
 	tx, err := r.plain.Begin()
 	require.NoError(t, err)
@@ -173,7 +173,7 @@ func TestCallsOfManyRowsWhoseConnectionIsLostRunOnce(t *testing.T) {
 
 func TestCallsOfManyRowsThatWaitForALockLetTheOthersGo(t *testing.T) {
 	t.Parallel()
-	r := setUp(t, alwaysMany())
+	r := setUp(t, alwaysMany(), groupcommit.ManyRows(true))
 	r.good(r.together(inserts(1000, 3)...))
 	tx, err := r.plain.Begin()
 	require.NoError(t, err)
@@ -193,7 +193,7 @@ func TestCallsOfManyRowsThatWaitForALockLetTheOthersGo(t *testing.T) {
 // The server resolves literals and parameters of a row by the table's columns, in each row of a statement with many, too.
 func TestValuesOfManyRowsAreCoercedAsThoseOfOne(t *testing.T) {
 	t.Parallel()
-	r := setUp(t, alwaysMany())
+	r := setUp(t, alwaysMany(), groupcommit.ManyRows(true))
 	const columns = "a SMALLINT, b NUMERIC(5,2), c VARCHAR(3), d CHAR(4), e TIMESTAMPTZ, f FLOAT4, g BOOL, h BYTEA, i JSONB, j INT[], k mood, l BIT(3), m OID, o XML, p MONEY, q INET, r \"char\", s NAME, u DATE"
 	r.exec(r.plain, "CREATE TYPE mood AS ENUM ('fine', 'so-so'); CREATE TABLE kinds (id SERIAL, "+columns+"); CREATE TABLE single (LIKE kinds INCLUDING ALL)")
 	names := "a, b, c, d, e, f, g, h, i, j, k, l, m, o, p, q, r, s, u"

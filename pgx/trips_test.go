@@ -47,7 +47,7 @@ func counted(t *testing.T, way []pgtest.DSNOption, opts ...groupcommit.Option) (
 	config, c := countedConfig(t, pgtest.With(r.dsn, way...))
 	another := func() *sql.DB {
 		// A question about a group that is late goes by a connection of its own, which would be counted, too.
-		opts := append([]groupcommit.Option{groupcommit.ManyRows(false)}, append(opts, groupcommit.OnGroup(r.observe), groupcommit.LockTimeout(0))...)
+		opts := append(opts, groupcommit.OnGroup(r.observe), groupcommit.LockTimeout(0))
 		connector, err := groupcommit.NewConnector(stdlib.GetConnector(*config), opts...)
 		require.NoError(t, err)
 		db := sql.OpenDB(connector)
