@@ -251,7 +251,7 @@ func TestAServerThatSendsManyRowsWhileALargeGroupIsWrittenIsHeard(t *testing.T) 
 			for i, a := range answers {
 				require.False(t, fails(a), "step %d", i)
 			}
-			require.Len(t, members, len(steps))
+			require.Greater(t, len(members), 100, "a group that takes its time leaves some to the next")
 			require.Equal(t, "106", r.value("SELECT count(*) FROM rows"))
 		})
 	}
