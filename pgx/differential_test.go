@@ -55,6 +55,7 @@ func diffModes(t *testing.T, test func(t *testing.T, dsn ...pgtest.DSNOption)) {
 type diffBench struct{ plain, ours *rig }
 
 func diffTest(t *testing.T, usual, callers, tries int, dsn []pgtest.DSNOption, opts ...groupcommit.Option) {
+	early := strings.Contains(pgtest.With("postgres://localhost", dsn...), "groupcommit_mode=transaction")
 	benches := make(chan diffBench, runtime.GOMAXPROCS(0))
 	for range cap(benches) {
 		benches <- newBench(t, dsn, opts...)
@@ -62,7 +63,7 @@ func diffTest(t *testing.T, usual, callers, tries int, dsn []pgtest.DSNOption, o
 	difftest.Test[diffProgram]{
 		Usual: usual,
 		Tries: tries,
-		New:   func(r *rand.Rand) diffProgram { return newProgram(r, callers) },
+		New:   func(r *rand.Rand) diffProgram { return newProgram(r, callers, early) },
 		Run: func(p diffProgram) (string, error) {
 			b := <-benches
 			defer func() { benches <- b }()
