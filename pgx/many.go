@@ -44,7 +44,8 @@ type manyState struct {
 // server's own. A smaller cache would forget them from group to group.
 func (s *session) hasMany() bool {
 	const enough = 8 // texts in the cache
-	return s.settings.ManyRows && !s.simple && s.mode == pgx.QueryExecModeCacheStatement && s.capacity >= enough && s.server.version >= 100000 && s.direct()
+	return s.settings.ManyRows && !s.simple && s.mode == pgx.QueryExecModeCacheStatement && s.capacity >= enough &&
+		s.server.version >= manyFrom && s.server.version < manyUntil && s.direct()
 }
 
 // manyRows is transaction for requests of which many have the text of one plain INSERT. It is sent in two pieces:

@@ -10,27 +10,44 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// A statement with many rows inserts what as many statements insert, unless code of the program's runs in it: such code sees
-// the table as it was before the statement, or is called once where it would be called for each row. So these tables are left
-// to single rows: with triggers, rules, row level security, partitions; with a foreign key to itself, because a row would see
-// the one behind it; with exclusion constraints; and those where a default, a check, a generated column, an index or a type may
-// call a function of the program's, or one of the server's whose answer depends on the statement. What is not known counts as
-// such.
+// A statement with many rows inserts what as many statements insert, unless code of the program's runs in it: such code sees the table
+// as it was before the statement, or is called once where it would be called for each row. So a table has statements of many rows
+// only if it is known that nothing but the server's own code runs for a row, and that this code neither reads the table nor tells
+// one statement from the next. What is not known counts as the contrary.
+//
+//   - The table is a heap of its own: no view, partition or temporary table. It has no rules, no row level security, and no triggers
+//     but the server's own for foreign keys and for keys that are deferrable.
+//   - No constraint is between its rows, but for keys: no exclusion, and no foreign key to itself. A row would see the one behind it.
+//   - Its columns have the server's own types, or are enums, or arrays of these: a domain has checks.
+//   - By pg_depend, which has all that an expression, an index or a constraint uses of what is not the server's own, these use tables,
+//     types, collations and schemas: no function, no operator, no operator class.
+//   - So an index and a generated column call the server's own functions, of which the server wants that they are immutable. A default
+//     and a check may call any. Written out, a call is a word and a parenthesis, and the word must be one of calmWords. (Operators and
+//     casts of the server's own need none, and are immutable or stable.)
+//   - No cast and no order of the program's is about these types.
+//
+// What a superuser has changed of the server's own objects counts as the server's own.
 //
 // Whether a table is one of these is asked when its statements are prepared, together with a print of what the answer depends
 // on. The print changes whenever the table's definition does. Each transaction asks for it again, behind the rows. They hold a lock
 // that lets nobody change the definition before COMMIT. If the print is another, the transaction is rolled back.
 
+// The versions of the server on which the rules have been tried. A later one may have something new that runs for a row.
+const (
+	manyFrom  = 120000
+	manyUntil = 190000
+)
+
 // tableOf is the table that a name means in the session, as a statement finds it. It is locked by those before it.
 const tableOf = "pg_catalog.pg_class c WHERE c.oid = pg_catalog.to_regclass($1)"
 
-// tablePrint is the print of the table c. A function, an operator or a type of the program's may change without the table; no
-// table that has one is left.
+// tablePrint is the print of the table c.
 const tablePrint = `c.oid::text || ' ' || c.xmin::text
-	|| coalesce((SELECT pg_catalog.array_agg(xmin)::text FROM pg_catalog.pg_attribute WHERE attrelid = c.oid), '')
-	|| coalesce((SELECT pg_catalog.array_agg(xmin)::text FROM pg_catalog.pg_constraint WHERE conrelid = c.oid), '')
-	|| coalesce((SELECT pg_catalog.array_agg(xmin)::text FROM pg_catalog.pg_index WHERE indrelid = c.oid), '')
-	|| CASE WHEN c.relhastriggers THEN coalesce((SELECT pg_catalog.array_agg(xmin)::text FROM pg_catalog.pg_trigger WHERE tgrelid = c.oid), '') ELSE '' END`
+	|| coalesce((SELECT pg_catalog.array_agg(xmin ORDER BY attnum)::text FROM pg_catalog.pg_attribute WHERE attrelid = c.oid), '')
+	|| coalesce((SELECT pg_catalog.array_agg(xmin ORDER BY adnum)::text FROM pg_catalog.pg_attrdef WHERE adrelid = c.oid), '')
+	|| coalesce((SELECT pg_catalog.array_agg(xmin ORDER BY oid)::text FROM pg_catalog.pg_constraint WHERE conrelid = c.oid), '')
+	|| coalesce((SELECT pg_catalog.array_agg(xmin ORDER BY indexrelid)::text FROM pg_catalog.pg_index WHERE indrelid = c.oid), '')
+	|| CASE WHEN c.relhastriggers THEN coalesce((SELECT pg_catalog.array_agg(xmin ORDER BY oid)::text FROM pg_catalog.pg_trigger WHERE tgrelid = c.oid), '') ELSE '' END`
 
 // guardSQL asks for the print of a table.
 const guardSQL = "SELECT " + tablePrint + " FROM " + tableOf
@@ -38,44 +55,53 @@ const guardSQL = "SELECT " + tablePrint + " FROM " + tableOf
 // firstOfUsers is the first OID of what is not the server's own.
 const firstOfUsers = "16384"
 
-// checkSQL asks for the print of a table, and why the table is to have single rows; "" if it may have many.
-//
-// The functions that an expression calls are read from its tree. The server's own ones are not in pg_depend.
-const checkSQL = `WITH expressions AS (
-	SELECT adbin::text AS tree FROM pg_catalog.pg_attrdef WHERE adrelid = pg_catalog.to_regclass($1)
-	UNION ALL SELECT conbin::text FROM pg_catalog.pg_constraint WHERE conrelid = pg_catalog.to_regclass($1)
-	UNION ALL SELECT indexprs::text FROM pg_catalog.pg_index WHERE indrelid = pg_catalog.to_regclass($1)
-	UNION ALL SELECT indpred::text FROM pg_catalog.pg_index WHERE indrelid = pg_catalog.to_regclass($1)
-), functions AS (
-	SELECT DISTINCT (pg_catalog.regexp_matches(tree, ':(?:funcid|elemfuncid|opfuncid) ([0-9]+)', 'g'))[1]::oid AS oid FROM expressions
-), operators AS (
-	SELECT DISTINCT (pg_catalog.regexp_matches(tree, ':opno ([0-9]+)', 'g'))[1]::oid AS oid FROM expressions
+// calmWords may stand before a parenthesis in a default or a check. now() is the transaction's, and so is the time zone. A sequence
+// counts rows in their order, whatever statement they are in. A UUID is made for each row. What a text's functions answer depends on
+// the text alone. statement_timestamp and clock_timestamp are none of these words, nor is what reads a setting or runs a query.
+const calmWords = `'{now,transaction_timestamp,timezone,nextval,gen_random_uuid,uuidv4,uuidv7,length,char_length,octet_length,lower,upper,AND,OR,NOT,ANY,ALL}'::text[]`
+
+// checkSQL asks for the print of a table, and why the table is to have single rows; "" if it may have many. It has no backslash, which
+// a session may read in two ways.
+const checkSQL = `WITH objects(class, oid) AS (
+	SELECT 'pg_catalog.pg_class'::pg_catalog.regclass, pg_catalog.to_regclass($1)::oid
+	UNION ALL SELECT 'pg_catalog.pg_class'::pg_catalog.regclass, indexrelid FROM pg_catalog.pg_index WHERE indrelid = pg_catalog.to_regclass($1)
+	UNION ALL SELECT 'pg_catalog.pg_attrdef'::pg_catalog.regclass, oid FROM pg_catalog.pg_attrdef WHERE adrelid = pg_catalog.to_regclass($1)
+	UNION ALL SELECT 'pg_catalog.pg_constraint'::pg_catalog.regclass, oid FROM pg_catalog.pg_constraint WHERE conrelid = pg_catalog.to_regclass($1)
+), used AS (
+	SELECT refclassid AS class, refobjid AS oid FROM objects o JOIN pg_catalog.pg_depend d ON d.classid = o.class AND d.objid = o.oid
+), columns AS (
+	SELECT atttypid AS type FROM pg_catalog.pg_attribute WHERE attrelid = pg_catalog.to_regclass($1) AND attnum > 0 AND NOT attisdropped
+	UNION SELECT oid FROM used WHERE class = 'pg_catalog.pg_type'::pg_catalog.regclass
+), types AS (
+	SELECT t.oid, t.typtype FROM columns c LEFT JOIN pg_catalog.pg_type e ON e.typarray = c.type
+		LEFT JOIN pg_catalog.pg_type t ON t.oid = coalesce(e.oid, c.type)
+), alltypes AS (
+	SELECT type FROM columns UNION SELECT oid FROM types
+), expressions AS (
+	SELECT pg_catalog.pg_get_expr(d.adbin, d.adrelid) AS text FROM pg_catalog.pg_attrdef d JOIN pg_catalog.pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
+		WHERE d.adrelid = pg_catalog.to_regclass($1) AND a.attgenerated = ''
+	UNION ALL SELECT pg_catalog.pg_get_expr(conbin, conrelid) FROM pg_catalog.pg_constraint WHERE conrelid = pg_catalog.to_regclass($1) AND contype = 'c'
+), words AS (
+	SELECT (pg_catalog.regexp_matches(pg_catalog.regexp_replace(text, '''([^'']|'''')*''|"([^"]|"")*"', 'quoted', 'g'), '([[:alnum:]_]+)[[:space:]]*[(]', 'g'))[1] AS word
+	FROM expressions
 )
 SELECT ` + tablePrint + `, CASE
-	WHEN c.relkind <> 'r' OR c.relpersistence = 't' OR c.relispartition THEN 'it is no plain table'
+	WHEN c.relkind <> 'r' OR c.relam <> 2 OR c.relpersistence NOT IN ('p', 'u') OR c.relispartition THEN 'it is no plain table'
 	WHEN c.relhasrules THEN 'it has rules'
 	WHEN c.relrowsecurity THEN 'it has row level security'
-	WHEN EXISTS (SELECT FROM pg_catalog.pg_trigger WHERE tgrelid = c.oid AND NOT tgisinternal) THEN 'it has triggers'
-	WHEN EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE conrelid = c.oid AND (contype = 'x' OR confrelid = c.oid)) THEN 'it has constraints between its rows'
-	WHEN EXISTS (SELECT FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid LEFT JOIN pg_catalog.pg_type e ON e.oid = t.typelem
-		WHERE a.attrelid = c.oid AND NOT a.attisdropped AND (t.typtype NOT IN ('b', 'e') AND t.oid >= ` + firstOfUsers + ` OR t.typtype = 'd' OR e.typtype NOT IN ('b', 'e')))
-		THEN 'it has types that may call functions'
-	WHEN EXISTS (SELECT FROM functions f LEFT JOIN pg_catalog.pg_proc p ON p.oid = f.oid WHERE f.oid <> 0
-		AND (p.oid IS NULL OR p.oid >= ` + firstOfUsers + ` OR p.provolatile <> 'i' AND p.proname <> ALL (` + steadyFunctions + `)))
-		OR EXISTS (SELECT FROM operators WHERE oid >= ` + firstOfUsers + `)
-		OR EXISTS (SELECT FROM expressions WHERE tree ~ '[{](COERCETODOMAIN|ROWCOMPARE|SUBLINK|SUBPLAN) ')
-		THEN 'it calls functions'
-	WHEN EXISTS (SELECT FROM pg_catalog.pg_index i, pg_catalog.unnest(i.indclass) AS u(class) WHERE i.indrelid = c.oid AND u.class >= ` + firstOfUsers + `
-		AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_opclass'::pg_catalog.regclass AND d.objid = u.class AND d.deptype = 'e'))
-		THEN 'it has an index by functions'
+	WHEN EXISTS (SELECT FROM pg_catalog.pg_trigger WHERE tgrelid = c.oid AND (NOT tgisinternal OR tgfoid >= ` + firstOfUsers + `)) THEN 'it has triggers'
+	WHEN EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE conrelid = c.oid AND (contype NOT IN ('c', 'f', 'n', 'p', 'u') OR confrelid = c.oid))
+		OR EXISTS (SELECT FROM pg_catalog.pg_index WHERE indrelid = c.oid AND indisexclusion)
+		THEN 'it has constraints between its rows'
+	WHEN EXISTS (SELECT FROM types WHERE (typtype = 'e' OR typtype IN ('b', 'r', 'm') AND oid < ` + firstOfUsers + `) IS NOT TRUE) THEN 'it has types that may call functions'
+	WHEN EXISTS (SELECT FROM used WHERE class <> ALL (ARRAY['pg_catalog.pg_class', 'pg_catalog.pg_type', 'pg_catalog.pg_namespace', 'pg_catalog.pg_collation',
+		'pg_catalog.pg_constraint', 'pg_catalog.pg_extension']::pg_catalog.regclass[])) THEN 'it uses functions or operators'
+	WHEN EXISTS (SELECT FROM expressions WHERE text IS NULL) OR EXISTS (SELECT FROM words WHERE word <> ALL (` + calmWords + `)) THEN 'it calls functions'
+	WHEN EXISTS (SELECT FROM pg_catalog.pg_cast WHERE castfunc >= ` + firstOfUsers + ` AND casttarget IN (SELECT type FROM alltypes)
+			AND (castsource < ` + firstOfUsers + ` OR castsource IN (SELECT type FROM alltypes)))
+		OR EXISTS (SELECT FROM pg_catalog.pg_opclass WHERE oid >= ` + firstOfUsers + ` AND opcdefault AND opcmethod IN (403, 405) AND opcintype IN (SELECT type FROM alltypes))
+		THEN 'it has types with casts or orders of the program''s'
 	ELSE '' END FROM ` + tableOf
-
-// steadyFunctions are those of the server's that give in a statement with many rows what they give in single ones, though they
-// are not immutable. statement_timestamp is none of them.
-const steadyFunctions = `'{now,transaction_timestamp,clock_timestamp,timeofday,nextval,random,gen_random_uuid,uuidv4,uuidv7,
-	current_database,current_schema,current_user,session_user,current_setting,pg_backend_pid,txid_current,pg_current_xact_id,
-	timezone,date_trunc,date_part,extract,to_char,to_date,to_timestamp,age,date,time,timetz,timestamp,timestamptz,interval,
-	concat,concat_ws,format,array_to_string}'::text[]`
 
 var (
 	// errNotAlike ends a transaction in which a statement with many rows was not as many single ones.
