@@ -10,3 +10,6 @@ func AlwaysMany(rows ...int) engine.Engine {
 	e.widths, e.memory.always = rows, true
 	return e
 }
+
+// WhySingle asks why the table $1 is to have single rows.
+const WhySingle = checkSQL

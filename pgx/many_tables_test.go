@@ -54,7 +54,7 @@ var codedTables = map[string]codedTable{
 	"a whole that it is part of": {"", "CREATE TABLE whole (LIKE t) PARTITION BY RANGE (k); ALTER TABLE whole ATTACH PARTITION t FOR VALUES FROM (0) TO (10000)",
 		"SELECT count(*)::text FROM whole", false},
 	"an exclusion": {"", "ALTER TABLE t ADD EXCLUDE (k WITH =)", theKeys, false},
-	"an index by a function": {"CREATE FUNCTION counted(BIGINT) RETURNS BIGINT IMMUTABLE LANGUAGE sql AS 'SELECT count(*) FROM t';",
+	"an index by a function": {"CREATE FUNCTION counted(BIGINT) RETURNS BIGINT IMMUTABLE LANGUAGE sql AS 'SELECT count(*) FROM public.t';",
 		"CREATE INDEX by ON t (counted(k))", "SELECT count(*)::text FROM t", false},
 	"a domain":            {few + "CREATE DOMAIN dom AS BIGINT CHECK (few());", "ALTER TABLE t ALTER n TYPE dom", theKeys, false},
 	"a view in its place": {"", "ALTER TABLE t RENAME TO old; CREATE VIEW t AS SELECT * FROM old", bothTables, false},
