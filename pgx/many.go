@@ -38,6 +38,7 @@ const maxManyBytes = 256 << 10
 type manyState struct {
 	texts *lru.Cache[*manyText]
 	rows  encodedRows
+	at    *manyText // the answer that is read is to a statement with many rows of this text; nil: to another statement
 }
 
 // hasMany reports that statements of many rows may be sent on the connection. They are prepared, and so the connection must be the
@@ -77,15 +78,18 @@ func (s *session) manyRows(ctx context.Context, requests []request) (out engine.
 		return s.transaction(ctx, ready)
 	}
 	a := s.begin(ctx)
-	a.held = true
+	a.held, s.many.at = true, nil
 	failed := a.finish(a.executeMany(ready))
 	out, sent, culprit = a.end(ctx, failed)
 	switch {
 	case failed == nil || a.committing:
 		return out, sent, culprit
 	case !a.synced || s.ended: // it is certain that nothing was committed
-		s.stuck = nil
 		s.memory.manyFailed(sent, time.Now())
+		if s.many.at == nil && a.answered < len(sent) { // as in transaction: that request may have ended the connection
+			return out, sent, culprit
+		}
+		s.stuck = nil
 		return engine.Outcome{Verdict: engine.Refused, Err: driver.ErrBadConn, Broken: true}, sent, -1
 	}
 	struck := s.watch.struck()
@@ -265,6 +269,7 @@ func (a *answers) readUnits(units []unit) error {
 	last, heard := a.began, 0
 	for i, u := range units {
 		at := a.answered
+		a.many.at = u.many
 		var n int64
 		var err error
 		if u.many == nil {

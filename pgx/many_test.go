@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -169,6 +170,21 @@ func TestCallsOfManyRowsWhoseConnectionIsLostRunOnce(t *testing.T) {
 	require.NoError(t, tx.Rollback())
 	r.good(bounded.Receive(t, "the calls are answered", got))
 	require.Equal(t, "21", r.value("SELECT count(*) FROM rows WHERE k < 1000"))
+}
+
+// A call that ends its own connection runs alone, and is no reason for the others to get an error, which Retry(Never) would tell.
+func TestACallThatEndsItsConnectionIsNotTheEndOfThoseInManyRows(t *testing.T) {
+	t.Parallel()
+	for _, at := range []int{0, 12, 21} { // before, between and behind statements of many rows
+		r := setUp(t, alwaysMany(), groupcommit.ManyRows(true), groupcommit.Retry(groupcommit.Never), groupcommit.Mode(groupcommit.Transaction))
+		r.good(r.together(logs(3)...))
+		calls := slices.Insert(logs(21), at, suicide)
+		got := r.together(calls...)
+		r.good(got, at)
+		r.sameError(suicide, got[at].err)
+		require.Equal(t, "21", r.value("SELECT count(DISTINCT k) FROM log"))
+		require.Equal(t, "24", r.value("SELECT count(*) FROM log"))
+	}
 }
 
 func TestCallsOfManyRowsThatWaitForALockLetTheOthersGo(t *testing.T) {
