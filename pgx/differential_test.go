@@ -18,7 +18,6 @@ import (
 	"github.com/groupcommit/groupcommit/internal/difftest"
 	"github.com/groupcommit/groupcommit/internal/pgtest"
 	"github.com/groupcommit/groupcommit/internal/sqltext"
-	"github.com/groupcommit/groupcommit/pgx"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/require"
 )
@@ -33,11 +32,6 @@ func TestDifferentialAProgramCannotTell(t *testing.T) {
 
 func TestDifferentialConcurrentCallersCannotTell(t *testing.T) {
 	diffModes(t, func(t *testing.T, dsn ...pgtest.DSNOption) { diffTest(t, 4, manyCallers, 4, dsn) })
-}
-
-func TestDifferentialConcurrentCallersCannotTellManyRows(t *testing.T) {
-	dsn := []pgtest.DSNOption{pgtest.Param("groupcommit_mode", "transaction"), pgtest.Param("default_query_exec_mode", "cache_statement")}
-	diffTest(t, 8, manyCallers, 4, dsn, groupcommit.WithEngine(pgx.AlwaysMany(3, 2)), groupcommit.ManyRows(true))
 }
 
 // diffModes tries the ways of groups, and of the driver.

@@ -4,7 +4,8 @@ import (
 	"github.com/groupcommit/groupcommit/engine"
 )
 
-// AlwaysMany is an engine whose groups have statements of so many rows, however small the groups are.
+// AlwaysMany is an engine whose groups have statements of so many rows, however small the groups are. It does not learn
+// that a text is slow, or fails often.
 func AlwaysMany(rows ...int) engine.Engine {
 	e := newAdapter()
 	e.widths, e.memory.always = rows, true
