@@ -14,3 +14,6 @@ func AlwaysMany(rows ...int) engine.Engine {
 
 // WhySingle asks why the table $1 is to have single rows.
 const WhySingle = checkSQL
+
+// ManyGroups is how many groups an engine of AlwaysMany has committed with statements of many rows.
+func ManyGroups(e engine.Engine) int64 { return e.(*adapter).memory.manies.Load() }

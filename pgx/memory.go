@@ -33,6 +33,7 @@ type memory struct {
 	once     time.Duration // what a group pays once, moving average
 	trip     time.Duration // of the first answer to a group, which is a round trip and little more
 	always   bool          // many rows a statement even where they do not pay, and nothing is learned that changes a text's way; for tests
+	manies   atomic.Int64  // groups that were committed with statements of many rows; for tests
 	measured bool          // once is of a group, and not only of the opening of a connection
 }
 
