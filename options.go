@@ -69,7 +69,7 @@ type limits struct {
 }
 
 var defaults = limits{
-	maxLen: 1000, maxBytes: 16 << 20, maxQueue: 10_000,
+	maxLen: 1000, maxBytes: 16 << 20, maxQueue: 10_000, manyRows: true,
 	lockWait: 200 * time.Millisecond, maxTime: time.Minute, keep: 24 * time.Hour,
 }
 
@@ -171,10 +171,10 @@ func Sync(m SyncMode) Option {
 	})
 }
 
-// ManyRows says whether calls of one plain INSERT, whose values are parameters and literals, may be sent as statements of many rows. A
-// large group is so cheaper for the server, and its answers are those of single statements. It is not done unless ManyRows(true) says
-// so. A server's own log and statistics show such statements in the place of single ones. Only PostgreSQL uses it. In a data
-// source name: groupcommit_manyrows=on, or off.
+// ManyRows says whether calls of one plain INSERT, whose values are parameters and literals, may be sent as statements of many rows, which
+// is the default. A large group is so cheaper for the server, and its answers are those of single statements. A server's own log and
+// statistics show such statements in the place of single ones. With ManyRows(false) each call is a statement. Only PostgreSQL uses
+// it. In a data source name: groupcommit_manyrows=on, or off.
 func ManyRows(on bool) Option {
 	return databaseOption(func(l *limits) error {
 		l.manyRows = on

@@ -71,8 +71,8 @@ func TestOptionsSetTheirLimitAndNoOther(t *testing.T) {
 		{MaxTime(time.Second), func(l *limits) { l.maxTime = time.Second }},
 		{Mode(Autocommit), func(l *limits) { l.mode = Autocommit }},
 		{Promises(), func(l *limits) { l.promises = true }},
-		{ManyRows(true), func(l *limits) { l.manyRows = true }},
-		{ManyRows(false), func(l *limits) {}},
+		{ManyRows(true), func(l *limits) {}},
+		{ManyRows(false), func(l *limits) { l.manyRows = false }},
 		{Retention(0), func(l *limits) { l.keep = 0 }},
 		{Retention(time.Hour), func(l *limits) { l.keep = time.Hour }},
 		{WithEngine(anyEngine()), func(l *limits) { l.engine = anyEngine() }},
@@ -84,6 +84,6 @@ func TestOptionsSetTheirLimitAndNoOther(t *testing.T) {
 	assert.NotNil(t, set(OnGroup(func(GroupInfo) {})).onGroup)
 	assert.Equal(t, 7, set(Physical(7)).physical)
 	assert.Equal(t, 3, set(MaxLen(2), MaxLen(3)).maxLen, "the last one wins")
-	documented := limits{maxLen: 1000, maxBytes: 16 << 20, maxQueue: 10_000, lockWait: 200 * time.Millisecond, maxTime: time.Minute, keep: 24 * time.Hour}
+	documented := limits{maxLen: 1000, maxBytes: 16 << 20, maxQueue: 10_000, manyRows: true, lockWait: 200 * time.Millisecond, maxTime: time.Minute, keep: 24 * time.Hour}
 	assert.Equal(t, documented, defaults)
 }

@@ -98,6 +98,7 @@ func (s *session) manyRows(ctx context.Context, requests []request) (out engine.
 	for _, r := range sent {
 		if r.insert != nil && (failed == errNotAlike || !deterministic(failed)) {
 			s.many.texts.Take(r.query) // its table may be another one by now
+			s.memory.manyPrinted(r.query, "")
 		}
 	}
 	if struck { // and so the requests will wait, too

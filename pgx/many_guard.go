@@ -120,11 +120,14 @@ type manyText struct {
 
 // prepareMany has the server prepare the statements of many rows of a text, and says whether the table may have them.
 //
-//	[close…] [ROLLBACK] [parse guard] guard (close parse)… check Sync
+//	[close…] [ROLLBACK] [parse guard] guard (close parse)… (check | guard) Sync
 //
 // The text itself is prepared again, with the types that its parameters have. So it means the same table as the others: a name in a
 // statement that was prepared before another table took that name goes on to mean the first one. The guard before it and the check
 // behind it agree only if no other table has taken the name meanwhile. The parsing locks the table up to the Sync.
+//
+// The check takes the server some milliseconds. Where another connection has had its answer, the guard says whether the table is still
+// the same.
 //
 // An error that is the server's, or errSingleRows, leaves the text to single rows.
 func (s *session) prepareMany(ctx context.Context, r *request) (err error) {
@@ -155,7 +158,12 @@ func (s *session) prepareMany(ctx context.Context, r *request) (err error) {
 		p.SendDeallocate(s.name(manyKey(m.insert, n)))
 		p.SendPrepare(s.name(manyKey(m.insert, n)), m.insert.Rows(n), slices.Repeat(m.single.ParamOIDs, n))
 	}
-	p.SendQueryParams(checkSQL, table, nil, nil, nil)
+	if judged := s.memory.manyPrint(r.query); judged != "" {
+		m.print = judged
+		p.SendQueryPrepared(s.name(guardKey), table, nil, nil)
+	} else {
+		p.SendQueryParams(checkSQL, table, nil, nil, nil)
+	}
 	if err := p.Sync(); err != nil {
 		return err
 	}
@@ -172,6 +180,9 @@ func (s *session) prepareMany(ctx context.Context, r *request) (err error) {
 	}
 	if err == nil {
 		s.many.texts.Put(r.query, m)
+		s.memory.manyPrinted(r.query, m.print)
+	} else {
+		s.memory.manyPrinted(r.query, "")
 	}
 	return err
 }
@@ -211,7 +222,9 @@ func (s *session) readPrepared(p *pgconn.Pipeline, m *manyText, guard *pgconn.St
 	switch {
 	case err != nil:
 		return err
-	case len(first) != 1 || len(check) != 2 || string(first[0]) != string(check[0]) || len(check[1]) > 0:
+	case len(first) != 1 || len(check) == 0 || string(first[0]) != string(check[0]), // another table has taken the name meanwhile
+		m.print != "" && string(check[0]) != m.print,
+		m.print == "" && (len(check) != 2 || len(check[1]) > 0):
 		for _, wide := range m.wide {
 			s.drop(wide.SQL)
 		}

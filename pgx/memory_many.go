@@ -15,6 +15,7 @@ type manyExperience struct {
 	insert *sqltext.PlainInsert // nil: the text is none
 	single time.Time            // until when the text has single rows
 	pause  time.Duration        // how long that was
+	print  string               // of the table, when it was found to be one that may have many; "" if none was
 }
 
 const (
@@ -22,8 +23,8 @@ const (
 	// between the answers of a group do not tell it: answers come bundled, so that a gap is a tenth of that or ten times as much.
 	manySaves = 3 * time.Microsecond
 
-	// manyGuard is about what the guard of a table costs: the server reads half a dozen rows of its catalogs.
-	manyGuard = 100 * time.Microsecond
+	// manyGuard is about what the guard of a table costs: the server reads a dozen rows of its catalogs.
+	manyGuard = 200 * time.Microsecond
 
 	// manyRisk bounds the failures to be expected in a group. One costs up to as much as the group has saved, and a round trip.
 	manyRisk = 0.25
@@ -102,4 +103,18 @@ func (m *memory) manyFailed(requests []request, now time.Time) {
 		x.pause = min(2*x.pause, singleMost)
 		x.single = now.Add(x.pause)
 	}
+}
+
+// manyPrint is the print of the table for which a text may have many rows, as some connection has found out; "" if none has.
+func (m *memory) manyPrint(query string) string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.of(query).many.print
+}
+
+// manyPrinted notes it.
+func (m *memory) manyPrinted(query, print string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.of(query).many.print = print
 }

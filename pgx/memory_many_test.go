@@ -28,13 +28,13 @@ func TestManyRowsAreForGroupsThatSaveMoreThanARoundTrip(t *testing.T) {
 	m.sample(plainInsert, someTime, short)
 	require.False(t, m.paysFor(1000, someTime), "no group has told how far the server is")
 	m.tripped(200 * time.Microsecond)
-	require.True(t, m.paysFor(110, someTime))
-	require.False(t, m.paysFor(90, someTime))
+	require.True(t, m.paysFor(140, someTime))
+	require.False(t, m.paysFor(130, someTime))
 	for range 300 {
 		m.tripped(time.Millisecond)
 	}
-	require.False(t, m.paysFor(300, someTime))
-	require.True(t, m.paysFor(400, someTime))
+	require.False(t, m.paysFor(400, someTime))
+	require.True(t, m.paysFor(410, someTime))
 }
 
 func TestAStreamWithViolationsHasSingleRows(t *testing.T) {

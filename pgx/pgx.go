@@ -22,14 +22,14 @@
 //
 // # Statements of many rows
 //
-// With [groupcommit.ManyRows], in a large group, calls that follow each other with the text of one plain INSERT, whose values are
+// In a large group, calls that follow each other with the text of one plain INSERT, whose values are
 // parameters and literals, are sent as statements of 50 and 10 rows, which cost the server less than half. Their answers must be known before COMMIT is sent, which takes one
 // more round trip. So it is done only where the statements that are saved cost more than that. If such a group fails, it is rolled back and
 // sent again call by call.
 //
 // The table must be one on which the rows' own statements would have come to the same: docs/differences.md lists what it must not have.
 // The engine asks when the statements are prepared, and again before each COMMIT. The connection must be the server's own, and prepare
-// statements. Calls with ids are sent one by one.
+// statements. Calls with ids are sent one by one. [groupcommit.ManyRows] turns it off.
 //
 // # Queries with RETURNING
 //
