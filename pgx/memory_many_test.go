@@ -33,7 +33,7 @@ func TestManyRowsAreForGroupsThatSaveMoreThanARoundTrip(t *testing.T) {
 	for range 300 {
 		m.tripped(time.Millisecond)
 	}
-	require.False(t, m.paysFor(400, someTime))
+	require.False(t, m.paysFor(390, someTime))
 	require.True(t, m.paysFor(410, someTime))
 }
 
