@@ -142,3 +142,24 @@ func (c codedTable) tell(t *testing.T, cached bool) {
 		require.LessOrEqual(t, used, 3, "one more in each group was undone")
 	}
 }
+
+// A new connection does not ask again why a table may have many rows, as long as the table is the same.
+func TestAConnectionBelievesAnotherAboutTheSameTableOnly(t *testing.T) {
+	t.Parallel()
+	r := setUp(t, alwaysMany(), groupcommit.ManyRows(true), groupcommit.Mode(groupcommit.Transaction))
+	anew := func() {
+		r.db.SetMaxIdleConns(0)
+		r.db.SetMaxIdleConns(2)
+	}
+	r.good(r.together(logs(3)...))
+	require.Equal(t, 1, r.usedMany(logged(0).query))
+	anew()
+	r.good(r.together(logs(3)...))
+	require.Positive(t, r.usedMany(logged(0).query))
+	r.exec(r.plain, `CREATE TABLE seen (n BIGINT);
+		CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN INSERT INTO seen SELECT count(*) FROM log; RETURN NULL; END';
+		CREATE TRIGGER s AFTER INSERT ON log FOR EACH STATEMENT EXECUTE FUNCTION see()`)
+	anew()
+	r.good(r.together(logs(3)...))
+	require.Equal(t, "7 8 9", r.value(whatWasSeen))
+}
