@@ -34,11 +34,12 @@ type Map[O any] struct {
 }
 
 type part[O any] struct {
-	mu    sync.Mutex
-	byID  map[string]*Flight[O]
-	kept  []*Flight[O] // that are over; the oldest is at next
-	next  int
-	spare *Flight[O] // that was the oldest, and that no caller knows any more
+	mu     sync.Mutex
+	chains []*Flight[O] // by their ids' hashes
+	n      int          // in the chains
+	kept   []*Flight[O] // that are over; the oldest is at next
+	next   int
+	spare  *Flight[O] // that was the oldest, and that no caller knows any more
 }
 
 // keptOutcomes is how many a part keeps, of some 250 bytes and the id each: with all the parts the latest 10,000, though no
@@ -54,11 +55,12 @@ var seed = maphash.MakeSeed()
 // change once it is over; done does not change once a second caller has the flight.
 type Flight[O any] struct {
 	id, key string
+	hash    uint64     // of the id: it is taken once
+	next    *Flight[O] // in its chain
 
 	done   chan struct{} // closed when it is over; nil while no caller waits for that
 	over   bool
 	shared bool // others than its first caller may know it
-	gone   bool // another flight has its id
 	out    O
 	own    bool      // the outcome is its first caller's alone
 	at     time.Time // when it was over
@@ -86,23 +88,22 @@ const (
 // New returns a map that keeps outcomes for that long; 0 is for as long as there is room.
 func New[O any](keep time.Duration) *Map[O] { return &Map[O]{keep: keep} }
 
-func (m *Map[O]) part(id string) *part[O] {
-	return &m.parts[maphash.String(seed, id)%parts]
-}
+func (m *Map[O]) part(hash uint64) *part[O] { return &m.parts[hash%parts] }
 
 // Begin returns the flight with an id. mine says that it is new: the caller must have the call executed, and Complete it.
 // Another's is for [Map.Follow]. The error is [ErrOther].
 func (m *Map[O]) Begin(id, key string) (f *Flight[O], mine bool, err error) {
-	p := m.part(id)
+	hash := maphash.String(seed, id)
+	p := m.part(hash)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	f = p.byID[id]
+	f = p.find(hash, id)
 	switch {
 	case f == nil:
-		return p.begin(id, key), true, nil
+		return p.begin(hash, id, key), true, nil
 	case f.over && m.keep > 0 && time.Since(f.at) >= m.keep:
-		f.gone = true
-		return p.begin(id, key), true, nil
+		p.remove(f)
+		return p.begin(hash, id, key), true, nil
 	case f.key != key:
 		return nil, false, ErrOther
 	case !f.over && f.done == nil:
@@ -112,22 +113,64 @@ func (m *Map[O]) Begin(id, key string) (f *Flight[O], mine bool, err error) {
 	return f, false, nil
 }
 
-func (p *part[O]) begin(id, key string) (f *Flight[O]) {
-	if p.byID == nil {
-		p.byID = make(map[string]*Flight[O])
+func (p *part[O]) begin(hash uint64, id, key string) (f *Flight[O]) {
+	if p.n++; p.n > len(p.chains) {
+		p.grow()
 	}
 	if f, p.spare = p.spare, nil; f == nil {
 		f = new(Flight[O])
 	}
-	f.id, f.key = id, key
-	p.byID[id] = f
+	f.id, f.key, f.hash = id, key, hash
+	at := p.chain(hash)
+	f.next, *at = *at, f
 	return f
+}
+
+// chain has the flights whose ids' hashes have the same last bits.
+func (p *part[O]) chain(hash uint64) **Flight[O] {
+	return &p.chains[hash/parts%uint64(len(p.chains))]
+}
+
+// grow doubles the chains, of which there are never less than flights.
+func (p *part[O]) grow() {
+	old := p.chains
+	p.chains = make([]*Flight[O], max(2*len(old), 1024))
+	for _, f := range old {
+		for f != nil {
+			next, at := f.next, p.chain(f.hash)
+			f.next, *at = *at, f
+			f = next
+		}
+	}
+}
+
+func (p *part[O]) find(hash uint64, id string) *Flight[O] {
+	if p.n == 0 {
+		return nil
+	}
+	f := *p.chain(hash)
+	for f != nil && (f.hash != hash || f.id != id) {
+		f = f.next
+	}
+	return f
+}
+
+// remove has later calls not find a flight, if they would.
+func (p *part[O]) remove(f *Flight[O]) {
+	at := p.chain(f.hash)
+	for *at != nil && *at != f {
+		at = &(*at).next
+	}
+	if *at == f {
+		*at, f.next = f.next, nil
+		p.n--
+	}
 }
 
 // Complete ends a flight with its first caller's outcome. The caller then forgets the flight.
 func (m *Map[O]) Complete(f *Flight[O], out O, keep Keep) {
 	now := time.Now()
-	p := m.part(f.id)
+	p := m.part(f.hash)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	f.over, f.out, f.own, f.at = true, out, keep == Own, now
@@ -137,7 +180,7 @@ func (m *Map[O]) Complete(f *Flight[O], out O, keep Keep) {
 	if keep == Kept {
 		p.remember(f)
 	} else {
-		delete(p.byID, f.id)
+		p.remove(f)
 	}
 }
 
@@ -150,9 +193,7 @@ func (p *part[O]) remember(f *Flight[O]) {
 	oldest := p.kept[p.next]
 	p.kept[p.next] = f
 	p.next = (p.next + 1) % keptOutcomes
-	if !oldest.gone {
-		delete(p.byID, oldest.id)
-	}
+	p.remove(oldest)
 	if !oldest.shared {
 		*oldest = Flight[O]{}
 		p.spare = oldest

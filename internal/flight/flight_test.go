@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -202,7 +203,7 @@ func TestAnOutcomeIsForgottenWithItsTime(t *testing.T) {
 	for range 2 * keptOutcomes * parts {
 		m.Complete(begin(t, m, "again"), 0, Kept)
 	}
-	require.Len(t, m.part("again").byID, 1)
+	require.Equal(t, 1, m.part(maphash.String(seed, "again")).n)
 }
 
 func TestAnIdIsExecutedByOneCallerAtATime(t *testing.T) {
@@ -235,6 +236,30 @@ func TestAnIdIsExecutedByOneCallerAtATime(t *testing.T) {
 	}
 	all.Wait()
 	for i := range m.parts {
-		assert.Empty(t, m.parts[i].byID)
+		assert.Zero(t, m.parts[i].n)
+	}
+}
+
+func TestAnyNumberOfCallsMayBeUnderWayAtOnce(t *testing.T) {
+	const n = 40_000 // the chains grow twice
+	m := New[int](0)
+	flights := make([]*Flight[int], n)
+	for i := range flights {
+		flights[i] = begin(t, m, fmt.Sprint(i))
+	}
+	for i, f := range flights {
+		found, mine, err := m.Begin(fmt.Sprint(i), "key")
+		require.NoError(t, err)
+		require.False(t, mine)
+		require.Same(t, f, found)
+	}
+	for _, i := range rand.Perm(n) { // from anywhere in the chains
+		m.Complete(flights[i], i, Shared)
+	}
+	for i := range m.parts {
+		require.Zero(t, m.parts[i].n)
+		for _, f := range m.parts[i].chains {
+			require.Nil(t, f)
+		}
 	}
 }
