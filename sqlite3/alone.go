@@ -65,6 +65,7 @@ func (s *session) inTransaction(c *engine.Call, run func() (driver.Result, error
 	if err := s.begin(); err != nil {
 		return nil, err, true
 	}
+	defer s.ledger.forget()
 	defer func() { // also of a panic
 		if !s.lite.AutoCommit() && s.rollback() != nil {
 			res, err, done = nil, driver.ErrBadConn, true // closing the connection rolls back, too
@@ -98,7 +99,7 @@ func (s *session) inTransaction(c *engine.Call, run func() (driver.Result, error
 			return nil, err, false
 		}
 	}
-	if err := s.ledger.write(one, nil); err != nil {
+	if err := s.ledger.write(nil); err != nil {
 		return nil, err, true
 	}
 	if failed := s.commit(); failed != nil {

@@ -77,6 +77,7 @@ func (g *group) run() {
 func (g *group) transaction() {
 	g.at, g.words.locked, g.opened, g.committed, g.found = 0, false, false, false, nil
 	defer func() { g.fresh = false }()
+	defer g.ledger.forget()
 	if g.whole = g.mayPlan() && g.own.made() && !g.hasIDs(); !g.whole && !g.open() {
 		return
 	}
@@ -90,7 +91,7 @@ func (g *group) transaction() {
 		return
 	}
 	g.members = time.Since(began)
-	if g.ledger.write(g.calls, g.found) != nil {
+	if g.ledger.write(g.found) != nil {
 		g.undo(-1)
 		return
 	}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/groupcommit/groupcommit/engine"
@@ -17,6 +19,9 @@ import (
 // ledger claims and records the calls with an id of one session, by the statements of package record, some hundred calls
 // with one statement. BEGIN IMMEDIATE keeps all other connections from writing. That alone claims an id which is not there.
 //
+// Both go through the ids in their order. A group's calls come in none, and a statement that goes back and forth among the pages of
+// an index takes twice as long.
+//
 // The buffers are used again and again: the garbage of each group would have the collector walk a thousand callers' stacks
 // more often.
 type ledger struct {
@@ -25,6 +30,7 @@ type ledger struct {
 	find *sqlite3.SQLiteStmt // made when first needed
 	note *sqlite3.SQLiteStmt
 
+	calls []*engine.Call // with ids, by their ids
 	ids   record.IDs
 	value []byte
 	notes record.Notes
@@ -41,16 +47,21 @@ func (l *ledger) close() {
 // claim returns the promises of the calls whose ids are in the ledger. The other ids belong to their calls until the
 // transaction ends, in any order: no other connection claims meanwhile.
 func (l *ledger) claim(calls []*engine.Call) (map[string]durable.Promise, error) {
-	ids := l.ids[:0]
+	l.calls = l.calls[:0]
 	for _, c := range calls {
 		if c.ID() != "" {
-			ids.Add(c.ID())
+			l.calls = append(l.calls, c)
 		}
 	}
-	l.ids = ids
-	if len(ids) == 0 {
+	if len(l.calls) == 0 {
 		return nil, nil
 	}
+	slices.SortFunc(l.calls, func(a, b *engine.Call) int { return strings.Compare(a.ID(), b.ID()) })
+	ids := l.ids[:0]
+	for _, c := range l.calls {
+		ids.Add(c.ID())
+	}
+	l.ids = ids
 	st, err := l.prepareOwn(&l.find, record.SQLiteRead)
 	if err != nil {
 		return nil, err
@@ -80,12 +91,12 @@ func (l *ledger) claim(calls []*engine.Call) (map[string]durable.Promise, error)
 	return found, nil
 }
 
-// write records the outcomes of the calls with an id, except those found in the ledger. An error that may go away is not
+// write records the outcomes of the calls that claim had, except those that it has found. An error that may go away is not
 // recorded.
-func (l *ledger) write(calls []*engine.Call, found map[string]durable.Promise) error {
+func (l *ledger) write(found map[string]durable.Promise) error {
 	l.notes.Reset()
-	for _, c := range calls {
-		if c.ID() == "" || c.IsPutOff() {
+	for _, c := range l.calls {
+		if c.IsPutOff() {
 			continue
 		}
 		if _, ok := found[c.ID()]; ok {
@@ -107,6 +118,12 @@ func (l *ledger) write(calls []*engine.Call, found map[string]durable.Promise) e
 		l.notes = record.Notes{} // most groups need no such room
 	}
 	return l.flush()
+}
+
+// forget lets go of the calls, at the end of a transaction.
+func (l *ledger) forget() {
+	clear(l.calls)
+	l.calls = l.calls[:0]
 }
 
 // mostNoteBytes bounds what goes into the table by one statement, roughly. Only outcomes with rows are so large.

@@ -72,3 +72,42 @@ func TestIDsInADatabaseWhoseTextIsUTF16(t *testing.T) {
 		}
 	}
 }
+
+// Ids that come in no order are written in theirs, so that neighbours in the index are written together.
+func TestTheRecordsOfAGroupAreInTheOrderOfTheirIDs(t *testing.T) {
+	db, _ := promising(t, "")
+	exec(t, db, "SELECT 1")
+	asGroupOfIDs(t, db, "c", "a", "d", "b")
+	require.Equal(t, 1, count(t, db, "SELECT group_concat(id, '') = 'abcd' FROM (SELECT id FROM groupcommit_promises WHERE id <> '' ORDER BY rowid)"))
+	require.Equal(t, 1, count(t, db, "SELECT group_concat(v, '') = 'cadb' FROM (SELECT v FROM a ORDER BY rowid)"), "the calls are executed as they came")
+}
+
+// A group whose last call goes by the driver is written to the ledger as one that may have ids.
+func TestAGroupWithoutIDsRecordsNothingOfTheOneBeforeIt(t *testing.T) {
+	db, _ := promising(t, "")
+	exec(t, db, "SELECT 1")
+	asGroupOfIDs(t, db, "x", "y")
+	exec(t, db, "DELETE FROM groupcommit_promises WHERE id <> ''")
+	for round := range 2 { // the second time, the text is prepared
+		k := 10 * (round + 1)
+		asGroup(t, db, []*call{{query: insertRow, args: []any{k, ""}}, {query: insertRow, args: []any{k + 1, ""}},
+			{query: insertRow, args: []any{k + 2, ""}}, {query: fmt.Sprintf("INSERT INTO a VALUES (%d, 'literal')", k+3)}})
+	}
+	require.Zero(t, count(t, db, "SELECT count(*) FROM groupcommit_promises WHERE id <> ''"))
+}
+
+// asGroupOfIDs executes inserts with ids as one group.
+func asGroupOfIDs(t *testing.T, db *sql.DB, ids ...string) {
+	t.Helper()
+	release := hold(t, db)
+	var promises []*groupcommit.Promise
+	for i, id := range ids {
+		promises = append(promises, groupcommit.Go(withID(id), db, insertRow, i, id))
+	}
+	awaitQueued(t, db, len(ids))
+	release()
+	for _, p := range promises {
+		_, err := p.Await(background)
+		require.NoError(t, err)
+	}
+}

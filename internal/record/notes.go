@@ -74,17 +74,20 @@ func (a *IDs) Add(id string) {
 		b = append(b, ',')
 	}
 	b = append(b, '"')
+	plain := 0 // from here on, nothing was to be escaped
 	for i := range len(id) {
-		switch c := id[i]; {
-		case c < ' ':
+		c := id[i]
+		if c >= ' ' && c != '"' && c != '\\' {
+			continue
+		}
+		b = append(b, id[plain:i]...)
+		if plain = i + 1; c < ' ' {
 			b = fmt.Appendf(b, `\u%04x`, c)
-		case c == '"' || c == '\\':
+		} else {
 			b = append(b, '\\', c)
-		default:
-			b = append(b, c)
 		}
 	}
-	*a = append(b, '"')
+	*a = append(append(b, id[plain:]...), '"')
 }
 
 // JSON returns the array. There must be an id in it.
