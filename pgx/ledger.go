@@ -1,10 +1,12 @@
 package pgx
 
 import (
+	"cmp"
 	"context"
 	"database/sql/driver"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/groupcommit/groupcommit/engine"
@@ -85,7 +87,7 @@ func (a *answers) settle(err error) error {
 	return err
 }
 
-// claims are the ids of a transaction.
+// claims are the ids of a transaction, in their order.
 type claims struct {
 	ids     []string
 	keys    []durable.Key
@@ -94,26 +96,41 @@ type claims struct {
 
 // claimsOf returns the claims of requests, and the requests. An id that comes twice is put off the second time.
 func claimsOf(requests []request) ([]request, *claims) {
-	c := &claims{claimed: make(map[string]bool)}
-	once := make(map[string]bool)
-	kept := requests[:0]
-	for _, r := range requests {
-		if id := r.call.ID(); id != "" {
-			if once[id] {
-				r.call.PutOff()
-				continue
-			}
-			once[id] = true
-			c.ids = append(c.ids, id)
-			c.keys = append(c.keys, r.call.Fingerprint())
+	named := make([]int, 0, len(requests))
+	for i, r := range requests {
+		if r.call.ID() != "" {
+			named = append(named, i)
 		}
-		kept = append(kept, r)
 	}
-	return kept, c
+	slices.SortFunc(named, func(i, j int) int {
+		return cmp.Or(strings.Compare(requests[i].call.ID(), requests[j].call.ID()), i-j)
+	})
+	c := &claims{ids: make([]string, 0, len(named)), keys: make([]durable.Key, 0, len(named))}
+	for _, i := range named {
+		call := requests[i].call
+		if n := len(c.ids); n > 0 && c.ids[n-1] == call.ID() {
+			call.PutOff()
+			continue
+		}
+		c.ids, c.keys = append(c.ids, call.ID()), append(c.keys, call.Fingerprint())
+	}
+	if len(c.ids) < len(named) {
+		requests = slices.DeleteFunc(requests, func(r request) bool { return r.call.IsPutOff() })
+	}
+	return requests, c
 }
 
 func (c *claims) params() [][]byte {
 	return record.PostgresRows(c.ids, c.keys, durable.Resolved, "", expected)
+}
+
+// sendClaim is sendPrepared for the arguments of a claim.
+func sendClaim(p *pgconn.Pipeline, sd *pgconn.StatementDescription, query string, params [][]byte) {
+	if sd != nil && sd.Name != "" {
+		p.SendQueryPrepared(sd.Name, params, record.PostgresFormats, nil)
+	} else {
+		p.SendQueryParams(query, params, nil, record.PostgresFormats, nil)
+	}
 }
 
 var (
@@ -127,7 +144,7 @@ var (
 // claimNew claims ids of which none may be there, and has the requests executed. It reads their answers. err is errTaken if
 // not all ids could be claimed.
 func (a *answers) claimNew(ready []request, claim *pgconn.StatementDescription, c *claims) (claimed time.Time, err error) {
-	sendPrepared(a.p, claim, record.PostgresClaimNew, c.params())
+	sendClaim(a.p, claim, record.PostgresClaimNew, c.params())
 	a.p.SendFlushRequest()
 	claimed = time.Now()
 	if !a.sendAll(ready) {
@@ -168,7 +185,7 @@ func taken(err error) bool {
 // executed. It reads their answers.
 func (a *answers) claimSome(ready []request, c *claims) (claimed time.Time, err error) {
 	a.sent = ready
-	sendPrepared(a.p, nil, record.PostgresClaim, c.params())
+	sendClaim(a.p, nil, record.PostgresClaim, c.params())
 	claimed = time.Now()
 	if err := a.p.Sync(); err != nil {
 		return claimed, err
@@ -177,6 +194,7 @@ func (a *answers) claimSome(ready []request, c *claims) (claimed time.Time, err 
 	if err == nil {
 		var ids [][]byte
 		_, ids, err = a.next(true)
+		c.claimed = make(map[string]bool, len(ids))
 		for _, id := range ids {
 			c.claimed[string(id)] = true
 		}

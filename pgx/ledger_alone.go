@@ -141,7 +141,7 @@ func (s *session) claimAndCall(c *engine.Call) (driver.Result, error) {
 	a := answers{session: s, p: s.pg.PgConn().StartPipeline(ctx), failed: -1}
 	a.head = s.sendRemains(a.p) + 1
 	sendText(a.p, "BEGIN")
-	sendPrepared(a.p, claim, record.PostgresClaimNew, record.PostgresRows([]string{c.ID()}, []durable.Key{c.Fingerprint()}, durable.Resolved, "", expected))
+	sendClaim(a.p, claim, record.PostgresClaimNew, record.PostgresRows([]string{c.ID()}, []durable.Key{c.Fingerprint()}, durable.Resolved, "", expected))
 	sendable := a.try(a.p, &ready[0], nil)
 	c.Reset()
 	err = a.p.Sync()

@@ -1,6 +1,7 @@
 package record
 
 import (
+	"encoding/binary"
 	"encoding/hex"
 	"strconv"
 
@@ -52,6 +53,41 @@ func hexArray[T ~string | ~[]byte](elements []T) []byte {
 	return append(b, '}')
 }
 
+// byteaArray is the text form of a bytea[].
+func byteaArray(elements []durable.Key) []byte {
+	escaped := make([]string, len(elements))
+	for i, e := range elements {
+		escaped[i] = `\x` + hex.EncodeToString([]byte(e))
+	}
+	return array(escaped)
+}
+
+// PostgreSQL's numbers of types, which it never changes.
+const (
+	byteaOID = 17
+	textOID  = 25
+)
+
+// binaryArray is the binary form of an array of a type whose binary form is its bytes. An array has one dimension, unless it is
+// empty.
+func binaryArray[T ~string](oid uint32, elements []T) []byte {
+	size := 20
+	for _, e := range elements {
+		size += 4 + len(e)
+	}
+	b := make([]byte, 0, size)
+	put := binary.BigEndian.AppendUint32
+	if len(elements) == 0 {
+		return put(put(put(b, 0), 0), oid)
+	}
+	b = put(put(put(b, 1), 0), oid)           // no element is NULL
+	b = put(put(b, uint32(len(elements))), 1) // counted from 1
+	for _, e := range elements {
+		b = append(put(b, uint32(len(e))), e...)
+	}
+	return b
+}
+
 // hexOf is never nil, which would be NULL.
 func hexOf(value []byte) []byte { return hex.AppendEncode([]byte{}, value) }
 
@@ -71,5 +107,7 @@ func texts(args [][]byte) []any {
 func literal(text string) string {
 	return "convert_from(decode('" + hex.EncodeToString([]byte(text)) + "', 'hex'), 'UTF8')"
 }
+
+func bytesLiteral(b []byte) string { return "decode(" + hexLiteral(b) + ", 'hex')" }
 
 func hexLiteral(b []byte) string { return "'" + hex.EncodeToString(b) + "'" }

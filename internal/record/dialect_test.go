@@ -134,8 +134,15 @@ func TestAClaimIsOfAnIDThatIsNotThereAndACorrectionOfOneThatIs(t *testing.T) {
 		require.NoError(t, r.Err)
 		require.EqualValues(t, rows, r.CommandTag.RowsAffected())
 	}
-	affects(len(hard), record.PostgresClaim, record.PostgresRows(hard, keys, durable.Resolved, "", []byte("expected"))...)
-	affects(0, record.PostgresClaim, record.PostgresRows(hard, keys, durable.Resolved, "", []byte("again"))...)
+	claims := func(rows int, ids []string, keys []durable.Key, value string) {
+		t.Helper()
+		r := conn.PgConn().ExecParams(background, record.PostgresClaim, record.PostgresRows(ids, keys, durable.Resolved, "", []byte(value)), nil, record.PostgresFormats, nil).Read()
+		require.NoError(t, r.Err)
+		require.EqualValues(t, rows, r.CommandTag.RowsAffected())
+	}
+	claims(0, nil, nil, "none")
+	claims(len(hard), hard, keys, "expected")
+	claims(0, hard, keys, "again")
 	affects(1, record.PostgresCorrect, record.PostgresCorrections(hard, values)...)
 	lacks := conn.PgConn().ExecParams(background, record.PostgresCorrect, record.PostgresCorrections([]string{"plain", "none"}, values[:2]), nil, nil, nil).Read()
 	require.ErrorContains(t, lacks.Err, "groupcommit_promises has taken 1 corrections of 2")
