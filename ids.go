@@ -55,7 +55,10 @@ func (d *database) callID(ctx context.Context, c *virtual.Conn, id string, v vir
 	if err != nil {
 		return out, err
 	}
-	f, out, err := d.inFlight.Join(ctx, id, string(print), d.wait(time.Now()))
+	f, mine, err := d.inFlight.Begin(id, string(print))
+	if err == nil && !mine {
+		f, out, err = d.inFlight.Follow(ctx, f, d.wait(time.Now()))
+	}
 	switch {
 	case err != nil:
 		return out, joinError(ctx, id, err)

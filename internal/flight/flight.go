@@ -21,7 +21,7 @@ var (
 // it waits for the first one's outcome, which is its own. The latest outcomes are kept, so that a call that comes again
 // soon finds its outcome at once.
 //
-//	call:  Begin, Join → mine → executed by the caller → Complete ┬ Kept:   the callers that wait get the outcome, and later ones, too
+//	call:  Begin → mine → executed by the caller ──────→ Complete ┬ Kept:   the callers that wait get the outcome, and later ones, too
 //	          │                                                   ├ Shared: the callers that wait get it
 //	          └ another's → waits ←───────────────────────────────┴ Own:    the callers that wait try again
 //	                          ├ outcome
@@ -208,20 +208,9 @@ type Wait struct {
 	Busy     error         // the error after that
 }
 
-// Join returns a new flight, which is the caller's to execute and to Complete, or the outcome of another's. It waits for
-// calls with the id, one after the other, until one of the two is there. The error is [ErrOther], [ErrLeft], or Wait's Busy.
-func (m *Map[O]) Join(ctx context.Context, id, key string, w Wait) (mine *Flight[O], out O, err error) {
-	f, isMine, err := m.Begin(id, key)
-	switch {
-	case err != nil:
-		return nil, out, err
-	case isMine:
-		return f, out, nil
-	}
-	return m.Follow(ctx, f, w)
-}
-
-// Follow is Join that begins with another's flight, which the caller has from Begin.
+// Follow returns the outcome of another's flight, which the caller has from Begin, or a new flight, which is the caller's to
+// execute and to Complete. It waits for calls with the id, one after the other, until one of the two is there. The error is
+// [ErrOther], [ErrLeft], or Wait's Busy.
 func (m *Map[O]) Follow(ctx context.Context, f *Flight[O], w Wait) (mine *Flight[O], out O, err error) {
 	for {
 		if err := f.await(ctx, w); err != nil {

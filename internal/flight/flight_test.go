@@ -26,6 +26,18 @@ func begin(t *testing.T, m *Map[int], id string) *Flight[int] {
 }
 
 // joined is what Join has come to.
+// Join is what a caller does: it begins a flight, or follows another's.
+func (m *Map[O]) Join(ctx context.Context, id, key string, w Wait) (mine *Flight[O], out O, err error) {
+	f, isMine, err := m.Begin(id, key)
+	switch {
+	case err != nil:
+		return nil, out, err
+	case isMine:
+		return f, out, nil
+	}
+	return m.Follow(ctx, f, w)
+}
+
 type joined struct {
 	mine *Flight[int]
 	out  int
