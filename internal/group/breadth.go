@@ -32,12 +32,13 @@ type breadth struct {
 	away   int // lanes of the trial
 
 	each    float64 // what a member took its group when it was dear last
-	dear    bool    // members cost a group more than they save
+	dear    int     // groups in a row at home whose members cost more than they save; below 0 as many are still to be of the trial before
 	usual   float64 // how long a member takes at home, moving average, in ns; 0 before the first slice
 	load    float64 // members under way meanwhile
 	steady  bool    // the last slice at home was like those before
 	here    float64 // how long a member takes at home, for the trial
 	there   float64 // how long a member took in the trial
+	leapt   bool    // the trial began with a leap: home has not been measured since members became dear
 	up      bool    // the direction of the next trial
 	wider   int     // the step of a trial of more lanes, a factor
 	fewer   int     // and of fewer
@@ -55,7 +56,7 @@ const (
 	atHome  phase = iota
 	opening       // the first slice of a trial, in which connections are opened
 	trying
-	checking // home again, because the trial has paid but little: the machine may have been busy before
+	checking // home again, because the trial has paid but little or began with a leap: the machine may have been busy before
 )
 
 // A slice is one measurement.
@@ -115,11 +116,8 @@ func (b *breadth) observe(now time.Time, members, load int, mayWiden bool, dear 
 	if dear > 0 {
 		b.each = dear
 	}
-	if is := dear > 0; is != b.dear && b.phase == atHome {
-		b.dear = is
-		if is && b.leap(float64(load), dear) {
-			return
-		}
+	if members > 1 && b.dears(dear > 0) && b.leap(float64(load), dear) {
+		return
 	}
 	s := &b.slice
 	if s.groups++; s.groups <= b.width {
@@ -152,8 +150,22 @@ func (b *breadth) observe(now time.Time, members, load int, mayWiden bool, dear 
 	case trying:
 		b.judge(now, each, mean, lasted)
 	case checking:
-		b.check(now, each, mean, lasted)
+		b.check(now, each, mean, lasted, dear > 0)
 	}
+}
+
+// dears counts a group of several, and reports that members have become dear. A group of a trial does not count: beside more groups
+// members take longer.
+func (b *breadth) dears(is bool) bool {
+	switch {
+	case b.phase != atHome:
+		b.dear = -b.away
+	case b.dear < 0 || is:
+		b.dear++
+	default:
+		b.dear = 0
+	}
+	return b.dear == dearFew
 }
 
 // leap begins a trial of as many lanes as there are members, as soon as members have become dear. Home is what it would be by
@@ -167,7 +179,7 @@ func (b *breadth) leap(load, each float64) bool {
 	if b.usual == 0 {
 		b.usual = b.here
 	}
-	b.load, b.up = load, true
+	b.load, b.up, b.leapt = load, true, true
 	b.home, b.away, b.width, b.phase, b.slice = b.width, to, to, opening, slice{}
 	return true
 }
@@ -204,16 +216,16 @@ func (b *breadth) judge(now time.Time, each, load float64, lasted time.Duration)
 	case !alike(b.load, load, other) || !b.pays(b.here):
 		b.width = b.home
 		b.reject(now, lasted)
-	case each < plain*b.here:
+	case each < plain*b.here && !b.leapt:
 		b.accept(now, load, lasted)
 	default:
 		b.width, b.phase = b.home, checking
 	}
 }
 
-// check ends a trial that has paid but little.
-func (b *breadth) check(now time.Time, each, load float64, lasted time.Duration) {
-	if b.pays(each) && alike(b.load, load, other) {
+// check ends a trial that has paid but little, or that began with a leap. Members for which a leap was made must be dear still.
+func (b *breadth) check(now time.Time, each, load float64, lasted time.Duration, dear bool) {
+	if b.pays(each) && alike(b.load, load, other) && (dear || !b.leapt) {
 		b.width = b.away
 		b.accept(now, load, lasted)
 		return
@@ -279,7 +291,7 @@ func (b *breadth) try(load float64, mayWiden bool) {
 		}
 		if to != b.width {
 			b.here = b.usual
-			b.home, b.away, b.width, b.phase = b.width, to, to, opening
+			b.home, b.away, b.width, b.phase, b.leapt = b.width, to, to, opening, false
 			return
 		}
 		b.up = !b.up

@@ -313,3 +313,20 @@ func TestMembersDoNotWaitBehindAGroupThatIsLate(t *testing.T) {
 		time.Sleep(2 * time.Hour)
 	})
 }
+
+// A machine that stutters makes members look dear for the time of a group or two. That spreads no members that are short.
+func TestAMachineThatStuttersSpreadsNoShortMembers(t *testing.T) {
+	const stutter, every = 3 * time.Millisecond, 100 * time.Millisecond
+	synctest.Test(t, func(t *testing.T) {
+		short, slow := a(0, 0), a(0, 0)
+		slow.memberPower = time.Millisecond
+		m := newModel(2, short)
+		q := m.queue(pool, false)
+		for i := range time.Duration(4) {
+			time.AfterFunc((i+3)*every, func() { m.becomes(slow) })
+			time.AfterFunc((i+3)*every+stutter, func() { m.becomes(short) })
+		}
+		got := rates(64, []time.Duration{3 * every, 8 * every, 3 * every}, m.grouped(q))
+		assert.GreaterOrEqual(t, got[2]/got[0], 0.75, "%d lanes", q.Stats().Lanes)
+	})
+}

@@ -21,8 +21,9 @@ type forecast struct {
 	fastest    lowest  // of these
 	off        float64 // mean deviation of groups of several, as a part of their forecast
 	offLone    float64
-	largest    int // group so far
-	groups     int // of several
+	largest    int              // group so far
+	groups     int              // of several
+	last       [dearFew]float64 // what each member added to the last of these
 }
 
 const (
@@ -48,10 +49,17 @@ const (
 	costFew = 4
 )
 
+// dearFew is how many groups in a row must have had dear members. A machine that stutters holds up one or two.
+const dearFew = 3
+
 // dear returns what each member takes its group, if that is much beside what it saves; or else 0.
 func (f *forecast) dear() float64 {
-	if f.each > f.best || f.each > cheap*f.best && f.groups >= costFew {
-		return f.each
+	each := f.each
+	for _, e := range f.last {
+		each = min(each, e)
+	}
+	if each > f.best || each > cheap*f.best && f.groups >= costFew {
+		return each
 	}
 	return 0
 }
@@ -91,7 +99,9 @@ func (f *forecast) ran(now time.Time, n int, took, members time.Duration) {
 	} else {
 		average(&f.best, once, 1.0/32)
 	}
-	if each := float64(members) / float64(n); f.each == 0 {
+	each := float64(members) / float64(n)
+	f.last[f.groups%dearFew] = each
+	if f.each == 0 {
 		f.each = each
 	} else {
 		f.each += (each - f.each) / 4 // it is a mean already
