@@ -110,6 +110,7 @@ func (a *answers) readHead() error {
 	row, err := a.watch.named(a.p)
 	a.headTook = time.Since(a.started)
 	if err == nil {
+		a.controlled(nil)
 		a.named, a.token.xid = true, string(row[0])
 	}
 	return err

@@ -35,7 +35,7 @@ func readAnswer(p *pgconn.Pipeline, wanted bool) (n int64, row [][]byte, err err
 		}
 		tag, err := r.Close()
 		return tag.RowsAffected(), row, err
-	case *pgconn.CloseComplete:
+	case *pgconn.CloseComplete, *pgconn.StatementDescription:
 		return 0, nil, nil
 	case *pgconn.PipelineSync:
 		return 0, nil, errSynced

@@ -40,6 +40,8 @@ type session struct {
 	rows  rowsReader
 	many  manyState
 
+	controls controls
+
 	conn     driver.Conn // for the plain driver's calls; the wire is the same or inside it
 	settings engine.Settings
 	database *database

@@ -68,10 +68,7 @@ func (a *answers) executeHeld() (sent time.Time, err error) {
 func (s *session) begin(ctx context.Context) *answers {
 	a := &answers{session: s, p: s.pg.PgConn().StartPipeline(ctx), token: token{server: s.server}, failed: -1}
 	s.watch.begin(s.itself())
-	a.head = s.sendRemains(a.p) + 2
-	for _, text := range []string{"BEGIN", "SET CONSTRAINTS ALL IMMEDIATE", s.server.head} {
-		sendText(a.p, text)
-	}
+	a.head = s.sendRemains(a.p) + s.sendControls(a.p)
 	a.p.SendFlushRequest()
 	return a
 }
@@ -94,7 +91,7 @@ func (a *answers) sendCommit() error {
 			return err
 		}
 	}
-	sendText(a.p, "COMMIT")
+	a.sendControl(a.p, nameOfCommit, textOfCommit)
 	err := a.p.Sync()
 	a.committing = err == nil || !pgconn.SafeToRetry(err)
 	return err
@@ -117,7 +114,9 @@ func (a *answers) end(ctx context.Context, err error) (out engine.Outcome, sent 
 // undone is the end of a transaction that the server has rolled back for err. The culprit is a request, or -1.
 func (a *answers) undone(err error) (out engine.Outcome, sent []request, culprit int) {
 	a.wire.failed = a.pg.PgConn().TxStatus() != 'I'
-	if a.failed >= 0 {
+	if a.failed < 0 {
+		a.controlled(err)
+	} else {
 		a.invalidate(a.sent[a.failed].query, err)
 		a.blame(err)
 		if a.ended {
