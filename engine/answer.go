@@ -18,8 +18,12 @@ func (a *Answer) Get() (driver.Result, error) {
 	case a.Err != nil:
 		return nil, a.Err
 	}
-	if r := &a.Result; r.idErr == nil && r.rowsErr == nil && r.returned == nil && !r.Replayed {
+	switch r := &a.Result; {
+	case r.rowsErr != nil, r.returned != nil, r.Replayed:
+	case r.idErr == nil:
 		return &counts{r.id, r.rows}, nil
+	case r.idErr == errNoInsertID:
+		return driver.RowsAffected(r.rows), nil
 	}
 	res := a.Result
 	return &res, nil

@@ -96,9 +96,15 @@ func (c *Call) Fingerprint() durable.Key { return c.print }
 // from the connection, which holds it only until the next statement. The caller sees the outcome when the group is over.
 func (c *Call) Answer(res driver.Result, err error) {
 	c.out = Answer{Err: err}
-	if own, ok := res.(*Result); ok && err == nil {
-		c.out.Result = *own
-	} else if err == nil && res != nil {
+	if err != nil || res == nil {
+		return
+	}
+	switch res := res.(type) {
+	case *Result:
+		c.out.Result = *res
+	case driver.RowsAffected:
+		c.out.Result.rows, c.out.Result.idErr = int64(res), errNoInsertID
+	default:
 		c.out.Result.id, c.out.Result.idErr = res.LastInsertId()
 		c.out.Result.rows, c.out.Result.rowsErr = res.RowsAffected()
 	}

@@ -122,10 +122,7 @@ func lostRows(c *engine.Call) error {
 }
 
 // result is the driver's result for a command tag.
-type result int64
-
-func (result) LastInsertId() (int64, error)   { return 0, errNoInsertID }
-func (r result) RowsAffected() (int64, error) { return int64(r), nil }
+type result = driver.RowsAffected
 
 // errNoInsertID is the plain driver's own error.
 var errNoInsertID = func() error {
