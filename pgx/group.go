@@ -29,6 +29,7 @@ func (s *session) Group(ctx context.Context, calls []*engine.Call) engine.Outcom
 		return out
 	}
 	together, single := s.sort(calls, apiece)
+	defer s.forgetRequests()
 	s.stuck = nil
 	out := s.share(ctx, together, &single)
 	if out.Verdict != engine.Committed {
@@ -66,11 +67,12 @@ func (s *session) apiece(ctx context.Context) (bool, error) {
 	return why != "", err
 }
 
-// sort chooses the way of each call. With apiece none may share a transaction.
+// sort chooses the way of each call. With apiece none may share a transaction. The requests are in the session's own memory until
+// forgetRequests.
 func (s *session) sort(calls []*engine.Call, apiece bool) (together, single []request) {
-	now := time.Now()
-	together = make([]request, 0, len(calls))
-	for _, r := range s.memory.routes(calls, now) {
+	s.requests = s.memory.routes(s.requests, calls, time.Now())
+	together = s.requests[:0]
+	for _, r := range s.requests {
 		c, way := r.call, r.route.road
 		switch {
 		case way == roadAlone, c.ID() != "" && (way == roadPipeline || apiece || s.simple):
@@ -83,6 +85,17 @@ func (s *session) sort(calls []*engine.Call, apiece bool) (together, single []re
 		}
 	}
 	return together, single
+}
+
+// requestsKept is how many requests' memory a session keeps for its next group.
+const requestsKept = 1 << 10
+
+// forgetRequests forgets the calls of a group, which belong to their callers.
+func (s *session) forgetRequests() {
+	clear(s.requests)
+	if cap(s.requests) > requestsKept {
+		s.requests = nil
+	}
 }
 
 // mayFail is the number of culprits that are taken out of a transaction before the other requests go by the autocommit

@@ -1,6 +1,7 @@
 package pgx
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -129,9 +130,9 @@ type route struct {
 	cost   time.Duration // that it is expected to have; 0 if no text is known
 }
 
-// routes makes requests of a group's calls, and chooses their roads.
-func (m *memory) routes(calls []*engine.Call, now time.Time) []request {
-	requests := make([]request, len(calls))
+// routes makes requests of a group's calls, in the place of room, and chooses their roads.
+func (m *memory) routes(room []request, calls []*engine.Call, now time.Time) []request {
+	requests := slices.Grow(room[:0], len(calls))[:len(calls)]
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.round++

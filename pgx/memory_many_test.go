@@ -19,7 +19,7 @@ func (m *memory) paysFor(n int, now time.Time) bool {
 		c := engine.NewCall(context.Background(), plainInsert, []driver.NamedValue{{Ordinal: 1, Value: int64(1)}}, false)
 		calls = append(calls, &c)
 	}
-	return m.manyPay(m.routes(calls, now), usualWidths.least())
+	return m.manyPay(m.routes(nil, calls, now), usualWidths.least())
 }
 
 func TestManyRowsAreForGroupsThatSaveMoreThanARoundTrip(t *testing.T) {
@@ -60,13 +60,13 @@ func TestATextWhoseManyRowsFailedByThemselvesHasSingleRowsEverLonger(t *testing.
 	for _, pause := range []time.Duration{time.Second, 2 * time.Second, 4 * time.Second} {
 		require.True(t, m.paysFor(500, now))
 		c := engine.NewCall(context.Background(), plainInsert, []driver.NamedValue{{Ordinal: 1, Value: int64(1)}}, false)
-		m.manyFailed(m.routes([]*engine.Call{&c}, now), now)
+		m.manyFailed(m.routes(nil, []*engine.Call{&c}, now), now)
 		require.False(t, m.paysFor(500, now.Add(pause-1)))
 		now = now.Add(pause)
 	}
 	require.True(t, m.paysFor(500, now))
 	now = now.Add(time.Hour)
 	c := engine.NewCall(context.Background(), plainInsert, []driver.NamedValue{{Ordinal: 1, Value: int64(1)}}, false)
-	m.manyFailed(m.routes([]*engine.Call{&c}, now), now)
+	m.manyFailed(m.routes(nil, []*engine.Call{&c}, now), now)
 	require.True(t, m.paysFor(500, now.Add(time.Second)), "that is long ago")
 }

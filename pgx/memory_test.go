@@ -19,7 +19,7 @@ func (m *memory) apartAt(query string, now time.Time) bool {
 func (m *memory) roadOf(query string) road { return m.roadAt(query, someTime) }
 
 func (m *memory) roadAt(query string, now time.Time) road {
-	return m.routes([]*engine.Call{{Query: query}}, now)[0].route.road
+	return m.routes(nil, []*engine.Call{{Query: query}}, now)[0].route.road
 }
 
 // tries asks so many calls of a text whether they are apart, and returns how many may go into the queue.
@@ -207,7 +207,7 @@ func TestATextIsTriedInATransactionAndInAPipelineWithGrowingNumbers(t *testing.T
 		calls[i] = &engine.Call{Query: "x"}
 	}
 	for _, want := range []int{1, 2, 4, 8} {
-		requests := m.routes(calls, now)
+		requests := m.routes(nil, calls, now)
 		together := 0
 		for _, r := range requests {
 			if r.route.road == roadGroup {

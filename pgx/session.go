@@ -38,9 +38,10 @@ type session struct {
 	*statements
 	watch watch // over the waiting for answers
 	rows  rowsReader
-	many  manyState
+	many manyState
 
 	controls controls
+	requests []request // of the group that is under way
 
 	conn     driver.Conn // for the plain driver's calls; the wire is the same or inside it
 	settings engine.Settings

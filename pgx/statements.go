@@ -75,12 +75,20 @@ func (s *statements) send(p *pgconn.Pipeline, r *request, first func()) error {
 // try sends a request. A request that cannot be sent is put off: the description of its text may be out of date, and the
 // plain driver gives the right error. A request whose argument panics is answered.
 func (s *statements) try(p *pgconn.Pipeline, r *request, first func()) (sent bool) {
-	return s.attempt(r, func() error { return s.send(p, r, first) })
+	if r.hasGuests() {
+		return s.attempt(r, func() error { return s.send(p, r, first) })
+	}
+	// Without a goroutine for guests nothing of it is on the heap.
+	return s.attempted(r, r.call.Try(func(*engine.Call) (driver.Result, error) { return nil, s.send(p, r, first) }))
 }
 
 // attempt is try with another way to send the request.
 func (s *statements) attempt(r *request, send func() error) (sent bool) {
-	returned := r.try(r.hasGuests(), func(*engine.Call) (driver.Result, error) { return nil, send() })
+	return s.attempted(r, r.try(r.hasGuests(), func(*engine.Call) (driver.Result, error) { return nil, send() }))
+}
+
+// attempted is the end of an attempt, which has returned or not.
+func (s *statements) attempted(r *request, returned bool) (sent bool) {
 	if returned && r.call.Err() != nil {
 		s.drop(r.query)
 		r.call.PutOff()
