@@ -46,6 +46,7 @@ type answers struct {
 // fewer: after 4, 16, 128 requests, and not after 1, 2, 4, 8, 64.
 func (a *answers) sendAll(ready []request) bool {
 	a.sent = ready[:0]
+	a.makeRoom(a.pg.PgConn().Frontend(), ready)
 	tell, step := 1, 2
 	if len(ready) > 0 && ready[0].route.known {
 		tell, step = 4, 4

@@ -38,6 +38,7 @@ type session struct {
 	*statements
 	watch watch // over the waiting for answers
 	rows  rowsReader
+	room
 	many manyState
 
 	controls controls
