@@ -7,6 +7,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// aroundGroups are the names of the statements around a group, which are the same for each.
+const aroundGroups = "('groupcommit_begin', 'groupcommit_check', 'groupcommit_head', 'groupcommit_commit')"
+
 // What a group pays once is prepared in the mode that prepares the program's own statements, and in no other.
 func TestTheStatementsAroundAGroupArePreparedWhereTheProgramsAre(t *testing.T) {
 	t.Parallel()
@@ -16,8 +19,7 @@ func TestTheStatementsAroundAGroupArePreparedWhereTheProgramsAre(t *testing.T) {
 			r := setUpOn(t, pgtest.DSN(t), []pgtest.DSNOption{param, pgtest.Param("groupcommit_mode", "transaction")})
 			r.exec(r.plain, "CREATE TABLE seen (statements INT)")
 			r.good(r.together(insert(0), insert(1)))
-			const ours = "('groupcommit_begin', 'groupcommit_check', 'groupcommit_head', 'groupcommit_commit')"
-			look := call{"INSERT INTO seen SELECT count(*) FROM pg_prepared_statements WHERE name IN " + ours, nil}
+			look := call{"INSERT INTO seen SELECT count(*) FROM pg_prepared_statements WHERE name IN " + aroundGroups, nil}
 			r.good(r.together(insert(2), look))
 			want := "0"
 			if mode == "cache_statement" {
