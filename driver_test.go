@@ -372,7 +372,7 @@ func TestAnErrorOfCommitLeavesTheOutcomeUnknown(t *testing.T) {
 	for _, cause := range []error{driver.ErrBadConn, fmt.Errorf("lost: %w", driver.ErrBadConn), errFake} {
 		synctest.Test(t, func(t *testing.T) {
 			f := newFake()
-			db := f.db(t)
+			db := f.usedDB(t)
 			f.on("commit", "", 1, cause)
 			for _, err := range inGroup(t, f, db, execOf(db, "INSERT a"), execOf(db, "INSERT b")) {
 				var unknown *OutcomeUnknownError

@@ -280,13 +280,20 @@ func rowsText(rows *sql.Rows, err error) string {
 		}
 		err := errorText(rows.Scan(dest...))
 		for i, v := range values {
-			if len(v) > 4096 { // to quote it takes seconds under the race detector
-				values[i] = fmt.Appendf(nil, "%d bytes: %x", len(v), sha256.Sum256(v))
+			if isLong(v) {
+				values[i] = []byte(digest(v))
 			}
 		}
 		text += fmt.Sprintf("\n%s %q", err, values)
 	}
 	return text + "\n" + errorText(rows.Err())
+}
+
+// isLong reports that a value is compared by its digest: to quote it takes seconds under the race detector.
+func isLong[T string | sql.RawBytes](v T) bool { return len(v) > 4096 }
+
+func digest[T string | sql.RawBytes](v T) string {
+	return fmt.Sprintf("%d bytes: %x", len(v), sha256.Sum256([]byte(v)))
 }
 
 // texts are the first column's values.

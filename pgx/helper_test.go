@@ -163,6 +163,17 @@ func (r *rig) hold() (release func()) {
 	}
 }
 
+// promisesOfOne are those of calls that run as one group, in their order.
+func (r *rig) promisesOfOne(calls []call) (promises []*groupcommit.Promise) {
+	r.Helper()
+	release := r.hold()
+	for _, c := range calls {
+		promises = append(promises, groupcommit.Go(background, r.db, c.query, c.args...))
+	}
+	release()
+	return promises
+}
+
 // begin queues the calls, in this order, as one group. Its answers come after release.
 func (r *rig) begin(calls ...call) (release func() []answer) {
 	r.Helper()

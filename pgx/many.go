@@ -83,7 +83,9 @@ func (s *session) manyRows(ctx context.Context, requests []request) (out engine.
 	out, sent, culprit = a.end(ctx, failed)
 	switch {
 	case failed == nil || a.committing:
-		s.memory.manies.Add(1)
+		if failed == nil {
+			s.memory.manies.Add(1)
+		}
 		return out, sent, culprit
 	case !a.synced || s.ended: // it is certain that nothing was committed
 		s.memory.manyFailed(sent, time.Now())

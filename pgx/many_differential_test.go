@@ -79,13 +79,7 @@ func TestDifferentialAProgramCannotTellManyRows(t *testing.T) {
 
 // oneGroup runs the calls as one group, in their order.
 func (r *rig) oneGroup(calls []call) (answers []string) {
-	release := r.hold()
-	var promises []*groupcommit.Promise
-	for _, c := range calls {
-		promises = append(promises, groupcommit.Go(background, r.db, c.query, c.args...))
-	}
-	release()
-	for _, p := range promises {
+	for _, p := range r.promisesOfOne(calls) {
 		answers = append(answers, resultText(p.Await(background)))
 	}
 	return answers

@@ -114,13 +114,7 @@ func TestAnArgumentThatCannotBeSentCostsNoOtherRow(t *testing.T) {
 	calls[11].args[1] = valuer(func() (driver.Value, error) { panic("no value") })
 	calls[12].args[1] = valuer(func() (driver.Value, error) { return nil, errors.New("no value") })
 	calls[13].args[1] = valuer(func() (driver.Value, error) { runtime.Goexit(); return nil, nil })
-	release := r.hold()
-	var promises []*groupcommit.Promise
-	for _, c := range calls {
-		promises = append(promises, groupcommit.Go(background, r.db, c.query, c.args...))
-	}
-	release()
-	for i, p := range promises {
+	for i, p := range r.promisesOfOne(calls) {
 		_, err := p.Await(background)
 		switch i {
 		case 11:

@@ -22,9 +22,9 @@
 //
 // # Statements of many rows
 //
-// In a large group, calls that follow each other with the text of one plain INSERT, whose values are
-// parameters and literals, are sent as statements of 50 and 10 rows, which cost the server less than half. Their answers must be known before COMMIT is sent, which takes one
-// more round trip. So it is done only where the statements that are saved cost more than that. If such a group fails, it is rolled back and
+// In a large group, calls that follow each other with the text of one plain INSERT, whose values are parameters and literals, are sent as
+// statements of 50 and 10 rows, which cost the server about half as much a row. Their answers must be known before COMMIT is sent, which
+// takes one more round trip. So it is done only where the statements that are saved cost more than that. If such a group fails, it is rolled back and
 // sent again call by call.
 //
 // The table must be one on which the rows' own statements would have come to the same: docs/differences.md lists what it must not have.

@@ -1,7 +1,6 @@
 package pgx_test
 
 import (
-	"crypto/sha256"
 	"database/sql"
 	"fmt"
 	"math"
@@ -53,8 +52,8 @@ func (r *rig) prepared(text string, args ...any) step {
 // wholeRows is the rows of a query, or the first of them, with all that is known of the columns.
 func wholeRows(first bool) func(*sql.Rows, error) string {
 	text := difftest.Rows(first, errorText, func(v any) string {
-		if s, ok := v.(string); ok && len(s) > 4096 { // to quote it takes seconds under the race detector
-			return fmt.Sprintf("string(%d bytes: %x)", len(s), sha256.Sum256([]byte(s)))
+		if s, ok := v.(string); ok && isLong(s) {
+			return fmt.Sprintf("string(%s)", digest(s))
 		}
 		return fmt.Sprintf("%T(%#v)", v, v)
 	})

@@ -20,7 +20,7 @@ import (
 // with one statement. BEGIN IMMEDIATE keeps all other connections from writing. That alone claims an id which is not there.
 //
 // Both go through the ids in their order. A group's calls come in none, and a statement that goes back and forth among the pages of
-// an index takes twice as long.
+// an index takes up to twice as long.
 //
 // The buffers are used again and again: the garbage of each group would have the collector walk a thousand callers' stacks
 // more often.

@@ -25,7 +25,6 @@ func begin(t *testing.T, m *Map[int], id string) *Flight[int] {
 	return f
 }
 
-// joined is what Join has come to.
 // Join is what a caller does: it begins a flight, or follows another's.
 func (m *Map[O]) Join(ctx context.Context, id, key string, w Wait) (mine *Flight[O], out O, err error) {
 	f, isMine, err := m.Begin(id, key)
@@ -38,6 +37,7 @@ func (m *Map[O]) Join(ctx context.Context, id, key string, w Wait) (mine *Flight
 	return m.Follow(ctx, f, w)
 }
 
+// joined is what Join has come to.
 type joined struct {
 	mine *Flight[int]
 	out  int
