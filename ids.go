@@ -24,8 +24,8 @@ import (
 
 // ExecID runs an Exec whose context has an id: in a group as any other call, or on the physical connection that c holds.
 func (d *database) ExecID(ctx context.Context, c *virtual.Conn, id string, v virtual.Exec) (driver.Result, error) {
-	out, err := d.callID(ctx, c, id, v)
-	if err != nil {
+	var out engine.Answer
+	if err := d.callID(ctx, c, id, v, &out); err != nil {
 		return nil, err
 	}
 	return out.Get()
@@ -33,43 +33,44 @@ func (d *database) ExecID(ctx context.Context, c *virtual.Conn, id string, v vir
 
 // QueryID is ExecID for a query with RETURNING.
 func (d *database) QueryID(ctx context.Context, c *virtual.Conn, id string, v virtual.Exec) (driver.Rows, error) {
-	out, err := d.callID(ctx, c, id, v)
-	if err != nil {
+	var out engine.Answer
+	if err := d.callID(ctx, c, id, v, &out); err != nil {
 		return nil, err
 	}
 	return out.Rows(id)
 }
 
-// callID returns the outcome of a call with an id: its own, or that of another with its id. An error says that it was not executed.
-func (d *database) callID(ctx context.Context, c *virtual.Conn, id string, v virtual.Exec) (out engine.Answer, err error) {
+// callID has the outcome of a call with an id in out: its own, or that of another with its id. An error says that it was not
+// executed. There is one Answer for all that the call goes through: each goroutine waits with all of its stack.
+func (d *database) callID(ctx context.Context, c *virtual.Conn, id string, v virtual.Exec, out *engine.Answer) error {
 	if err := d.keeps(id); err != nil {
-		return out, err
+		return err
 	}
 	if err := c.MayHaveID(ctx, id, v); err != nil {
-		return out, err
+		return err
 	}
 	if err := v.Check(d.Traits.Load()); err != nil {
-		return out, err
+		return err
 	}
 	print, err := fingerprint.Of(id, v.Text.Query, v.Args)
 	if err != nil {
-		return out, err
+		return err
 	}
 	f, mine, err := d.inFlight.Begin(id, string(print))
 	if err == nil && !mine {
-		f, out, err = d.inFlight.Follow(ctx, f, d.wait(time.Now()))
+		f, *out, err = d.inFlight.Follow(ctx, f, d.wait(time.Now()))
 	}
 	switch {
 	case err != nil:
-		return out, joinError(ctx, id, err)
+		return joinError(ctx, id, err)
 	case f == nil:
-		out = joined(out)
+		*out = joined(*out)
 	case c.Holds() || virtual.NoBatch(ctx):
-		out = d.execHere(ctx, c, v, f)
+		d.execHere(ctx, c, v, f, out)
 	default:
-		out = d.execFlight(ctx, c, v, f)
+		d.execFlight(ctx, c, v, f, out)
 	}
-	return out, nil
+	return nil
 }
 
 // wait is how long a call that came at a time waits for another with its id.
@@ -96,24 +97,23 @@ func joinError(ctx context.Context, id string, err error) error {
 }
 
 // execFlight has a group execute the call of a new flight.
-func (d *database) execFlight(ctx context.Context, c *virtual.Conn, v virtual.Exec, f *flight.Flight[engine.Answer]) (out engine.Answer) {
+func (d *database) execFlight(ctx context.Context, c *virtual.Conn, v virtual.Exec, f *flight.Flight[engine.Answer], out *engine.Answer) {
 	out.Err = engine.ErrUnanswered // what runtime.Goexit leaves
 	defer func() { d.complete(f, out, ctx, false) }()
 	c.Count()
 	e, err := d.run(ctx, c, v, f)
 	if err != nil {
 		out.Err = err
-		return out
+		return
 	}
-	out = e.Outcome()
+	*out = e.Outcome()
 	e.free()
-	return out
 }
 
 // execHere executes the call of a new flight on the physical connection that its own connection holds. An error that comes
 // of that connection, such as the end of its session's patience, is no other caller's: callers that wait for the flight try
 // themselves.
-func (d *database) execHere(ctx context.Context, c *virtual.Conn, v virtual.Exec, f *flight.Flight[engine.Answer]) (out engine.Answer) {
+func (d *database) execHere(ctx context.Context, c *virtual.Conn, v virtual.Exec, f *flight.Flight[engine.Answer], out *engine.Answer) {
 	out.Err = engine.ErrUnanswered
 	defer func() { d.complete(f, out, ctx, !forAll(d.Traits.Load(), out.Err)) }()
 	e := &exec{Call: engine.NewCall(ctx, v.Text.Query, v.Args, v.Prepared)}
@@ -123,21 +123,20 @@ func (d *database) execHere(ctx context.Context, c *virtual.Conn, v virtual.Exec
 	}
 	if err := c.RunHere(ctx, v.Text, &e.Call); err != nil {
 		out.Err = err
-		return out
+		return
 	}
 	if unknown := (*OutcomeUnknownError)(nil); errors.As(e.Err(), &unknown) { // another connection must find out
 		e.Doubt(unknown.Cause)
 		d.runBeside(e)
 	}
-	out = e.Outcome()
-	return out
+	*out = e.Outcome()
 }
 
 // keptRowBytes bounds the rows that are kept in memory with an outcome: there are ten thousand outcomes.
 const keptRowBytes = 1 << 10
 
 // complete ends a flight with its first caller's outcome. own says that the outcome is for no other caller.
-func (d *database) complete(f *flight.Flight[engine.Answer], out engine.Answer, ctx context.Context, own bool) {
+func (d *database) complete(f *flight.Flight[engine.Answer], out *engine.Answer, ctx context.Context, own bool) {
 	keep := flight.Shared
 	switch {
 	case own, out.Panicked, out.Err == engine.ErrUnanswered, errors.Is(out.Err, driver.ErrBadConn), out.Err != nil && ctx.Err() != nil:

@@ -254,7 +254,7 @@ func (p *Promise) settle() {
 	e.Query, e.Args = "", nil
 	out := e.Outcome()
 	if p.flight != nil { // first: a caller that has seen the outcome must not find the call in flight
-		p.db.complete(p.flight, out, e.Context(), false)
+		p.db.complete(p.flight, &out, e.Context(), false)
 	}
 	p.state.Store(uint32(stateOf(out.Err, e.Context())))
 	p.future.Settle()

@@ -162,14 +162,11 @@ func (t *Task) Settle() {
 	}
 	if f := t.flight; f != nil { // first, so that a caller that has seen the outcome does not find the task in flight
 		t.flight = nil
-		t.kind.flights.Complete(f, t.shared(), t.keep())
+		t.kind.flights.Complete(f, &engine.Answer{Value: t.value, Err: t.err}, t.keep())
 	}
 	t.state = t.verdict()
 	t.future.Settle()
 }
-
-// shared is the outcome for other tasks that wait for the same id.
-func (t *Task) shared() engine.Answer { return engine.Answer{Value: t.value, Err: t.err} }
 
 // share answers the task with another task's outcome.
 func (t *Task) share(out engine.Answer) {

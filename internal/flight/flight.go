@@ -33,37 +33,29 @@ type Map[O any] struct {
 	parts [parts]part[O]
 }
 
+const parts = 16
+
 type part[O any] struct {
 	mu     sync.Mutex
-	chains []*Flight[O] // by their ids' hashes
+	chains []*Flight[O] // under way, by their ids' hashes
 	n      int          // in the chains
-	kept   []*Flight[O] // that are over; the oldest is at next
-	next   int
-	spare  *Flight[O] // that was the oldest, and that no caller knows any more
+	spare  *Flight[O]   // those that no caller knows any more, by next
+	spares int          // no more than most
+	kept   kept[O]
 }
-
-// keptOutcomes is how many a part keeps, of some 250 bytes and the id each: with all the parts the latest 10,000, though no
-// part has its exact share of them.
-const (
-	parts        = 16
-	keptOutcomes = 12_000 / parts
-)
 
 var seed = maphash.MakeSeed()
 
-// A Flight is one execution of a call, and all that wait for it. Its part's mutex guards the fields. out, own and at do not
+// A Flight is one execution of a call, and all that wait for it. Its part's mutex guards the fields. out and own do not
 // change once it is over; done does not change once a second caller has the flight.
 type Flight[O any] struct {
 	id, key string
 	hash    uint64     // of the id: it is taken once
 	next    *Flight[O] // in its chain
 
-	done   chan struct{} // closed when it is over; nil while no caller waits for that
-	over   bool
-	shared bool // others than its first caller may know it
-	out    O
-	own    bool      // the outcome is its first caller's alone
-	at     time.Time // when it was over
+	done chan struct{} // closed when it is over; nil while only its first caller has the flight, and if it was over before
+	out  O
+	own  bool // the outcome is its first caller's alone
 }
 
 // ID is the call's id.
@@ -97,28 +89,34 @@ func (m *Map[O]) Begin(id, key string) (f *Flight[O], mine bool, err error) {
 	p := m.part(hash)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	f = p.find(hash, id)
-	switch {
-	case f == nil:
-		return p.begin(hash, id, key), true, nil
-	case f.over && m.keep > 0 && time.Since(f.at) >= m.keep:
-		p.remove(f)
-		return p.begin(hash, id, key), true, nil
-	case f.key != key:
-		return nil, false, ErrOther
-	case !f.over && f.done == nil:
-		f.done = make(chan struct{})
+	if f = p.find(hash, id); f != nil {
+		if f.key != key {
+			return nil, false, ErrOther
+		}
+		if f.done == nil {
+			f.done = make(chan struct{})
+		}
+		return f, false, nil
 	}
-	f.shared = true
-	return f, false, nil
+	if o := p.kept.find(hash, id, m.keep); o != nil {
+		if o.key != key {
+			return nil, false, ErrOther
+		}
+		return &Flight[O]{id: id, key: key, out: o.out}, false, nil
+	}
+	return p.begin(hash, id, key), true, nil
 }
 
-func (p *part[O]) begin(hash uint64, id, key string) (f *Flight[O]) {
+func (p *part[O]) begin(hash uint64, id, key string) *Flight[O] {
 	if p.n++; p.n > len(p.chains) {
 		p.grow()
 	}
-	if f, p.spare = p.spare, nil; f == nil {
+	f := p.spare
+	if f == nil {
 		f = new(Flight[O])
+	} else {
+		p.spare = f.next
+		p.spares--
 	}
 	f.id, f.key, f.hash = id, key, hash
 	at := p.chain(hash)
@@ -134,7 +132,7 @@ func (p *part[O]) chain(hash uint64) **Flight[O] {
 // grow doubles the chains, of which there are never less than flights.
 func (p *part[O]) grow() {
 	old := p.chains
-	p.chains = make([]*Flight[O], max(2*len(old), 1024))
+	p.chains = make([]*Flight[O], max(2*len(old), 16))
 	for _, f := range old {
 		for f != nil {
 			next, at := f.next, p.chain(f.hash)
@@ -155,48 +153,32 @@ func (p *part[O]) find(hash uint64, id string) *Flight[O] {
 	return f
 }
 
-// remove has later calls not find a flight, if they would.
 func (p *part[O]) remove(f *Flight[O]) {
 	at := p.chain(f.hash)
-	for *at != nil && *at != f {
+	for *at != f {
 		at = &(*at).next
 	}
-	if *at == f {
-		*at, f.next = f.next, nil
-		p.n--
-	}
+	*at = f.next
+	p.n--
 }
 
 // Complete ends a flight with its first caller's outcome. The caller then forgets the flight.
-func (m *Map[O]) Complete(f *Flight[O], out O, keep Keep) {
-	now := time.Now()
+func (m *Map[O]) Complete(f *Flight[O], out *O, keep Keep) {
 	p := m.part(f.hash)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	f.over, f.out, f.own, f.at = true, out, keep == Own, now
-	if f.done != nil {
-		close(f.done)
-	}
+	p.remove(f)
 	if keep == Kept {
-		p.remember(f)
-	} else {
-		p.remove(f)
+		p.kept.add(f, out, m.keep)
 	}
-}
-
-// remember keeps a flight, in the place of the oldest.
-func (p *part[O]) remember(f *Flight[O]) {
-	if len(p.kept) < keptOutcomes {
-		p.kept = append(p.kept, f)
-		return
-	}
-	oldest := p.kept[p.next]
-	p.kept[p.next] = f
-	p.next = (p.next + 1) % keptOutcomes
-	p.remove(oldest)
-	if !oldest.shared {
-		*oldest = Flight[O]{}
-		p.spare = oldest
+	switch {
+	case f.done != nil:
+		f.out, f.own, f.next = *out, keep == Own, nil
+		close(f.done)
+	case p.spares < most: // only the caller knows it
+		*f = Flight[O]{next: p.spare}
+		p.spare = f
+		p.spares++
 	}
 }
 
