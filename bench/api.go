@@ -86,13 +86,18 @@ func (w *work) rows() int {
 
 // named is the context of a call, which cannot end.
 func (w *work) named(call int) context.Context {
-	switch w.ids {
-	case sortedIDs:
-		return groupcommit.WithID(context.Background(), w.table+"-"+strconv.Itoa(call))
-	case randomIDs:
-		return groupcommit.WithID(context.Background(), randomID())
+	if w.ids == noIDs {
+		return context.Background()
 	}
-	return context.Background()
+	return groupcommit.WithID(context.Background(), w.id(call))
+}
+
+// id is a new id for a call.
+func (w *work) id(call int) string {
+	if w.ids == randomIDs {
+		return randomID()
+	}
+	return w.table + "-" + strconv.Itoa(call)
 }
 
 // randomID is a UUID of version 4. Its random numbers are cheap: a program's own choice of them is no cost of the library's.

@@ -200,7 +200,7 @@ func (c *cluster) drop(table string) error {
 	defer db.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	if _, err := db.ExecContext(ctx, "DROP TABLE IF EXISTS "+table+", "+table+"_f; DROP FUNCTION IF EXISTS "+table+"_raise"); err != nil {
+	if _, err := db.ExecContext(ctx, "DROP TABLE IF EXISTS "+table+", "+table+"_f, "+table+"_ids; DROP FUNCTION IF EXISTS "+table+"_raise"); err != nil {
 		return fmt.Errorf("table %s is left on the server: %w", table, err)
 	}
 	return nil

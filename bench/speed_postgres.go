@@ -31,16 +31,19 @@ func manyOnPostgres(plain run) heat {
 	batch, copied := onPostgres("pgx.Batch", pgxBatch, 1, 1), onPostgres("CopyFrom", pgxCopy, 1, 1)
 	ours := onPostgres("ours", pgxGrouped, 1024, plain.physical)
 	sorted, random := withIDs(ours, "ours, ids in order", sortedIDs), withIDs(ours, "ours, random ids", randomIDs)
+	kept, keptRandom := keepingIDs(batch, batchesWithIDs, "pgx.Batch, ids in order", sortedIDs), keepingIDs(batch, batchesWithIDs, "pgx.Batch, random ids", randomIDs)
 	rate := of(slice.rate, ours)
 	return heat{
 		pools: true,
-		runs:  []run{plain, batch, ours, copied, sorted, random},
+		runs:  []run{plain, batch, ours, copied, sorted, random, kept, keptRandom},
 		rows: []row{
 			{name: "PostgreSQL, 1,024 goroutines / pgx.Batch of 1,000", goal: atLeast(1.3, "2.0"), value: over(rate, of(slice.rate, batch)), show: []run{ours, batch}},
 			{name: "PostgreSQL, 1,024 goroutines / CopyFrom of 1,000", goal: atLeast(.6, "1.0"), value: over(rate, of(slice.rate, copied)), show: []run{ours, copied}},
 			{name: "PostgreSQL, 1,024 goroutines / plain at its best pool", goal: atLeast(10, ""), format: "%.1f", value: over(rate, of(slice.rate, plain)), show: []run{ours, plain}},
 			{name: "PostgreSQL, 1,024 goroutines, fresh ids in order / none", ids: true, goal: atLeast(.7, ""), value: over(of(slice.rate, sorted), rate), show: []run{sorted, ours}},
 			{name: "PostgreSQL, 1,024 goroutines, fresh ids of UUIDv4 / none", ids: true, goal: atLeast(.7, ""), value: over(of(slice.rate, random), rate), show: []run{random, ours}},
+			{name: "PostgreSQL, 1,024 goroutines, fresh ids in order / pgx.Batch of 1,000 that keeps them", ids: true, value: over(of(slice.rate, sorted), of(slice.rate, kept)), show: []run{sorted, kept, batch}},
+			{name: "PostgreSQL, 1,024 goroutines, fresh ids of UUIDv4 / pgx.Batch of 1,000 that keeps them", ids: true, value: over(of(slice.rate, random), of(slice.rate, keptRandom)), show: []run{random, keptRandom, batch}},
 		},
 	}
 }

@@ -16,6 +16,12 @@ func withIDs(r run, name string, ids idKind) run {
 	return r
 }
 
+// keepingIDs is a hand-written program that keeps ids.
+func keepingIDs(r run, with api, name string, ids idKind) run {
+	r.side.api = with
+	return withIDs(r, name, ids)
+}
+
 func withKnown(r run, name string, known int, reopened bool) run {
 	r.name, r.known, r.reopened = name, known, reopened
 	return r
@@ -40,10 +46,11 @@ func sqliteHeats() []heat {
 func manyOnSQLite() heat {
 	hand, ours := onSQLite("by hand", byHand, 1, "full"), onSQLite("ours", grouped, 1024, "full")
 	sorted, random := withIDs(ours, "ours, ids in order", sortedIDs), withIDs(ours, "ours, random ids", randomIDs)
+	kept, keptRandom := keepingIDs(hand, loopWithIDs, "by hand, ids in order", sortedIDs), keepingIDs(hand, loopWithIDs, "by hand, random ids", randomIDs)
 	window := onSQLite("one goroutine with 1,024 promises", promised, 1, "full")
 	rate := of(slice.rate, ours)
 	return heat{
-		runs: []run{hand, ours, sorted, random, window},
+		runs: []run{hand, ours, sorted, random, window, kept, keptRandom},
 		rows: []row{
 			{name: "SQLite FULL, 1,024 goroutines / hand-written prepared loop of 1,000 rows a transaction", goal: atLeast(.75, "0.95 to 1.25, lower the faster the disk"),
 				value: over(rate, of(slice.rate, hand)), show: []run{ours, hand}},
@@ -51,6 +58,8 @@ func manyOnSQLite() heat {
 			{name: "SQLite FULL, 1,024 goroutines, processor a call / hand-written loop's", value: over(of(slice.client, ours), of(slice.client, hand)), show: []run{ours, hand}},
 			{name: "SQLite FULL, 1,024 goroutines, fresh ids in order / none", goal: atLeast(.7, ""), value: over(of(slice.rate, sorted), rate), show: []run{sorted, ours}},
 			{name: "SQLite FULL, 1,024 goroutines, fresh ids of UUIDv4 / none", goal: atLeast(.7, ""), value: over(of(slice.rate, random), rate), show: []run{random, ours}},
+			{name: "SQLite FULL, 1,024 goroutines, fresh ids in order / hand-written loop that keeps them", value: over(of(slice.rate, sorted), of(slice.rate, kept)), show: []run{sorted, kept, hand}},
+			{name: "SQLite FULL, 1,024 goroutines, fresh ids of UUIDv4 / hand-written loop that keeps them", value: over(of(slice.rate, random), of(slice.rate, keptRandom)), show: []run{random, keptRandom, hand}},
 			{name: "SQLite FULL, commands, 1,024 promises in flight / Exec by 1,024 goroutines", goal: atLeast(1, ""), value: over(of(slice.rate, window), rate), show: []run{window, ours}},
 		},
 	}

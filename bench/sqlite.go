@@ -90,7 +90,7 @@ func sqliteDSN(file string, r *run) string {
 	if r.maxLen > 0 && r.driver == gcsqlite3.DriverName {
 		q.Set("groupcommit_maxlen", strconv.Itoa(r.maxLen))
 	}
-	if r.ids != noIDs {
+	if r.ids != noIDs && r.driver == gcsqlite3.DriverName {
 		q.Set("groupcommit_promises", "on")
 	}
 	if r.failure != nil {
