@@ -189,6 +189,9 @@ type Traits struct {
 	Way func(query string) Way
 	// BeginWrites says that every BeginTx takes the database's write lock at once, a read-only one, too.
 	BeginWrites bool
+	// BeginsLate says that the driver's own Begin without options asks nothing of the database, takes no lock and no snapshot,
+	// and is seen by nobody. Such a transaction gets its connection, and begins there, with its first statement.
+	BeginsLate bool
 	// OpenWrites says that the opening of a connection may write to the file. A connection is then opened in the writer's
 	// turn.
 	OpenWrites bool

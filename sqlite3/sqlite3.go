@@ -161,6 +161,7 @@ func (adapter) Open(ctx context.Context, conn driver.Conn, s engine.Settings) (e
 	if _, ok := conn.(driver.NamedValueChecker); ok { // a wrapper's, which each connection asks for itself
 		t.Check = func(*driver.NamedValue) error { return nil }
 	}
+	t.BeginsLate = conn == driver.Conn(lite) && !t.BeginWrites && !t.OneConn
 	session := newSession(conn, lite, t, counts != 0, files)
 	session.deferral = newDeferral(lite.GetFilename("main"), parameters(s.DSN), s.Sync)
 	if session.wal != nil {

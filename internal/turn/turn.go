@@ -23,8 +23,9 @@ type Writer struct {
 	holder   *Turn
 	first    *Turn // the waiting turns, oldest first
 	last     *Turn
-	settling int // writers that have left their turn, and wait until what they have written is durable
-	crowd    int // turns to come for which the writer counts as crowded
+	settling int  // writers that have left their turn, and wait until what they have written is durable
+	crowd    int  // turns to come for which the writer counts as crowded
+	watched  bool // a tentative holder's turn will be looked at when it is old
 }
 
 // crowdTurns is for how many turns a writer counts as crowded after one that met another.
@@ -67,6 +68,7 @@ func (w *Writer) Take(ctx context.Context, t *Turn, enough <-chan struct{}, wait
 		w.last.next = t
 	}
 	w.last = t
+	w.watch()
 	w.mu.Unlock()
 	if tentative {
 		wait, busy = min(wait, overtakeAfter), nil
@@ -77,46 +79,64 @@ func (w *Writer) Take(ctx context.Context, t *Turn, enough <-chan struct{}, wait
 func (w *Writer) await(ctx context.Context, t *Turn, enough <-chan struct{}, wait time.Duration, busy error) error {
 	limit := time.NewTimer(wait)
 	defer limit.Stop()
-	look := time.NewTicker(overtakeAfter / 8)
-	defer look.Stop()
-	for {
-		var err error
-		select {
-		case <-t.ready:
-			return nil
-		case <-look.C:
-			if w.overtake(t) {
-				return nil
-			}
-			continue
-		case <-ctx.Done():
-			err = ctx.Err()
-		case <-enough:
-		case <-limit.C:
-			if w.overtake(t) {
-				return nil
-			}
-			err = busy
-		}
+	var err error
+	select {
+	case <-t.ready:
+		return nil
+	case <-ctx.Done():
+		err = ctx.Err()
+	case <-enough:
+	case <-limit.C:
+		w.look()
 		if w.abandon(t) {
-			return err
+			return busy
 		}
-		<-t.ready // the turn was handed over meanwhile; it goes to the next
-		w.Leave(t)
+		<-t.ready
+		return nil
+	}
+	if w.abandon(t) {
 		return err
 	}
+	<-t.ready // the turn was handed over meanwhile; it goes to the next
+	w.Leave(t)
+	return err
 }
 
-// overtake gives t the turn if it is the first to wait and the holder's turn is tentative and old.
-func (w *Writer) overtake(t *Turn) bool {
+// watch has the holder's turn looked at when it is old, if it is tentative and another waits. One timer does for all that wait: each
+// of thousands with one of its own would mean more looking than writing. The caller holds the mutex.
+func (w *Writer) watch() {
+	if w.watched || w.first == nil || w.holder == nil || !w.holder.tentative {
+		return
+	}
+	w.watched = true
+	time.AfterFunc(time.Until(w.holder.taken.Add(overtakeAfter)), func() {
+		w.mu.Lock()
+		w.watched = false
+		w.mu.Unlock()
+		w.look()
+	})
+}
+
+// look gives the turn to the first that waits, if the holder's turn is tentative and old.
+func (w *Writer) look() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.first != t || w.holder == nil || !w.holder.tentative || time.Since(w.holder.taken) < overtakeAfter {
-		return false
+	if w.first != nil && w.holder != nil && w.holder.tentative && time.Since(w.holder.taken) >= overtakeAfter {
+		w.handOver()
 	}
-	w.unlink(t)
-	w.give(t, t.tentative)
-	return true
+	w.watch() // another may have it by now
+}
+
+// handOver gives the turn to the first that waits, if there is one. The caller holds the mutex.
+func (w *Writer) handOver() {
+	next := w.first
+	if next == nil {
+		return
+	}
+	w.unlink(next)
+	w.give(next, next.tentative)
+	w.watch()
+	next.ready <- struct{}{}
 }
 
 // TakeFree takes the turn if it is free.
@@ -179,6 +199,7 @@ func (w *Writer) Pass(from, to *Turn) bool {
 		return false
 	}
 	w.give(to, from.tentative)
+	w.watch()
 	return true
 }
 
@@ -207,11 +228,7 @@ func (w *Writer) Leave(t *Turn) {
 		return
 	}
 	w.holder = nil
-	if next := w.first; next != nil {
-		w.unlink(next)
-		w.give(next, next.tentative)
-		next.ready <- struct{}{}
-	}
+	w.handOver()
 }
 
 // Free reports that no turn is held.

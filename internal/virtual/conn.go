@@ -151,8 +151,8 @@ func (c *Conn) hosted(ctx context.Context, traits *engine.Traits, e Exec) (res d
 	return res, true, err
 }
 
-// Holds reports that the next statement must go to the physical connection that c has.
-func (c *Conn) Holds() bool { return c.held.Conn != nil }
+// Holds reports that the next statement must go to the physical connection that c has, or that its transaction is to have.
+func (c *Conn) Holds() bool { return c.held.Conn != nil || c.tx.begun }
 
 func (c *Conn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
 	traits, err := c.host.Ready(ctx)
@@ -210,6 +210,10 @@ func (c *Conn) use(ctx context.Context, traits *engine.Traits, t *sqltext.Text) 
 	if err := c.held.Conn.Unset(); err != nil { // of one that is bound: no statement runs without the program's settings
 		c.after(nil)
 		return err
+	}
+	if err := c.beginLeased(); err != nil {
+		c.after(nil)
+		return c.met(err)
 	}
 	if err := c.statementDefers(t); err != nil {
 		c.after(nil)

@@ -149,7 +149,7 @@ func (c *Conn) settle(err error) error {
 // asksLevel reports that a query would see that the transaction shares its sync. A text that only has the word is not meant: it
 // belongs to the transaction.
 func (c *Conn) asksLevel(t *sqltext.Text) bool {
-	return c.held.deferred && !c.held.own && !t.Write && (t.Pragma && sqltext.Mentions(t.Query, "synchronous") || sqltext.Mentions(t.Query, "pragma_synchronous"))
+	return (c.held.deferred && !c.held.own || c.tx.unleased != nil) && !t.Write && (t.Pragma && sqltext.Mentions(t.Query, "synchronous") || sqltext.Mentions(t.Query, "pragma_synchronous"))
 }
 
 // queryAside runs a query on a connection of its own, which its rows close: one of the pool's may be all that there is.

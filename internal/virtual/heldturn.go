@@ -11,11 +11,14 @@ import (
 type heldTurn struct {
 	turn *turn.Turn // made when it is first needed, or lent
 	has  bool       // Conn has it, or had it until it was overtaken
+
+	enough <-chan struct{} // ends the wait for one that is tentative; nil for another
 }
 
 // take waits for the turn; see TakeTurn of Base.
 func (h *heldTurn) take(ctx context.Context, b *Base, enough <-chan struct{}) error {
 	h.ensure()
+	h.enough = enough
 	err := b.TakeTurn(ctx, h.turn, enough, time.Now())
 	h.has = err == nil // with enough perhaps in vain; it is then one that was overtaken
 	return err
@@ -24,6 +27,7 @@ func (h *heldTurn) take(ctx context.Context, b *Base, enough <-chan struct{}) er
 // takeFree takes the turn if no other has it.
 func (h *heldTurn) takeFree(w *turn.Writer) {
 	h.ensure()
+	h.enough = nil
 	h.has = w.TakeFree(h.turn)
 }
 
@@ -34,7 +38,13 @@ func (h *heldTurn) ensure() {
 }
 
 // firm makes sure of the turn. False if it is not there, or was lost.
-func (h *heldTurn) firm(w *turn.Writer) bool { return h.has && w.Firm(h.turn) }
+func (h *heldTurn) firm(w *turn.Writer) bool {
+	if !h.has || !w.Firm(h.turn) {
+		return false
+	}
+	h.enough = nil
+	return true
+}
 
 // leave ends the turn, if it is there. Without a turn the database may not be open yet, and b.Writer not written.
 func (h *heldTurn) leave(b *Base) {
@@ -47,11 +57,12 @@ func (h *heldTurn) leave(b *Base) {
 // takeOver takes the turn that from holds.
 func (h *heldTurn) takeOver(w *turn.Writer, from *turn.Turn) {
 	h.ensure()
+	h.enough = nil
 	h.has = w.Pass(from, h.turn)
 }
 
 // lend gives it a turn that another has taken, or nil.
-func (h *heldTurn) lend(t *turn.Turn) { h.turn, h.has = t, t != nil }
+func (h *heldTurn) lend(t *turn.Turn) { h.turn, h.has, h.enough = t, t != nil, nil }
 
 // endLoan forgets a turn that was lent, and has been left.
 func (h *heldTurn) endLoan() {

@@ -8,6 +8,8 @@ type openTx struct {
 	altered bool     // it has altered the schema, perhaps
 	later   *laterTx // it is still to begin, with its first statement; nil: it has begun
 
+	unleased *transaction // it has no connection yet, and has not begun; nil: it has
+
 	// Where there is one writer:
 	executed bool   // it has executed a statement, and may have a snapshot
 	readOnly bool   // it is declared so
@@ -27,5 +29,5 @@ func (t *openTx) forget(r *turn.Readers) {
 	if t.first != "" {
 		r.Ended(t.first, false)
 	}
-	t.executed, t.readOnly, t.first, t.later = false, false, "", nil
+	t.executed, t.readOnly, t.first, t.later, t.unleased = false, false, "", nil, nil
 }

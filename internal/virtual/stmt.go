@@ -37,7 +37,7 @@ func (c *Conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, e
 		return nil, err
 	}
 	s := &stmt{conn: c, text: c.base.Texts.Get(traits.Dialect, query)}
-	if s.text.Inputs != sqltext.Unprepared && !c.Holds() {
+	if s.text.Inputs != sqltext.Unprepared && c.held.Conn == nil {
 		s.count(traits)
 		return s, nil
 	}

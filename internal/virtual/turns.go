@@ -68,8 +68,10 @@ func (c *Conn) takeTurn(ctx context.Context) error {
 // connTurn is a Conn's turn while the Conn borrows.
 type connTurn struct{ c *Conn }
 
-func (t connTurn) Yield()                           { t.c.turn.leave(t.c.base) }
-func (t connTurn) Regain(ctx context.Context) error { return t.c.turn.take(ctx, t.c.base, nil) }
+func (t connTurn) Yield() { t.c.turn.leave(t.c.base) }
+func (t connTurn) Regain(ctx context.Context) error {
+	return t.c.turn.take(ctx, t.c.base, t.c.turn.enough)
+}
 
 // after a statement, the turn ends if nothing that was begun is still open.
 func (c *Conn) after(t *sqltext.Text) {

@@ -28,20 +28,31 @@ func (c *Conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, e
 		}
 		c.held.wrote = true
 	}
-	leased := c.Holds()
+	t := c.unleasedTx(ctx, traits, opts)
+	if t == nil {
+		if t, err = c.leasedTx(ctx, traits, opts); err != nil {
+			return nil, err
+		}
+	}
+	c.Count()
+	c.tx.begun = true
+	if c.handler != nil {
+		c.handler.begun = t
+	}
+	return t, nil
+}
+
+// leasedTx begins a transaction on a connection that is leased for it, or that c has.
+func (c *Conn) leasedTx(ctx context.Context, traits *engine.Traits, opts driver.TxOptions) (*transaction, error) {
+	leased := c.held.Conn != nil
 	if err := c.borrow(ctx); err != nil {
 		return nil, err
 	}
-	c.Count()
 	c.held.more = true
 	c.tx.forget(&c.base.Readers)
 	c.tx.readOnly = opts.ReadOnly
+	err := c.txDefers()
 	var tx driver.Tx
-	if !opts.ReadOnly {
-		if err = c.defers(false); !c.turn.has { // it may be a reader's, and is asked again at its first write
-			err = nil
-		}
-	}
 	if err == nil {
 		tx, err = c.begin(ctx, traits, opts, leased)
 	}
@@ -49,12 +60,18 @@ func (c *Conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, e
 		c.after(nil)
 		return nil, c.met(err)
 	}
-	c.tx.begun = true
-	t := &transaction{c, tx, ctx}
-	if c.handler != nil {
-		c.handler.begun = t
+	return &transaction{c, tx, ctx}, nil
+}
+
+// txDefers is defers for a transaction that is about to begin.
+func (c *Conn) txDefers() error {
+	if c.tx.readOnly {
+		return nil
 	}
-	return t, nil
+	if err := c.defers(false); c.turn.has && c.turn.enough == nil {
+		return err
+	}
+	return nil // it may be a reader's, and is asked again at its first write
 }
 
 // begin begins a transaction. leased says that the physical connection has been c's before.
@@ -95,7 +112,7 @@ func (b begun) end(text string) error {
 // database/sql has closed the transaction's statements and rows.
 type transaction struct {
 	conn *Conn
-	tx   driver.Tx
+	tx   driver.Tx // nil before it has a connection: see unleasedTx
 	ctx  context.Context
 }
 
@@ -122,6 +139,9 @@ func (t *transaction) Commit() error {
 
 // commit is the driver's Commit, after the handler's last statements, if they are to go with it.
 func (t *transaction) commit() (err error) {
+	if t.tx == nil {
+		return nil
+	}
 	h := t.conn.handler
 	if h == nil || len(h.last) == 0 {
 		return t.tx.Commit()
@@ -142,8 +162,10 @@ func (t *transaction) finisher() engine.Finisher {
 
 // database/sql calls Rollback also when the transaction's context ends. Many drivers can then send nothing more, so the
 // connection has to prove that it is clean.
-func (t *transaction) Rollback() error {
-	err := t.tx.Rollback()
+func (t *transaction) Rollback() (err error) {
+	if t.tx != nil {
+		err = t.tx.Rollback()
+	}
 	t.ended(err)
 	t.conn.unsettled = nil // it has committed nothing
 	return err
@@ -159,6 +181,6 @@ func (t *transaction) ended(err error) {
 		c.base.Texts.Forget()
 	}
 	c.met(err)
-	c.held.suspect = c.held.suspect || err != nil || t.ctx.Err() != nil
+	c.held.suspect = c.held.suspect || c.held.Conn != nil && (err != nil || t.ctx.Err() != nil)
 	c.after(nil)
 }
