@@ -3,6 +3,7 @@ package sqlite3
 import (
 	"context"
 	"database/sql/driver"
+	"time"
 
 	"github.com/groupcommit/groupcommit/engine"
 
@@ -131,14 +132,9 @@ func (s *session) exec(ctx context.Context, c *engine.Call) (driver.Result, erro
 		return s.execWithin(ctx, c)
 	}
 	if len(c.Args) > 0 && !s.rows && c.Bytes() <= keptBytes {
-		st, known := s.kept.Get(c.Query)
-		if !known && !returns(c.Query) {
-			made, err := s.prepare(ctx, c.Query)
-			if err != nil {
-				return nil, err
-			}
-			st = s.keptOf(made)
-			s.kept.Put(c.Query, st)
+		st, err := s.keptFor(ctx, c.Query)
+		if err != nil {
+			return nil, err
 		}
 		if st != nil && st.NumInput() == len(c.Args) {
 			return st.ExecContext(ctx, c.Args)
@@ -151,6 +147,49 @@ func (s *session) exec(ctx context.Context, c *engine.Call) (driver.Result, erro
 		return s.execUnkept(ctx, c, nil)
 	}
 	return s.direct(ctx, c)
+}
+
+// keptFor returns the kept statement of a text, which is made if it is not there; nil for a text of which none is kept.
+func (s *session) keptFor(ctx context.Context, query string) (*keptExec, error) {
+	st, known := s.kept.Get(query)
+	if known || returns(query) {
+		return st, nil
+	}
+	made, err := s.prepare(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	st = s.keptOf(made)
+	s.kept.Put(query, st)
+	return st, nil
+}
+
+// Kept makes a session an engine.Keeper.
+func (s *session) Kept(query string, args []driver.NamedValue) driver.Stmt {
+	if s.within || s.rows || len(args) == 0 || !small(args) || s.hasGuests() {
+		return nil
+	}
+	if st, err := s.keptFor(background, query); err == nil && st != nil && st.NumInput() == len(args) {
+		return st.SQLiteStmt
+	}
+	return nil
+}
+
+// small reports that a kept statement may hold on to arguments, of which their types tell how large they are.
+func small(args []driver.NamedValue) bool {
+	n := 0
+	for _, a := range args {
+		switch v := a.Value.(type) {
+		case string:
+			n += len(v)
+		case []byte:
+			n += len(v)
+		case nil, bool, int, int8, int16, int32, int64, uint, uint8, uint16, uint32, uint64, float32, float64, time.Time:
+		default:
+			return false
+		}
+	}
+	return n <= keptBytes
 }
 
 func (s *session) keptOf(st *sqlite3.SQLiteStmt) *keptExec {

@@ -101,7 +101,7 @@ func (c *Conn) ExecContext(ctx context.Context, query string, args []driver.Name
 	if err := c.use(ctx, traits, t); err != nil {
 		return nil, err
 	}
-	res, err := c.exec(ctx, query, args)
+	res, err := c.execText(ctx, t, args)
 	return c.executed(t, res, err)
 }
 

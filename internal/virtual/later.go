@@ -6,6 +6,7 @@ import (
 
 	"github.com/groupcommit/groupcommit/engine"
 	"github.com/groupcommit/groupcommit/internal/fallback"
+	"github.com/groupcommit/groupcommit/internal/sqltext"
 )
 
 // How a transaction begins with its first statement, where the engine can do that.
@@ -99,6 +100,19 @@ func (c *Conn) exec(ctx context.Context, query string, args []driver.NamedValue)
 	return first(ctx, c, engine.Statement{Query: query, Args: args, Text: true}, func() (driver.Result, error) {
 		return fallback.Exec(ctx, c.held.Conn.Raw, query, args)
 	})
+}
+
+// execText is exec for a text of which more is known. In a transaction of BeginTx, one that is executed again and again has a statement that
+// the engine keeps. A connection that is bound may see what others do not.
+func (c *Conn) execText(ctx context.Context, t *sqltext.Text, args []driver.NamedValue) (driver.Result, error) {
+	if c.tx.begun && !c.bound && t.Class == sqltext.Batch && !t.Returning {
+		if k, ok := c.held.Conn.Session.(engine.Keeper); ok {
+			if st := k.Kept(t.Query, args); st != nil {
+				return fallback.ExecOwnStmt(ctx, c.held.Conn.Raw, st, args)
+			}
+		}
+	}
+	return c.exec(ctx, t.Query, args)
 }
 
 func (c *Conn) query(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
