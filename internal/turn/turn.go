@@ -135,7 +135,6 @@ func (w *Writer) handOver() {
 	}
 	w.unlink(next)
 	w.give(next, next.tentative)
-	w.watch()
 	next.ready <- struct{}{}
 }
 
@@ -229,6 +228,7 @@ func (w *Writer) Leave(t *Turn) {
 	}
 	w.holder = nil
 	w.handOver()
+	w.watch()
 }
 
 // Free reports that no turn is held.

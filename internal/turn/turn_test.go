@@ -194,6 +194,24 @@ func TestTentativeTurnsOvertakeEachOther(t *testing.T) {
 	})
 }
 
+func TestATentativeTurnThatWasHandedOverIsOvertakenWhenItIsOld(t *testing.T) {
+	for name, firstIsTentative := range map[string]bool{"by a firm one": false, "by a tentative one, which was being watched": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var w Writer
+				first := hold(t, &w, firstIsTentative)
+				a := want(t.Context(), &w, true, time.Hour)
+				b := want(t.Context(), &w, false, time.Hour)
+				time.Sleep(overtakeAfter / 2)
+				w.Leave(first)
+				a.has(t)
+				b.has(t)
+				assert.Equal(t, overtakeAfter, b.at.Sub(a.at))
+			})
+		})
+	}
+}
+
 func TestATurnIsUsedAgainAndAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var w Writer
