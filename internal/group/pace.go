@@ -103,10 +103,15 @@ func (q *Queue[T]) anticipate() {
 				first = now
 			}
 		}
-		if now.n >= target || now.at.Sub(p.at) >= window || now.at.Sub(last.at) >= yieldIdle || spins == yieldSpins {
+		waited := now.at.Sub(p.at)
+		if now.n >= target || waited >= window || now.at.Sub(last.at) >= yieldIdle || spins == yieldSpins {
+			all := now.n >= target
+			if spins == 0 && waited >= window && p.present == 0 && now.n <= 1 { // the leader alone, who came when the time was over
+				last.n, all = 0, false
+			}
 			if !abreast { // or else they may be others
 				q.mu.Lock()
-				q.pace.learn(first, last, now.n >= target)
+				q.pace.learn(first, last, all)
 				q.mu.Unlock()
 			}
 			return

@@ -115,6 +115,20 @@ func TestAnticipationDoesNotMakeALoneCallerWait(t *testing.T) {
 	})
 }
 
+// A lone caller leads at once. That it comes after all time to wait is over says that it did not come back in time.
+func TestACallerThatComesWhenTheTimeIsOverIsNoReturn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil)
+		w.pace = pace{commit: time.Millisecond, returns: 1, told: 1, at: time.Now(), groups: 1}
+		for range 10 {
+			time.Sleep(time.Second)
+			_, err := w.run(t.Context(), "lone")
+			require.NoError(t, err)
+		}
+		assert.Zero(t, w.pace.expected())
+	})
+}
+
 func TestCallersWhoseReturnTakesLongerThanACommitStayTwoCohorts(t *testing.T) {
 	p := pace{commit: time.Millisecond, returns: 1, told: 60, present: 40, groups: 1}
 	for _, story := range []struct {
