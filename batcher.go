@@ -85,6 +85,7 @@ func (b *batcher) Overtime() time.Duration {
 // Run runs one group, or one call as the plain driver does.
 func (b *batcher) Run(execs []*exec) (r group.Report) {
 	if len(execs) == 1 {
+		b.of.countLone()
 		b.runInLead(execs[0])
 		return r
 	}

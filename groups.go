@@ -29,6 +29,7 @@ type groups struct {
 
 	telling    sync.Mutex // one goroutine at a time calls the program's OnGroup
 	partitions partitions
+	hint       hint
 }
 
 // setUp makes the batcher, once the database's traits are known.
@@ -119,6 +120,7 @@ func (g *groups) run(ctx context.Context, home *virtual.Conn, v virtual.Exec, f 
 	}
 	if b = g.way(b, v.Text.Query); v.Rows && f != nil && !g.Traits.Load().RowsWithID {
 		b = nil
+		g.Apart.Note(virtual.NoRows)
 	}
 	switch {
 	case b != nil:
@@ -141,12 +143,14 @@ func (g *groups) way(b *batcher, query string) *batcher {
 	t := g.Traits.Load()
 	switch {
 	case g.Apiece:
+		g.Apart.Note(virtual.Hooked)
 		return nil
 	case t.Way == nil || !g.abreast:
 		return b
 	}
 	switch way := t.Way(query); {
 	case way == engine.Apart:
+		g.Apart.Note(virtual.Slow)
 		return nil
 	case way == engine.OnTrial && b == g.all:
 		return g.trials

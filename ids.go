@@ -65,7 +65,7 @@ func (d *database) callID(ctx context.Context, c *virtual.Conn, id string, v vir
 		return joinError(ctx, id, err)
 	case f == nil:
 		*out = joined(*out)
-	case c.Holds() || virtual.NoBatch(ctx):
+	case c.Here(ctx):
 		d.execHere(ctx, c, v, f, out)
 	default:
 		d.execFlight(ctx, c, v, f, out)

@@ -64,7 +64,8 @@ func Go(ctx context.Context, db *sql.DB, query string, args ...any) *Promise {
 		return p.reject(err)
 	}
 	p.db = d
-	if !virtual.Groupable(ctx, d.Texts.Get(traits.Dialect, query), traits, nvs) {
+	if why := virtual.Refusal(ctx, d.Texts.Get(traits.Dialect, query), traits, nvs); why != virtual.Groupable {
+		d.Apart.Note(why)
 		p.exec.Args = nvs
 		p.goUngrouped()
 		return p

@@ -48,6 +48,9 @@ type Stats struct {
 	Shared, Synced int64
 	SyncWhy        string
 
+	// Apart are the calls that joined no group and ran as on the plain driver, queries among them, by why; nil if there are none.
+	Apart map[Why]int64
+
 	Leased sql.DBStats // the physical connections; those that wait are counted, too: calls and groups
 }
 
@@ -94,6 +97,7 @@ func StatsOf(db *sql.DB) (Stats, error) {
 		s.Mode, s.Why = Autocommit, fmt.Sprintf("each call runs by itself, because it takes its group %v, and a group saves it %v", s.Each, s.Once)
 	}
 	s.Shared, s.Synced, s.SyncWhy = d.Syncs.Shared.Load(), d.Syncs.Alone.Load(), d.Syncs.Why()
+	s.Apart = d.apart()
 	s.Leased = d.Pool.Stats()
 	return s, nil
 }

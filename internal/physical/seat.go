@@ -21,6 +21,7 @@ type Seat struct {
 type seats struct {
 	first, last *Seat
 	n           int
+	most        int // that n has been
 	leaving     int // of these, the ones whose virtual connection is being closed
 }
 
@@ -41,6 +42,7 @@ func (p *Pool) Join(s *Seat) {
 	}
 	all.last = s
 	all.n++
+	all.most = max(all.most, all.n)
 	p.serve()
 }
 
@@ -192,6 +194,16 @@ func (p *Pool) Learn(db *sql.DB) {
 	if p.program.Load() == nil {
 		p.program.CompareAndSwap(nil, db)
 	}
+}
+
+// Program returns the program's pool; nil while it is not known.
+func (p *Pool) Program() *sql.DB { return p.program.Load() }
+
+// MostSeats is how many virtual connections the program's pool has had at the same time.
+func (p *Pool) MostSeats() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.seats.most
 }
 
 // wantsSeats reports that there may be no more connections because of the seats, and for no other reason. p.mu is held.

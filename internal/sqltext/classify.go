@@ -40,6 +40,7 @@ func Classify(d Dialect, query string) Statement {
 		}
 	}
 
+	behind := tail >= 0 && !isBlank(query[tail:])
 	switch {
 	case session:
 		class = Session
@@ -47,11 +48,12 @@ func Classify(d Dialect, query string) Statement {
 		class = suspect(d, query, s.doubtful(query, first), control > 0)
 	case control > 0:
 		class = Control
-	case count != 1 || s.odd || tail >= 0 && !isBlank(query[tail:]):
+	case count != 1 || s.odd || behind:
 		class = Unknown
 	}
 	st := Statement{
 		Class:     class,
+		Why:       s.why(class, count, behind, effects),
 		Write:     class != Read || effects&writes != 0,
 		Returning: s.returning,
 		Empty:     count == 0,

@@ -329,7 +329,9 @@ func TestWhatElseAStatementSays(t *testing.T) {
 		{SQLite, "PRAGMA foreign_keys", Statement{Class: Read, Pragma: true}},
 		{SQLite, "", Statement{Class: Unknown, Write: true, Schema: true, Empty: true}},
 	} {
-		if got := Classify(test.dialect, test.query); got != test.want {
+		got := Classify(test.dialect, test.query)
+		got.Why = 0 // it has a test of its own
+		if got != test.want {
 			t.Errorf("%v: %q is %+v, want %+v", test.dialect, test.query, got, test.want)
 		}
 	}

@@ -71,6 +71,8 @@ func (c Class) String() string {
 // Statement is the result of Classify for a text.
 type Statement struct {
 	Class Class
+	// Why says what keeps the text from being a Batch.
+	Why Why
 	// Write is false only for a Read that calls no function known to write.
 	Write bool
 	// Returning says that the word RETURNING stands in the text, outside quotes and comments.

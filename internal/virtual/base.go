@@ -21,6 +21,7 @@ type Base struct {
 	Texts   sqltext.Cache
 	Readers turn.Readers
 	Large   Large
+	Apart   Apart
 	Altered atomic.Int64 // changes of the schema that have gone through us
 
 	Writer *turn.Writer // nil unless there is one writer; written once, before Traits
@@ -58,9 +59,4 @@ type Exec struct {
 func (e *Exec) Check(traits *engine.Traits) (err error) {
 	e.Args, err = fallback.Check(e.Args, e.Inputs, []fallback.ArgCheck{traits.Check, fallback.DefaultCheck})
 	return err
-}
-
-// Groupable reports that an Exec may join a group, if there are any, and if its connection holds no physical one.
-func Groupable(ctx context.Context, t *sqltext.Text, traits *engine.Traits, args []driver.NamedValue) bool {
-	return t.Class == sqltext.Batch && !traits.NeedsConn(args) && !NoBatch(ctx)
 }

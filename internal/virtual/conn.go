@@ -138,7 +138,8 @@ func (c *Conn) hosted(ctx context.Context, traits *engine.Traits, e Exec) (res d
 		res, err = c.host.ExecID(ctx, c, id, e)
 		return res, true, err
 	}
-	if c.Holds() || c.checkout.early || c.base.Apiece || !Groupable(ctx, e.Text, traits, e.Args) {
+	if why := c.execRefusal(ctx, traits, &e); why != Groupable {
+		c.apart(why)
 		return nil, false, nil
 	}
 	if traits.Check != nil {
@@ -167,7 +168,7 @@ func (c *Conn) QueryContext(ctx context.Context, query string, args []driver.Nam
 		return c.queryAside(ctx, query, args)
 	}
 	defer c.abandon(!c.Holds())
-	if e := (Exec{Text: t, Args: args, Inputs: -1}); t.Returning && c.groupsQuery(ctx, traits, e) {
+	if e := (Exec{Text: t, Args: args, Inputs: -1}); c.groupsQuery(ctx, traits, &e) {
 		return c.grouped(ctx, traits, e, func(args []driver.NamedValue) (driver.Rows, error) { return c.leased(ctx, traits, t, args) })
 	}
 	return c.leased(ctx, traits, t, args)

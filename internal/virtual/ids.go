@@ -44,6 +44,18 @@ func (c *Conn) queryID(ctx context.Context, id string, e Exec) (driver.Rows, err
 	return c.host.QueryID(ctx, c, id, e)
 }
 
+// Here reports that a call with an id must run on the physical connection that c has or takes, and counts it.
+func (c *Conn) Here(ctx context.Context) bool {
+	why := c.holds()
+	if why == Groupable && NoBatch(ctx) {
+		why = Asked
+	}
+	if why != Groupable {
+		c.apart(why)
+	}
+	return why != Groupable
+}
+
 // RunHere runs a call that has an id on c's own physical connection, and answers it. An error says that it was not run.
 //
 // If the outcome of the call is not known, RunHere closes the physical connection. There may be room for one connection, and

@@ -33,6 +33,14 @@ func (l *Large) Note(query string) {
 	l.count.Store(int32(len(l.left)))
 }
 
+// Has reports that a text is one of those.
+func (l *Large) Has(query string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_, ok := l.left[query]
+	return ok
+}
+
 // expects reports that a text is one of those, for a query that is about to run.
 func (l *Large) expects(query string) bool {
 	if l.count.Load() == 0 {

@@ -41,10 +41,13 @@ func (c *Conn) grouped(ctx context.Context, traits *engine.Traits, e Exec, here 
 	return got, failed
 }
 
-// groupsQuery reports that a query may join a group. The library's own connections have reasons to keep theirs.
-func (c *Conn) groupsQuery(ctx context.Context, traits *engine.Traits, e Exec) bool {
-	return e.Text.Returning && traits.Rows && c.programs && !c.Holds() && !c.base.Apiece &&
-		Groupable(ctx, e.Text, traits, e.Args) && !c.base.Large.expects(e.Text.Query)
+// groupsQuery reports that a query may join a group.
+func (c *Conn) groupsQuery(ctx context.Context, traits *engine.Traits, e *Exec) bool {
+	why := c.queryRefusal(ctx, traits, e)
+	if why != Groupable {
+		c.apart(why)
+	}
+	return why == Groupable
 }
 
 // TakeOver takes the turn of a leader that is about to call Lead.

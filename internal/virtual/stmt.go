@@ -105,7 +105,7 @@ func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driv
 		return c.queryAside(ctx, s.text.Query, args)
 	}
 	defer c.abandon(!c.Holds())
-	if e := (Exec{Text: s.text, Args: args, Inputs: s.text.Inputs, Prepared: true}); s.text.Returning && c.groupsQuery(ctx, traits, e) {
+	if e := (Exec{Text: s.text, Args: args, Inputs: s.text.Inputs, Prepared: true}); c.groupsQuery(ctx, traits, &e) {
 		return c.grouped(ctx, traits, e, func(args []driver.NamedValue) (driver.Rows, error) { return s.leased(ctx, traits, args) })
 	}
 	return s.leased(ctx, traits, args)

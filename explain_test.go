@@ -1,0 +1,84 @@
+package groupcommit
+
+import (
+	"bytes"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
+)
+
+func TestEveryReasonHasALabelOfItsOwn(t *testing.T) {
+	seen := make(map[string]Why)
+	for w := range whys {
+		w := Why(w)
+		assert.NotEmpty(t, w.Label())
+		assert.NotEmpty(t, w.String())
+		assert.NotContains(t, seen, w.Label())
+		seen[w.Label()] = w
+	}
+	assert.Equal(t, "invalid", Why(len(whys)).Label())
+	assert.Equal(t, "invalid", Why(len(whys)).String())
+}
+
+func TestCallsBesideAHookAreExplained(t *testing.T) {
+	f := newFake()
+	close(f.hold)
+	db := f.db(t, WithEngine(hooked{}))
+	e, err := Explain(t.Context(), db, "INSERT INTO t VALUES (?)", 1)
+	require.NoError(t, err)
+	require.Equal(t, WhyHook, e.Why)
+	require.NoError(t, execOf(db, "INSERT a")())
+	s, err := StatsOf(db)
+	require.NoError(t, err)
+	require.Equal(t, map[Why]int64{WhyHook: 1}, s.Apart)
+}
+
+// hinted makes calls one after the other, on a pool of one connection if known says so, which each of them waits for if waits
+// says so. It returns what the log says.
+func hinted(t *testing.T, level slog.Level, calls int, known, waits bool) string {
+	var log bytes.Buffer
+	before := slog.Default()
+	slog.SetDefault(slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: level})))
+	defer slog.SetDefault(before)
+	db := newFake().db(t)
+	if known {
+		db.SetMaxOpenConns(1)
+		_, err := Explain(t.Context(), db, "INSERT a")
+		require.NoError(t, err)
+	}
+	if !waits {
+		for range calls {
+			require.NoError(t, execOf(db, "INSERT a")())
+		}
+		return log.String()
+	}
+	taken, err := db.Conn(t.Context())
+	require.NoError(t, err)
+	var all errgroup.Group
+	for range calls {
+		all.Go(execOf(db, "INSERT a"))
+	}
+	require.Eventually(t, func() bool { return db.Stats().WaitCount >= int64(calls) }, 10*time.Second, time.Millisecond)
+	require.NoError(t, taken.Close())
+	require.NoError(t, all.Wait())
+	return log.String()
+}
+
+func TestTheLogSaysOnceThatThePoolHasOneConnection(t *testing.T) {
+	said := hinted(t, slog.LevelInfo, 3*hintAfter, true, true)
+	require.Equal(t, 1, strings.Count(said, "\n"), said)
+	require.Regexp(t, `level=INFO msg="groupcommit: \d+ of \d+ writes came alone" because=SetMaxOpenConns\(1\)`, said)
+}
+
+func TestTheLogSaysNothingOfAProgramThatWritesFromOneGoroutineUnlessItIsAsked(t *testing.T) {
+	require.Empty(t, hinted(t, slog.LevelInfo, 2*hintAfter, true, false))
+	require.Empty(t, hinted(t, slog.LevelInfo, 2*hintAfter, false, false))
+	said := hinted(t, slog.LevelDebug, 2*hintAfter, false, false)
+	require.Contains(t, said, "the program's pool has had one connection at a time: SetMaxOpenConns(1), or one goroutine writes")
+	require.Empty(t, hinted(t, slog.LevelDebug, hintAfter-1, false, false))
+}

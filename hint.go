@@ -1,0 +1,47 @@
+package groupcommit
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+)
+
+// hint tells once, in the log, that a program's writes come one at a time because its pool has one connection: nothing else shows
+// that. A single goroutine that writes looks the same from here, and is as it should be. So the line is for those who ask for
+// more (slog.LevelDebug), unless it is known that callers have waited for the one connection.
+type hint struct {
+	lone atomic.Int32 // groups of one
+	told atomic.Bool
+}
+
+const (
+	hintAfter = 1000 // groups of one
+	hintShare = 20   // of so many groups no more than one had several calls
+)
+
+// countLone counts a group of one.
+func (g *groups) countLone() {
+	if g.hint.lone.Add(1)%hintAfter != 0 || g.hint.told.Load() {
+		return
+	}
+	s := g.all.queue.Stats()
+	if (s.Groups-s.Alone)*hintShare > s.Groups {
+		return
+	}
+	level, why := slog.LevelDebug, "the program's pool has had one connection at a time: SetMaxOpenConns(1), or one goroutine writes"
+	if db := g.Pool.Program(); db != nil {
+		pool := db.Stats()
+		if pool.MaxOpenConnections != 1 {
+			return
+		}
+		if why = "SetMaxOpenConns(1)"; pool.WaitCount*2 > s.Groups {
+			level = slog.LevelInfo
+		}
+	} else if g.Pool.MostSeats() > 1 {
+		return
+	}
+	if g.hint.told.CompareAndSwap(false, true) {
+		slog.Log(context.Background(), level, fmt.Sprintf("groupcommit: %d of %d writes came alone", s.Alone, s.Members), "because", why)
+	}
+}
