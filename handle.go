@@ -182,7 +182,8 @@ func (cs *Commands[C, R]) Recover(ctx context.Context) error {
 
 // Stats returns the counters of the commands' batches, as [StatsOf] does of groups. The counters of the pools are zero.
 func (cs *Commands[C, R]) Stats() Stats {
-	return statsOf(cs.runner.Stats())
+	s := cs.runner.Stats()
+	return statsOf(&s)
 }
 
 func newCommand[C, R any](k *command.Kind, id string) *Command[C, R] {

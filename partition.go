@@ -137,13 +137,16 @@ func (p *partition) leave() {
 	}
 }
 
-func (p *partition) addTo(s *group.Stats) { s.Add(p.batcher.queue.Stats()) }
+func (p *partition) addTo(s *group.Stats) {
+	own := p.batcher.queue.Stats()
+	s.Add(&own)
+}
 
 // addTo adds the counters of all keys, those that were forgotten among them.
 func (ps *partitions) addTo(s *group.Stats) {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
-	s.Add(ps.past)
+	s.Add(&ps.past)
 	for _, p := range ps.byKey {
 		p.addTo(s)
 	}

@@ -4,13 +4,15 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"iter"
 	"time"
 
 	"github.com/groupcommit/groupcommit/engine"
 	"github.com/groupcommit/groupcommit/internal/group"
+	"github.com/groupcommit/groupcommit/internal/histogram"
 )
 
-// Stats counts a database's calls since it was opened. All numbers only grow, except Queued, MaxGroup, Lanes, Once, Each and the pools.
+// Stats counts a database's calls since it was opened. All numbers only grow, except Queued, Oldest, MaxGroup, Lanes, Once, Each and the pools.
 type Stats struct {
 	Calls     int64 // Execs that entered a queue for a group, answered or not
 	Withdrawn int64 // of these, the ones that left before a group claimed them (a context, a busy writer), not executed
@@ -39,6 +41,12 @@ type Stats struct {
 	Waited time.Duration // in the queue, summed over the oldest call of each group
 	Took   time.Duration // from claim to commit, summed over the groups
 
+	Oldest time.Duration // for how long the call has been waiting that waits longest; 0 if none does
+
+	// Sizes are the calls of each group. The others are times in nanoseconds: Waits are those of Waited, Commits the commits
+	// of groups of several, and Latencies the time from a call's entering the queue until its group was committed.
+	Sizes, Waits, Commits, Latencies Histogram
+
 	Mode GroupMode // how groups are committed; Automatic until that is known
 	Why  string    // the reason, if there is one: an option, functions of the database, a level of isolation, a hook
 
@@ -62,14 +70,33 @@ func (s Stats) MeanGroup() float64 {
 	return float64(s.Calls-s.Withdrawn-int64(s.Queued)) / float64(s.Groups)
 }
 
+// A Histogram has counts of values by their size, in buckets of which the largest value is at most a quarter larger than the
+// others. It is a snapshot.
+type Histogram struct{ h histogram.Histogram }
+
+// Count is the number of values, and Sum is that of all of them.
+func (h *Histogram) Count() int64 { return h.h.Count() }
+func (h *Histogram) Sum() int64   { return h.h.Sum() }
+
+// Mean is the mean of all values; 0 if there are none.
+func (h *Histogram) Mean() float64 { return float64(h.Sum()) / max(float64(h.Count()), 1) }
+
+// Quantile returns a value that a share of the values, from 0 to 1, does not exceed; it is at most a quarter too large. It is 0 if there are no values, and
+// somewhat more than 2^42 (an hour, in nanoseconds) for all that are larger.
+func (h *Histogram) Quantile(share float64) int64 { return h.h.Quantile(share) }
+
+// Buckets are those that have values, in rising order: the largest value that belongs into each, and how many are in it.
+func (h *Histogram) Buckets() iter.Seq2[int64, int64] { return h.h.Buckets() }
+
 // statsOf makes Stats of a queue's numbers.
-func statsOf(g group.Stats) Stats {
+func statsOf(g *group.Stats) Stats {
 	return Stats{
 		Calls: g.Members, Withdrawn: g.Withdrawn, Queued: g.Queued,
 		Groups: g.Groups, Alone: g.Alone, Reruns: g.Reruns, MaxGroup: g.MaxGroup,
 		Drained: g.Drained, Full: g.Full, FullBytes: g.FullBytes, Halved: g.Halved, Spread: g.Spread,
 		Lanes: g.Lanes, Late: g.Late, Once: g.Once, Each: g.Each,
-		Waited: g.Waited, Took: g.Took,
+		Waited: g.Waited, Took: g.Took, Oldest: g.Oldest,
+		Sizes: Histogram{g.Sizes}, Waits: Histogram{g.Waits}, Commits: Histogram{g.Commits}, Latencies: Histogram{g.Latencies},
 	}
 }
 
@@ -85,13 +112,14 @@ func StatsOf(db *sql.DB) (Stats, error) {
 	}
 	var g group.Stats
 	if d.Traits.Load() != nil {
-		g.Add(d.all.queue.Stats())
+		g = d.all.queue.Stats()
 		lanes := g.Lanes
-		g.Add(d.trials.queue.Stats())
+		trials := d.trials.queue.Stats()
+		g.Add(&trials)
 		g.Lanes = lanes
 	}
 	d.partitions.addTo(&g)
-	s := statsOf(g)
+	s := statsOf(&g)
 	s.Mode, s.Why = d.mode()
 	if d.singly && s.Lanes > 1 {
 		s.Mode, s.Why = Autocommit, fmt.Sprintf("each call runs by itself, because it takes its group %v, and a group saves it %v", s.Each, s.Once)

@@ -122,7 +122,10 @@ func (q *Queue[T]) account(r *round[T]) {
 	r.took = now.Sub(r.start)
 	oldest := r.start.Sub(r.slots[0].since)
 	q.mu.Lock()
-	q.stats.observe(len(r.slots), r.reason, r.report.Reruns, oldest, r.took)
+	q.stats.observe(len(r.slots), r.reason, r.report.Reruns, oldest, r.took, r.report.Commit)
+	for _, s := range r.slots {
+		q.stats.Latencies.Add(int64(now.Sub(s.since)))
+	}
 	if n := len(r.slots); n > 1 && r.report.Commit > 0 {
 		q.pace.committed(r.report.Commit)
 	}

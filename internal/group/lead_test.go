@@ -326,17 +326,26 @@ func TestOnGroupIsCalledAfterTheRunAndBeforeTheAnswers(t *testing.T) {
 		w.busy()
 		a := w.do(t.Context(), "a")
 		time.Sleep(time.Second)
+		assert.Equal(t, time.Second, w.Stats().Oldest)
 		as = []*answer{a, w.do(t.Context(), "b")}
 		w.script.onRun = func(items []*item) Report {
 			time.Sleep(time.Minute)
 			w.script.runAll(items)
-			return Report{Reruns: 2}
+			return Report{Reruns: 2, Commit: time.Millisecond}
 		}
 		w.release()
 		allOK(t, as)
 		assert.Equal(t, Info[item]{Members: []*item{as[0].item, as[1].item}, Reruns: 2, Waited: time.Second, Took: time.Minute}, infos[1])
 		assert.EqualValues(t, 2, w.Stats().Reruns)
-		assert.Equal(t, time.Second, w.Stats().Waited)
+		s := w.Stats()
+		assert.Equal(t, time.Second, s.Waited)
+		assert.Zero(t, s.Oldest)
+		assert.EqualValues(t, 2, s.Sizes.Count())
+		assert.EqualValues(t, 3, s.Sizes.Sum())
+		assert.EqualValues(t, time.Second, s.Waits.Sum())
+		assert.EqualValues(t, time.Millisecond, s.Commits.Sum(), "a group of one is no group's commit")
+		assert.EqualValues(t, 3, s.Latencies.Count())
+		assert.EqualValues(t, time.Second+2*time.Minute+time.Second, s.Latencies.Sum(), "of the first, of a and of b")
 	})
 }
 

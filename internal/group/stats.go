@@ -1,6 +1,10 @@
 package group
 
-import "time"
+import (
+	"time"
+
+	"github.com/groupcommit/groupcommit/internal/histogram"
+)
 
 // Reason says why a group was closed when it was.
 type Reason uint8
@@ -63,6 +67,12 @@ type Stats struct {
 
 	Waited time.Duration // in the queue, summed over the oldest member of each group
 	Took   time.Duration // from claim to commit, summed over the groups
+
+	Oldest time.Duration // for how long the member has been waiting that waits longest
+
+	// Sizes are the groups' members. The others are times in nanoseconds: Waits those of Waited, Commits the commits of groups of
+	// several, Latencies from a member's coming until its group was over.
+	Sizes, Waits, Commits, Latencies histogram.Histogram
 }
 
 // MeanGroup is the mean number of members of a group; 0 before the first.
@@ -74,7 +84,7 @@ func (s Stats) MeanGroup() float64 {
 }
 
 // Add adds another queue's numbers.
-func (s *Stats) Add(o Stats) {
+func (s *Stats) Add(o *Stats) {
 	s.Members += o.Members
 	s.Withdrawn += o.Withdrawn
 	s.Queued += o.Queued
@@ -92,9 +102,19 @@ func (s *Stats) Add(o Stats) {
 	s.Late += o.Late
 	s.Waited += o.Waited
 	s.Took += o.Took
+	s.Oldest = max(s.Oldest, o.Oldest)
+	s.Sizes.Merge(&o.Sizes)
+	s.Waits.Merge(&o.Waits)
+	s.Commits.Merge(&o.Commits)
+	s.Latencies.Merge(&o.Latencies)
 }
 
-func (s *Stats) observe(n int, reason Reason, reruns int, waited, took time.Duration) {
+func (s *Stats) observe(n int, reason Reason, reruns int, waited, took, commit time.Duration) {
+	s.Sizes.Add(int64(n))
+	s.Waits.Add(int64(waited))
+	if n > 1 && commit > 0 {
+		s.Commits.Add(int64(commit))
+	}
 	s.Groups++
 	if n == 1 {
 		s.Alone++
@@ -125,5 +145,10 @@ func (q *Queue[T]) Stats() Stats {
 	s.Queued = q.size() + q.backlog.n
 	s.Lanes = q.breadth.lanes()
 	s.Once, s.Each = time.Duration(q.late.best), time.Duration(q.late.each)
+	for _, first := range []*Slot[T]{q.queue.first, q.backlog.first} {
+		if first != nil {
+			s.Oldest = max(s.Oldest, time.Since(first.since))
+		}
+	}
 	return s
 }
