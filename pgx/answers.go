@@ -35,6 +35,8 @@ type answers struct {
 	taken    int           // requests whose time has been taken
 	stopped  bool          // the rest has been cancelled, because its text is too slow
 
+	bundled bool // statements may have many rows
+
 	tell bool // in autocommit: each transaction names itself
 }
 

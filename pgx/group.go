@@ -110,13 +110,17 @@ func (s *session) share(ctx context.Context, together []request, single *[]reque
 			*single = append(withoutIDs(together), *single...)
 			return engine.Outcome{}
 		}
-		transaction := s.transaction
+		transaction, ids := s.transaction, s.hasID(together)
+		many := failed == 0 && s.hasMany() && s.memory.manyPay(together, s.database.widths.least(), ids)
 		switch {
 		case s.simple:
 			transaction = s.oneByOne
-		case s.hasID(together):
+		case ids:
+			if !many {
+				withoutInserts(together)
+			}
 			transaction = s.ledgered
-		case failed == 0 && s.hasMany() && s.memory.manyPay(together, s.database.widths.least()):
+		case many:
 			transaction = s.manyRows
 		}
 		var culprit int

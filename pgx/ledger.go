@@ -44,26 +44,47 @@ import (
 // Where a statement of ours fails the culprit is -1: the requests with ids must not come again.
 func (s *session) ledgered(ctx context.Context, requests []request) (out engine.Outcome, sent []request, culprit int) {
 	ready, claim, err := s.prepare(ctx, &s.watch, requests, record.PostgresClaimNew)
+	many := false
+	if err == nil && slices.ContainsFunc(ready, func(r request) bool { return r.insert != nil }) {
+		if many, err = s.prepareMissing(ctx, ready); err == nil && !many { // and a text may have to be prepared again
+			withoutInserts(ready)
+			return s.ledgered(ctx, ready)
+		}
+	}
 	if err != nil {
 		return s.refused(ctx, err), nil, -1
 	}
 	ready, c := claimsOf(ready)
 	if !s.database.replays.Load() {
-		a := s.begin(ctx)
-		a.held = true
+		a := s.beginMany(ctx, many)
 		err = a.finish(a.claimNew(ready, claim, c))
 		if ready = a.sent; err != errTaken || !a.synced {
-			return a.end(ctx, err)
+			return a.endMany(ctx, err, s.ledgered)
 		}
 		a.end(ctx, err)
 		if s.ended {
 			return engine.Outcome{Verdict: engine.Refused, Err: driver.ErrBadConn, Broken: true}, ready, -1
 		}
 	}
-	a := s.begin(ctx)
-	a.held = true
+	a := s.beginMany(ctx, many)
 	err = a.finish(a.claimSome(ready, c))
-	return a.end(ctx, err)
+	return a.endMany(ctx, err, s.ledgered)
+}
+
+// sendRequests is sendAll, or sendMany if some statements have many rows.
+func (a *answers) sendRequests(ready []request) bool {
+	if a.bundled {
+		return a.sendMany(ready)
+	}
+	return a.sendAll(ready)
+}
+
+// readRequests reads the answers to what sendRequests has sent.
+func (a *answers) readRequests() error {
+	if a.bundled {
+		return a.readMany()
+	}
+	return a.readResults()
 }
 
 // finish commits a transaction whose requests have been executed.
@@ -147,7 +168,7 @@ func (a *answers) claimNew(ready []request, claim *pgconn.StatementDescription, 
 	sendClaim(a.p, claim, record.PostgresClaimNew, c.params())
 	a.p.SendFlushRequest()
 	claimed = time.Now()
-	if !a.sendAll(ready) {
+	if !a.sendRequests(ready) {
 		err = errNotSent
 	}
 	if lost := a.p.Sync(); lost != nil {
@@ -172,7 +193,7 @@ func (a *answers) readNew(c *claims) error {
 		a.invalidate(record.PostgresClaimNew, err)
 		return err
 	}
-	return a.readResults()
+	return a.readRequests()
 }
 
 // taken reports the error of a claim whose id is there.
@@ -220,7 +241,7 @@ func (a *answers) executeClaimed(ready []request, c *claims) (err error) {
 	if len(replays) > 0 {
 		sendPrepared(a.p, nil, record.PostgresRead, record.PostgresIDs(ids))
 	}
-	if !a.sendAll(fresh) {
+	if !a.sendRequests(fresh) {
 		err = errNotSent
 	}
 	if lost := a.p.Sync(); lost != nil {
@@ -235,7 +256,7 @@ func (a *answers) executeClaimed(ready []request, c *claims) (err error) {
 		replay(replays, values)
 	}
 	if err == nil {
-		err = a.readResults()
+		err = a.readRequests()
 	}
 	return a.settle(err)
 }

@@ -39,6 +39,9 @@ type manyState struct {
 	texts *lru.Cache[*manyText]
 	rows  encodedRows
 	at    *manyText // the answer that is read is to a statement with many rows of this text; nil: to another statement
+
+	units   []unit      // what was sent
+	guarded []*manyText // the guards' texts
 }
 
 // hasMany reports that statements of many rows may be sent on the connection. They are prepared, and so the connection must be the
@@ -61,7 +64,7 @@ func (s *session) hasMany() bool {
 // groups that save more than that (see [memory.manyPay]). In any other case the transaction is rolled back, which is certain, and the
 // requests are sent again by transaction. It finds the culprit, and gives it its own error.
 //
-// Calls with ids are sent one by one.
+// Calls with ids have them in the ledger's own transaction: see [session.ledgered].
 func (s *session) manyRows(ctx context.Context, requests []request) (out engine.Outcome, sent []request, culprit int) {
 	ready, _, err := s.prepare(ctx, &s.watch, requests, "")
 	many := false
@@ -77,11 +80,25 @@ func (s *session) manyRows(ctx context.Context, requests []request) (out engine.
 	case !many:
 		return s.transaction(ctx, ready)
 	}
+	a := s.beginMany(ctx, true)
+	return a.endMany(ctx, a.finish(a.executeMany(ready)), s.transaction)
+}
+
+// beginMany is begin for a transaction whose COMMIT is held. With many, statements may have many rows.
+func (s *session) beginMany(ctx context.Context, many bool) *answers {
 	a := s.begin(ctx)
-	a.held, s.many.at = true, nil
-	failed := a.finish(a.executeMany(ready))
+	a.held, a.bundled, s.many.at = true, many, nil
+	return a
+}
+
+// endMany is end for a transaction that may have had statements of many rows. If it was rolled back, and perhaps for such a statement,
+// the requests go another way.
+func (a *answers) endMany(ctx context.Context, failed error, singly func(context.Context, []request) (engine.Outcome, []request, int)) (out engine.Outcome, sent []request, culprit int) {
+	s := a.session
 	out, sent, culprit = a.end(ctx, failed)
 	switch {
+	case !a.bundled, a.synced && (failed == errNotSent || !a.executing && anyID(sent)): // it was no statement with many rows
+		return out, sent, culprit
 	case failed == nil || a.committing:
 		if failed == nil {
 			s.memory.manies.Add(1)
@@ -107,11 +124,19 @@ func (s *session) manyRows(ctx context.Context, requests []request) (out engine.
 		s.memory.manyFailed(sent, time.Now())
 	}
 	queries := insertsOf(sent)
-	out, sent, culprit = s.transaction(ctx, sent)
+	withoutInserts(sent)
+	out, sent, culprit = singly(ctx, sent)
 	if !struck && (culprit < 0 || !deterministic(failed)) { // it was not one of the requests
 		s.memory.manyFailed(queries, time.Now())
 	}
 	return out, sent, culprit
+}
+
+// withoutInserts leaves the requests to single rows.
+func withoutInserts(requests []request) {
+	for i := range requests {
+		requests[i].insert = nil
+	}
 }
 
 // insertsOf returns a request of each run with an insert. The requests themselves change.
@@ -161,27 +186,23 @@ func (s *session) hasManyText(r *request) bool {
 	return ok
 }
 
-// A unit is a statement in the pipeline: so many requests.
-type unit struct {
-	rows    int
-	many    *manyText // nil: one request
-	flushed bool      // its answer is on its way before the next one is there
-}
-
 // executeMany has the requests executed, and reads their answers.
 func (a *answers) executeMany(ready []request) (sent time.Time, err error) {
-	units, texts := a.sendMany(ready)
-	for _, m := range texts {
-		a.p.SendQueryPrepared(a.name(guardKey), [][]byte{[]byte(m.insert.Table)}, nil, nil)
-	}
+	a.sendMany(ready)
 	sent = time.Now()
 	if lost := a.p.Sync(); lost != nil {
 		return sent, lost
 	}
 	if err = a.readHead(); err == nil {
-		err = a.readUnits(units)
+		err = a.readMany()
 	}
-	for _, m := range texts {
+	return sent, a.settle(err)
+}
+
+// readMany reads the answers to what sendMany has sent.
+func (a *answers) readMany() error {
+	err := a.readUnits(a.many.units)
+	for _, m := range a.many.guarded {
 		if err != nil {
 			break
 		}
@@ -190,80 +211,7 @@ func (a *answers) executeMany(ready []request) (sent time.Time, err error) {
 			err = errNotAlike
 		}
 	}
-	return sent, a.settle(err)
-}
-
-// sendMany sends the requests, and returns the statements, and the texts that have some with many rows.
-func (a *answers) sendMany(ready []request) (units []unit, texts []*manyText) {
-	a.sent = ready[:0]
-	for i := 0; i < len(ready); {
-		n := 1
-		for n < len(ready)-i && ready[i].insert != nil && ready[i+n].insert == ready[i].insert {
-			n++
-		}
-		m, _ := a.many.texts.Get(ready[i].query)
-		if m == nil || m.single != ready[i].described || n < a.database.widths.least() {
-			for j := range n {
-				if a.try(a.p, &ready[i+j], nil) {
-					a.sent = append(a.sent, ready[i+j])
-					units = append(units, unit{rows: 1})
-				}
-			}
-		} else {
-			units = a.sendRows(units, m, ready[i:i+n])
-			if !slices.Contains(texts, m) {
-				texts = append(texts, m)
-			}
-		}
-		i += n
-	}
-	return units, texts
-}
-
-// sendRows sends requests of one text. A request that cannot be sent, or whose argument panics, has no row.
-func (a *answers) sendRows(units []unit, m *manyText, run []request) []unit {
-	rows := &a.many.rows
-	widest := m.wide[0].rows
-	for i := range run {
-		r := &run[i]
-		if a.attempt(r, func() error {
-			if err := a.encode(r); err != nil {
-				return err
-			}
-			rows.add(&a.eqb)
-			return nil
-		}) {
-			a.sent = append(a.sent, *r)
-		}
-		if rows.n == widest || len(rows.bytes) >= maxManyBytes {
-			units = a.sendEncoded(units, m)
-		}
-	}
-	return a.sendEncoded(units, m)
-}
-
-// sendEncoded sends the rows that are encoded.
-//
-// The answers to the first statement, and then to ever fewer, are on their way at once: see sendAll.
-func (a *answers) sendEncoded(units []unit, m *manyText) []unit {
-	rows := &a.many.rows
-	defer rows.clear()
-	from := 0
-	for _, wide := range m.wide {
-		for ; rows.n-from >= wide.rows; from += wide.rows {
-			a.p.SendQueryPrepared(wide.Name, rows.values[from*m.insert.Params:][:wide.rows*m.insert.Params], rows.formats[from*m.insert.Params:][:wide.rows*m.insert.Params], nil)
-			units = append(units, unit{rows: wide.rows, many: m})
-			if n := len(units); n&(n-1) == 0 && n != 2 && n != 8 { // 1, 4, 16
-				units[n-1].flushed = true
-				a.p.SendFlushRequest()
-			}
-		}
-	}
-	for ; from < rows.n; from++ {
-		a.p.SendQueryPrepared(m.single.Name, rows.values[from*m.insert.Params:][:m.insert.Params], rows.formats[from*m.insert.Params:][:m.insert.Params], nil)
-		units = append(units, unit{rows: 1})
-	}
-	return units
+	return err
 }
 
 // readUnits reads the answers to statements, and answers the requests. Their turn has come.
@@ -322,36 +270,6 @@ func (a *answers) heardUnits(units []unit, last time.Time) (now time.Time) {
 		a.stopped = a.watch.stop(now, each*time.Duration(len(a.sent)-a.answered))
 	}
 	return now
-}
-
-// encodedRows are the arguments of rows that are still to be sent.
-type encodedRows struct {
-	n       int
-	values  [][]byte
-	formats []int16
-	bytes   []byte // of the values
-}
-
-// add adds a row. What the builder has of it lasts until the next one is built.
-func (e *encodedRows) add(eqb *pgx.ExtendedQueryBuilder) {
-	e.n++
-	for _, v := range eqb.ParamValues {
-		if v != nil {
-			from := len(e.bytes)
-			e.bytes = append(e.bytes, v...)
-			v = e.bytes[from:len(e.bytes):len(e.bytes)]
-		}
-		e.values = append(e.values, v)
-	}
-	e.formats = append(e.formats, eqb.ParamFormats...)
-}
-
-func (e *encodedRows) clear() {
-	clear(e.values)
-	e.n, e.values, e.formats, e.bytes = 0, e.values[:0], e.formats[:0], e.bytes[:0]
-	if cap(e.bytes) > 2*maxManyBytes {
-		e.bytes = nil
-	}
 }
 
 // A wideStatement is a statement with many rows.

@@ -145,7 +145,7 @@ func (m *memory) routes(room []request, calls []*engine.Call, now time.Time) []r
 		}
 		requests[i] = request{call: c, query: c.Query, route: m.route(e, now)}
 		requests[i].route.most = e.mostRows(c)
-		if insert != nil && len(c.Args) == insert.Params && c.ID() == "" {
+		if insert != nil && len(c.Args) == insert.Params {
 			requests[i].insert = insert
 		}
 	}

@@ -48,8 +48,8 @@ func (e *experience) insertOf(query string, now time.Time, always bool) *sqltext
 }
 
 // manyPay reports that a group is better off with statements of many rows: what they save is more than the round trip which they cost. It
-// leaves an insert only to those requests that may be in one.
-func (m *memory) manyPay(requests []request, least int) bool {
+// leaves an insert only to those requests that may be in one. With held, COMMIT waits for the answers anyway.
+func (m *memory) manyPay(requests []request, least int, held bool) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var saved time.Duration
@@ -72,7 +72,11 @@ func (m *memory) manyPay(requests []request, least int) bool {
 		}
 		i += n
 	}
-	return any && (m.always || m.trip > 0 && risk <= manyRisk && saved > m.trip+manyGuard)
+	cost := manyGuard
+	if !held {
+		cost += m.trip
+	}
+	return any && (m.always || (held || m.trip > 0) && risk <= manyRisk && saved > cost)
 }
 
 // tripped notes how long a group's first answer took, which is a round trip and the server's work for some short statements.

@@ -19,7 +19,7 @@ func (m *memory) paysFor(n int, now time.Time) bool {
 		c := engine.NewCall(context.Background(), plainInsert, []driver.NamedValue{{Ordinal: 1, Value: int64(1)}}, false)
 		calls = append(calls, &c)
 	}
-	return m.manyPay(m.routes(nil, calls, now), usualWidths.least())
+	return m.manyPay(m.routes(nil, calls, now), usualWidths.least(), false)
 }
 
 func TestManyRowsAreForGroupsThatSaveMoreThanARoundTrip(t *testing.T) {
