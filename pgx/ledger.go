@@ -36,6 +36,10 @@ import (
 // calls with other ids are executed. Programs that come with an old id come with more of them, after a crash say. So the next
 // transaction does the same at once, until one has met no old id.
 //
+// Requests of one plain INSERT may be statements of many rows, as in manyRows. Because COMMIT waits for the answers anyway, that costs
+// no round trip. A row of such a statement is one affected row, as the claim records. If the transaction is rolled back, and perhaps for
+// such a statement, it is made again with single rows.
+//
 // Every result is here before COMMIT is sent. If the connection is lost before that, it is certain that nothing was
 // committed.
 //

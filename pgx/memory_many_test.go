@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/groupcommit/groupcommit/engine"
+	"github.com/groupcommit/groupcommit/internal/sqltext"
 	"github.com/stretchr/testify/require"
 )
 
@@ -35,6 +36,20 @@ func TestManyRowsAreForGroupsThatSaveMoreThanARoundTrip(t *testing.T) {
 	}
 	require.False(t, m.paysFor(390, someTime))
 	require.True(t, m.paysFor(410, someTime))
+}
+
+func TestManyRowsAreForGroupsWithIDsThatSaveMoreThanTheGuard(t *testing.T) {
+	m := learned()
+	paysFor := func(n int) bool {
+		requests := make([]request, n)
+		for i := range requests {
+			requests[i] = request{query: plainInsert, insert: sqltext.PlainInsertOf(plainInsert)}
+			requests[i].insert = requests[0].insert
+		}
+		return m.manyPay(requests, usualWidths.least(), true)
+	}
+	require.True(t, paysFor(70), "whatever the way to the server")
+	require.False(t, paysFor(60))
 }
 
 func TestAStreamWithViolationsHasSingleRows(t *testing.T) {

@@ -110,6 +110,18 @@ func TestAGroupOfManyRowsTakesOneRoundTripMore(t *testing.T) {
 	require.Equal(t, 2, c.ofGroup(r, append(logs(5), insert(1))...))
 }
 
+func TestManyRowsCostIDsNoRoundTripMore(t *testing.T) {
+	t.Parallel()
+	r, c := counted(t, nil, alwaysMany(), groupcommit.ManyRows(true), groupcommit.Promises(), groupcommit.Mode(groupcommit.Transaction), groupcommit.Writers(1))
+	ofNamed := func(calls ...named) int {
+		release := r.beginNamed(calls...)
+		return c.of(func() { require.Equal(t, all(done, len(calls)), release()) })
+	}
+	ofNamed(ids(inserts(0, 10))...)
+	require.Equal(t, 2, ofNamed(ids(inserts(0, 110))[10:]...))
+	require.Equal(t, 11, r.usedMany(insert(0).query))
+}
+
 func TestAGroupTakesOneRoundTripAndOneMoreForTextsThatAreNew(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []string{"transaction", "autocommit"} {
