@@ -80,6 +80,7 @@ func TestAnArgumentThatCannotBeSentLeavesNoClaimAmongManyRows(t *testing.T) {
 				require.Equal(t, i == 11, err != nil, "call %d: %v", i, err)
 			}
 			r.recorded(23)
+			require.Equal(t, "1", r.value("SELECT count(DISTINCT xmin::text) FROM rows WHERE k >= 0"), "the others are one group")
 			_, err := groupcommit.Lookup(background, r.db, ids(calls)[11].id)
 			require.ErrorIs(t, err, durable.ErrNotFound)
 		})
