@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"fmt"
 
-	"github.com/groupcommit/groupcommit/engine"
 	"github.com/groupcommit/groupcommit/internal/fallback"
 	"github.com/groupcommit/groupcommit/internal/virtual"
 )
@@ -55,16 +54,17 @@ func Explain(ctx context.Context, db *sql.DB, query string, args ...any) (Explan
 	}
 	t := d.Texts.Get(traits.Dialect, query)
 	why := virtual.Refusal(ctx, t, traits, nvs)
+	if why == virtual.Groupable && t.Returning {
+		why = d.RowsRefusal(t, traits)
+	}
 	_, id := virtual.IDOf(ctx)
 	switch {
 	case why != virtual.Groupable:
 	case d.Apiece:
 		why = virtual.Hooked
-	case t.Returning && (!traits.Rows || id && !traits.RowsWithID):
+	case t.Returning && id && !traits.RowsWithID:
 		why = virtual.NoRows
-	case t.Returning && d.Large.Has(query):
-		why = virtual.TooLarge
-	case d.abreast && traits.Way != nil && traits.Way(query) != engine.InGroup:
+	case d.abreast && traits.IsApart != nil && traits.IsApart(query):
 		why = virtual.Slow
 	case db.Stats().MaxOpenConnections == 1:
 		why = virtual.OneConn

@@ -82,3 +82,19 @@ func TestTheLogSaysNothingOfAProgramThatWritesFromOneGoroutineUnlessItIsAsked(t 
 	require.Contains(t, said, "the program's pool has had one connection at a time: SetMaxOpenConns(1), or one goroutine writes")
 	require.Empty(t, hinted(t, slog.LevelDebug, hintAfter-1, false, false))
 }
+
+// The calls of partitions are in other queues.
+func TestTheLogSaysNothingOfGroupsThatWereNotTheDatabases(t *testing.T) {
+	var log bytes.Buffer
+	before := slog.Default()
+	slog.SetDefault(slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	defer slog.SetDefault(before)
+	db := newFake().db(t)
+	require.NoError(t, execOf(db, "INSERT a")())
+	d, err := databaseOf(t.Context(), db)
+	require.NoError(t, err)
+	for range 3 * hintAfter {
+		d.countLone()
+	}
+	require.Empty(t, log.String())
+}

@@ -118,9 +118,11 @@ func (g *groups) run(ctx context.Context, home *virtual.Conn, v virtual.Exec, f 
 	if f != nil {
 		e.Identify(f.ID(), durable.Key(f.Key()))
 	}
-	if b = g.way(b, v.Text.Query); v.Rows && f != nil && !g.Traits.Load().RowsWithID {
+	if v.Rows && f != nil && !g.Traits.Load().RowsWithID {
 		b = nil
 		g.Apart.Note(virtual.NoRows)
+	} else {
+		b = g.way(b, v.Text.Query)
 	}
 	switch {
 	case b != nil:

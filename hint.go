@@ -26,7 +26,7 @@ func (g *groups) countLone() {
 		return
 	}
 	s := g.all.queue.Stats()
-	if (s.Groups-s.Alone)*hintShare > s.Groups {
+	if s.Alone < hintAfter/2 || (s.Groups-s.Alone)*hintShare > s.Groups { // others may have been a partition's
 		return
 	}
 	level, why := slog.LevelDebug, "the program's pool has had one connection at a time: SetMaxOpenConns(1), or one goroutine writes"

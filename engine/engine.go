@@ -187,6 +187,8 @@ type Traits struct {
 	// Way chooses how the next call of a text is run, as far as is known now. It is asked for each call before it is queued, by
 	// any goroutine. nil: each call goes into a group.
 	Way func(query string) Way
+	// IsApart reports that calls of a text are run Apart at present, but for those on trial. It learns nothing. nil: none are.
+	IsApart func(query string) bool
 	// BeginWrites says that every BeginTx takes the database's write lock at once, a read-only one, too.
 	BeginWrites bool
 	// BeginsLate says that the driver's own Begin without options asks nothing of the database, takes no lock and no snapshot,

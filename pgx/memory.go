@@ -101,6 +101,14 @@ func (m *memory) wayAt(query string, now time.Time) engine.Way {
 	return engine.Apart
 }
 
+// isApart is the engine's [engine.Traits.IsApart].
+func (m *memory) isApart(query string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e, _ := m.texts.Get(query)
+	return m.judge(e).apart
+}
+
 // leaves reports that the calls of a text which are left of a group should not stay in it.
 func (m *memory) leaves(query string) bool {
 	m.mu.Lock()

@@ -96,6 +96,9 @@ func TestWhichSamplesMakeATextApart(t *testing.T) {
 			m := newMemory()
 			m.paid(c.once)
 			require.Equal(t, c.apart, m.sample("x", someTime, c.samples...))
+			for range 2 * trialCalls * trialShare { // or the next one would be on trial
+				require.Equal(t, c.apart, m.isApart("x"))
+			}
 			require.Equal(t, c.apart, m.apartAt("x", someTime))
 			require.Equal(t, c.apart, m.roadOf("x") == roadAlone, "one that is queued already")
 			m.sample("y", someTime, short)

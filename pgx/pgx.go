@@ -246,7 +246,7 @@ func (e *adapter) Open(_ context.Context, conn driver.Conn, s engine.Settings) (
 		h := hooksOf(s.Connector, std)
 		e.traits, e.settings = traits, s
 		e.traits.Hook, e.traits.Pooled = h.name, h.pooled
-		e.traits.Way = e.memory.way
+		e.traits.Way, e.traits.IsApart = e.memory.way, e.memory.isApart
 		e.traits.Rows = s.Mode != engine.Autocommit || !isSimple(conn, std.Conn().Config()) // there each would be put off
 	})
 	if conn != driver.Conn(std) {

@@ -119,12 +119,12 @@ func TestAPoolOfOneIsExplained(t *testing.T) {
 	require.Equal(t, "not grouped: SetMaxOpenConns(1) lets no other call be there at the same time", e.String())
 }
 
-func TestAHookIsExplained(t *testing.T) {
+func TestAHookThatSetsUpConnectionsKeepsNoCallFromGroups(t *testing.T) {
 	_, grouped := hookedDrivers(func(*mattn.SQLiteConn) error { return nil })
 	db := openDB(t, grouped, dsnOf(t, ""), "CREATE TABLE t (v)")
 	e, err := groupcommit.Explain(background, db, "INSERT INTO t (v) VALUES (1)")
 	require.NoError(t, err)
-	require.True(t, e.Grouped(), "a hook that sets up connections is no hook of calls")
+	require.True(t, e.Grouped())
 	for range 3 {
 		exec(t, db, "INSERT INTO t (v) VALUES (1)")
 	}

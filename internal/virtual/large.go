@@ -35,28 +35,23 @@ func (l *Large) Note(query string) {
 
 // Has reports that a text is one of those.
 func (l *Large) Has(query string) bool {
+	if l.count.Load() == 0 {
+		return false
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	_, ok := l.left[query]
 	return ok
 }
 
-// expects reports that a text is one of those, for a query that is about to run.
-func (l *Large) expects(query string) bool {
-	if l.count.Load() == 0 {
-		return false
-	}
+// fade counts a query that its text has kept out of a group.
+func (l *Large) fade(query string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	left, ok := l.left[query]
-	switch {
-	case !ok:
-		return false
-	case left > 1:
+	if left := l.left[query]; left > 1 {
 		l.left[query] = left - 1
-	default:
-		delete(l.left, query)
-		l.count.Store(int32(len(l.left)))
+		return
 	}
-	return true
+	delete(l.left, query)
+	l.count.Store(int32(len(l.left)))
 }

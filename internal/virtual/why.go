@@ -60,16 +60,14 @@ func Refusal(ctx context.Context, t *sqltext.Text, traits *engine.Traits, args [
 	return Groupable
 }
 
-// RowsRefusal is Refusal for a query.
-func (b *Base) RowsRefusal(ctx context.Context, t *sqltext.Text, traits *engine.Traits, args []driver.NamedValue) Why {
-	switch why := Refusal(ctx, t, traits, args); {
-	case why != Groupable:
-		return why
-	case !t.Returning: // its caller asks for rows of a statement that has none
+// RowsRefusal is why a statement that may join a group may not if its caller asks for its rows.
+func (b *Base) RowsRefusal(t *sqltext.Text, traits *engine.Traits) Why {
+	switch {
+	case !t.Returning:
 		return Reads
 	case !traits.Rows:
 		return NoRows
-	case b.Large.expects(t.Query):
+	case b.Large.Has(t.Query):
 		return TooLarge
 	}
 	return Groupable
@@ -114,7 +112,12 @@ func (c *Conn) queryRefusal(ctx context.Context, traits *engine.Traits, e *Exec)
 	case !c.programs:
 		why = Held
 	default:
-		why = c.base.RowsRefusal(ctx, e.Text, traits, e.Args)
+		if why = Refusal(ctx, e.Text, traits, e.Args); why == Groupable {
+			why = c.base.RowsRefusal(e.Text, traits)
+		}
+		if why == TooLarge {
+			c.base.Large.fade(e.Text.Query)
+		}
 	}
 	return why
 }
