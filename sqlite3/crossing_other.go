@@ -1,4 +1,4 @@
-//go:build !linux || !cgo || groupcommit_driver
+//go:build cgo && (!linux || groupcommit_driver)
 
 package sqlite3
 
