@@ -13,8 +13,8 @@ import (
 	"github.com/groupcommit/groupcommit/engine"
 )
 
-// An Option changes how a database groups its calls. Options are given to [Register] or [NewConnector]. Those with a number
-// may also stand in the data source name, as groupcommit_ and the option's name in lower case. There they override those in
+// An Option changes how a database groups its calls. Options are given to [Open], [Register] or [NewConnector]. Those with a
+// number may also stand in the data source name, as groupcommit_ and the option's name in lower case. There they override those in
 // code:
 //
 //	app.db?groupcommit_maxlen=500&_journal=WAL
@@ -238,8 +238,8 @@ func Retention(d time.Duration) Option {
 	})
 }
 
-// Physical bounds the number of physical connections, those of groups among them. At least 1; without the option there may
-// be as many as the program's own pool has connections open, and never more. It is for a program with more goroutines that
+// Physical bounds the number of physical connections, those of groups among them. At least 1; without the option, there may be as
+// many as the program's own pool has connections open, and never more; [Open] sets 32. It is for a program with more goroutines that
 // write than the server has room for: its pool can then have a connection for each of them, without I/O, over few physical
 // ones.
 //

@@ -1,0 +1,74 @@
+package groupcommit
+
+import (
+	"database/sql"
+	"fmt"
+	"math"
+	"slices"
+)
+
+const (
+	suffix       = "-groupcommit" // ends the names that this repository's packages register
+	openPhysical = 32             // the bound of a database that Open opens
+)
+
+// Open is [sql.Open] with options in code, for those that no data source name can hold: [OnGroup], [Partition], [Retry]. Like sql.Open
+// it does no I/O: a server that cannot be reached is an error of the first use, or of db.Ping.
+//
+// name is a driver's that is registered, the plain one's or ours: with package sqlite3 imported, "sqlite3" and
+// "sqlite3-groupcommit" are the same here. Another driver is wrapped as [Register] would, but is not registered. Options override those
+// that our driver was registered with, and options in dsn override both.
+//
+// The pool is set up for many goroutines: it has as many connections as there are callers, which cost no I/O, and keeps
+// them. There are at most 32 physical connections below, unless [Physical] says otherwise, in code or
+// in dsn. The caller may change all of that by the methods of [sql.DB]. With that bound, as with
+// SetMaxOpenConns(32) on the plain driver, 32 goroutines that each keep a transaction or rows open and wait for another connection wait
+// until one of them gives up: give their calls contexts that end, or a larger bound.
+func Open(name, dsn string, opts ...Option) (*sql.DB, error) {
+	db, err := open(name, dsn, opts)
+	if err != nil {
+		return nil, fmt.Errorf("groupcommit: Open %q: %w", name, err)
+	}
+	db.SetMaxIdleConns(math.MaxInt32)
+	return db, nil
+}
+
+func open(name, dsn string, opts []Option) (*sql.DB, error) {
+	d, err := driverOf(name, dsn)
+	if err != nil {
+		return nil, err
+	}
+	l := d.limits
+	if l.physical == 0 {
+		l.physical = openPhysical
+	}
+	if l, err = l.with(opts); err != nil {
+		return nil, err
+	}
+	c, err := newDriver(d.parent, l).OpenConnector(dsn)
+	if err != nil {
+		return nil, err
+	}
+	return sql.OpenDB(c), nil
+}
+
+// driverOf returns our driver of a registered name. database/sql gives a driver away only with a database, so one is opened, which does
+// no I/O, and closed.
+func driverOf(name, dsn string) (*Driver, error) {
+	if slices.Contains(sql.Drivers(), name+suffix) {
+		name += suffix
+	}
+	rest, _, err := splitDSN(dsn) // a plain driver may refuse a name with our options
+	if err != nil {
+		return nil, err
+	}
+	db, err := sql.Open(name, rest)
+	if err != nil {
+		return nil, err
+	}
+	defer db.Close()
+	if d, ok := db.Driver().(*Driver); ok {
+		return d, nil
+	}
+	return newDriver(db.Driver(), defaults), nil
+}
