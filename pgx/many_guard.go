@@ -38,8 +38,10 @@ const (
 	manyUntil = 190000
 )
 
-// tableOf is the table that a name means in the session, as a statement finds it. It is locked by those before it.
-const tableOf = "pg_catalog.pg_class c WHERE c.oid = pg_catalog.to_regclass($1)"
+// tableOf is the table that a name means in the session, as a statement finds it. It is locked by those before it. At a stricter level of
+// isolation the transaction sees the catalogs as they were before it waited for the lock, and so there is no table. The level may have
+// become stricter since the connection was asked for it.
+const tableOf = "pg_catalog.pg_class c WHERE c.oid = pg_catalog.to_regclass($1) AND pg_catalog.current_setting('transaction_isolation') LIKE 'read %'"
 
 // tablePrint is the print of the table c.
 const tablePrint = `c.oid::text || ' ' || c.xmin::text
