@@ -32,14 +32,15 @@ const (
 // sendControls sends the statements that begin a group, and returns how many answers come before that of the last one.
 func (s *session) sendControls(p *pgconn.Pipeline) (before int) {
 	switch {
-	case s.controls == notNamed && s.mode == pgx.QueryExecModeCacheStatement && s.direct():
+	case s.controls == named, s.controls == texts:
+	case s.mode == pgx.QueryExecModeCacheStatement && s.direct():
 		s.controls = naming
 		for _, name := range []string{nameOfBegin, nameOfCheck, nameOfHead, nameOfCommit} {
-			p.SendDeallocate(name) // another group of this connection, by another sql.DB over the same pool, may have left it
+			p.SendDeallocate(name) // another group of this connection, by another sql.DB over the same pool, may have left it, or one whose answers were not read
 		}
 		p.SendPrepare(nameOfBegin, textOfBegin, nil)
 		before = 5
-	case s.controls == notNamed:
+	default:
 		s.controls = texts
 	}
 	s.sendControl(p, nameOfBegin, textOfBegin)

@@ -48,3 +48,15 @@ func TestAServerThatHasForgottenTheStatementsAroundAGroupCostsNoCallItsAnswer(t 
 		})
 	}
 }
+
+// Such a group is ended before its first answers are looked at.
+func TestACallWithAnIDThatCannotBeSentInAConnectionsFirstGroupLeavesTheOthersOneGroup(t *testing.T) {
+	t.Parallel()
+	r := ledgerRig(t)
+	calls := ids(inserts(0, 4))
+	calls[0].call = call{"INSERT INTO log (k) VALUES ($1)", []any{1, 2}}
+	got := r.named(calls...)
+	require.ErrorContains(r, got[0].err, "mismatched")
+	require.Equal(r, all(done, 3), got[1:])
+	require.Equal(r, "3 1", r.value("SELECT count(*) || ' ' || count(DISTINCT xmin::text) FROM rows"))
+}
