@@ -61,6 +61,8 @@ func (d *database) callID(ctx context.Context, c *virtual.Conn, id string, v vir
 		f, *out, err = d.inFlight.Follow(ctx, f, d.wait(time.Now()))
 	}
 	switch {
+	case err == flight.ErrOther && !c.Holds(): // who holds a connection may hold the only one
+		*out = d.ofOwner(ctx, id, print)
 	case err != nil:
 		return joinError(ctx, id, err)
 	case f == nil:
@@ -85,10 +87,26 @@ func joined(out engine.Answer) engine.Answer {
 	return out
 }
 
+// ofOwner is the outcome of a call while another with its id and another request is under way. The id may be this call's all the same, by its
+// record. Without one it is the other's, for as long as that is under way.
+func (d *database) ofOwner(ctx context.Context, id string, print durable.Key) engine.Answer {
+	p, err := d.recorded(ctx, id)
+	switch {
+	case errors.Is(err, durable.ErrNotFound):
+		return engine.Answer{Err: engine.Mismatch(id)}
+	case err != nil:
+		return engine.Answer{Err: err}
+	}
+	var c engine.Call
+	c.Identify(id, print)
+	c.Answer(c.Replay(p))
+	return c.Outcome()
+}
+
 // joinError is the error of a call that could not join another one.
 func joinError(ctx context.Context, id string, err error) error {
 	switch err {
-	case flight.ErrOther:
+	case flight.ErrOther, flight.ErrTaken:
 		return engine.Mismatch(id)
 	case flight.ErrLeft:
 		return engine.Left(id, ctx.Err())
@@ -194,11 +212,15 @@ func Lookup(ctx context.Context, db *sql.DB, id string) (durable.Promise, error)
 		return durable.Promise{}, err
 	}
 	d.Pool.Learn(db)
-	traits, err := d.ready(ctx)
-	if err != nil {
+	if _, err := d.ready(ctx); err != nil {
 		return durable.Promise{}, err
 	}
-	if traits.OneConn { // as for a query: the connection is used in the writer's turn only
+	return d.recorded(ctx, id)
+}
+
+// recorded is the record of an id.
+func (d *database) recorded(ctx context.Context, id string) (durable.Promise, error) {
+	if d.Traits.Load().OneConn { // as for a query: the connection is used in the writer's turn only
 		t := turn.New()
 		if err := d.TakeTurn(ctx, t, nil, time.Now()); err != nil {
 			return durable.Promise{}, err

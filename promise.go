@@ -133,12 +133,17 @@ func (p *Promise) goOnce(id string) {
 	}
 	f, mine, err := d.inFlight.Begin(id, string(e.Fingerprint()))
 	switch {
-	case err != nil:
+	case err == flight.ErrTaken:
 		p.reject(joinError(e.Context(), id, err))
 	case mine:
 		p.launch(f, false)
 	case !d.all.queue.Accept():
 		p.reject(ErrClosed)
+	case err != nil:
+		go func() {
+			defer d.all.queue.Release()
+			p.askOwner()
+		}()
 	default:
 		go p.follow(f, since)
 	}
@@ -162,6 +167,8 @@ func (p *Promise) follow(f *flight.Flight[engine.Answer], since time.Time) {
 	defer d.all.queue.Release()
 	mine, out, err := d.inFlight.Follow(e.Context(), f, d.wait(since))
 	switch {
+	case err == flight.ErrOther:
+		p.askOwner()
 	case err != nil:
 		p.reject(joinError(e.Context(), e.ID(), err))
 	case mine != nil:
@@ -170,6 +177,13 @@ func (p *Promise) follow(f *flight.Flight[engine.Answer], since time.Time) {
 		e.SetOutcome(joined(out))
 		p.settle()
 	}
+}
+
+// askOwner settles a promise whose id is under way with another request.
+func (p *Promise) askOwner() {
+	e := &p.exec
+	e.SetOutcome(p.db.ofOwner(e.Context(), e.ID(), e.Fingerprint()))
+	p.settle()
 }
 
 // goUngrouped runs a call that cannot join a group as a blocking Exec does, beside its caller. Its connection is not of db's

@@ -14,7 +14,8 @@ import (
 var ErrUnanswered = errors.New("groupcommit: the call's group ended before the call had an outcome")
 
 // ErrMismatch is the error of a call whose id belongs to another statement, or to the same statement with other arguments.
-// Or it is that of a query whose id belongs to an Exec, which has recorded no rows. The call was not executed.
+// Or it is that of a query whose id belongs to an Exec, which has recorded no rows. An id without a record belongs to the call in this
+// process that has it and is under way. The call with the error was not executed.
 var ErrMismatch = errors.New("groupcommit: the id belongs to another statement or command, or to other arguments")
 
 // Mismatch is an error about an id that matches ErrMismatch.

@@ -110,15 +110,19 @@ func (p manyProgram) on(r *rig, together func([]call) []string) (seen []string, 
 	for i := range seen {
 		seen[i] = thatRow.ReplaceAllString(seen[i], "#")
 	}
-	columns := "k, a, b, c, p, n, d"
-	for _, from := range []string{"SELECT row(" + columns + ")::text FROM " + p.table + " ORDER BY id, k, a, b", "SELECT what || n FROM seen ORDER BY i"} {
+	return append(seen, whatIsIn(r, p.table)...), nil
+}
+
+// whatIsIn are the rows of a program's tables.
+func whatIsIn(r *rig, table string) (all []string) {
+	for _, from := range []string{"SELECT row(k, a, b, c, p, n, d)::text FROM " + table + " ORDER BY id, k, a, b", "SELECT what || n FROM seen ORDER BY i"} {
 		rows, err := texts(r.plain, from)
 		if err != nil { // a step has changed the table so far
 			rows = []string{errorText(err)}
 		}
-		seen = append(seen, strings.Join(rows, "\n"))
+		all = append(all, strings.Join(rows, "\n"))
 	}
-	return seen, nil
+	return all
 }
 
 func (p manyProgram) less(yield func(manyProgram) bool) {

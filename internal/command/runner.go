@@ -108,14 +108,40 @@ func (r *Runner) join(t *Task) {
 	switch {
 	case err != nil && t.inserted: // the id is this task's, as the one in flight with another value will find
 		r.keeper.await(t)
-	case err != nil:
+	case err == flight.ErrTaken:
 		t.fail(engine.Mismatch(t.id))
 	case mine:
 		r.fly(t, f, false)
 	case !r.queue.Accept():
 		t.fail(r.kind.errors.Closed)
+	case err != nil:
+		go func() {
+			defer r.queue.Release()
+			r.askOwner(t)
+		}()
 	default:
 		go r.follow(t, f)
+	}
+}
+
+// askOwner ends a task while a call with its id and another request is under way. The id may be t's all the same, by its record. Without one
+// it is the other's, for as long as that is under way.
+func (r *Runner) askOwner(t *Task) {
+	var found map[string]record.Row
+	var err error
+	if r.kind.table.Dialect != nil {
+		found, err = r.kind.acknowledged(r.kind.host.WithoutID(t.slot.Context()), []string{t.id})
+	}
+	switch row, there := found[t.id]; {
+	case err != nil:
+		t.fail(t.pending(err))
+	case !there || row.Key != t.key:
+		t.fail(engine.Mismatch(t.id))
+	case r.keeper != nil && !row.State.Done():
+		r.keeper.await(t)
+	default:
+		t.replay(row)
+		t.Settle()
 	}
 }
 
@@ -138,6 +164,8 @@ func (r *Runner) follow(t *Task, f *flight.Flight[engine.Answer]) {
 	switch {
 	case errors.Is(err, flight.ErrLeft):
 		t.fail(engine.Left(t.id, ctx.Err()))
+	case err == flight.ErrOther:
+		r.askOwner(t)
 	case err != nil:
 		t.fail(engine.Mismatch(t.id))
 	case mine != nil:

@@ -3,6 +3,7 @@ package enginetest
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"strings"
 	"sync/atomic"
@@ -17,6 +18,7 @@ var commandIDStories = []story{
 	{"ASettledIDIsNotHandledAgain", settledID},
 	{"ARejectionIsReplayed", rejectionIsReplayed},
 	{"AnIDOfAnotherValueIsAMismatch", commandMismatch},
+	{"AnIDStaysItsOwnersWhileAnotherRequestWithItIsUnderWay", ownersID},
 	{"OneIDAtOnceIsHandledOnce", oneIDAtOnce},
 	{"AnErrorOfTheHandlerIsNotRecorded", errorNotRecorded},
 	{"WhatCannotBeEncodedIsRejectedAndTheRestGoesOn", unencodable},
@@ -109,6 +111,59 @@ func commandMismatch(s *scene) {
 	_, err = others.Do(background, "x", "1")
 	require.ErrorIs(s, err, groupcommit.ErrMismatch)
 	require.Equal(s, []string{"1"}, s.entries(db))
+}
+
+// Another program has used the ids. This one comes with other requests first, which have yet to find out.
+func ownersID(s *scene) {
+	if s.OneConn {
+		s.Skip("another program has another database")
+	}
+	db, again := s.promising()
+	l := new(log)
+	insert := s.q("INSERT INTO entries (who, n) VALUES (1, ?)")
+	_, err := db.ExecContext(groupcommit.WithID(background, "exec"), insert, 1)
+	require.NoError(s, err)
+	_, err = handle(s, db, s.putting(l)).Do(background, "command", put{2})
+	require.NoError(s, err)
+
+	db = again()
+	g := s.newGate()
+	cs := handle(s, db, func(ctx context.Context, tx *sql.Tx, batch []*groupcommit.Command[put, string]) error {
+		g.pass()
+		return s.putting(l)(ctx, tx, batch)
+	})
+	first := cs.Go(background, "", put{3})
+	s.reached(g)
+	var others []*groupcommit.PromiseOf[string]
+	for _, id := range []string{"exec", "command", "new"} {
+		others = append(others, cs.Go(background, id, put{4}))
+	}
+	res, err := db.ExecContext(groupcommit.WithID(background, "exec"), insert, 1)
+	require.NoError(s, err)
+	require.True(s, groupcommit.Deduplicated(res))
+	p := groupcommit.Go(groupcommit.WithID(background, "exec"), db, insert, 1)
+	_, err = p.Await(background)
+	require.NoError(s, err)
+	require.True(s, p.Deduplicated())
+	r, err := cs.Do(background, "command", put{2})
+	require.NoError(s, err)
+	require.Equal(s, "result 2", r)
+	for _, id := range []string{"exec", "command", "new"} {
+		_, err = db.ExecContext(groupcommit.WithID(background, id), insert, 5)
+		require.ErrorIs(s, err, groupcommit.ErrMismatch)
+		_, err = groupcommit.Go(groupcommit.WithID(background, id), db, insert, 5).Await(background)
+		require.ErrorIs(s, err, groupcommit.ErrMismatch)
+		_, err = cs.Do(background, id, put{5})
+		require.ErrorIs(s, err, groupcommit.ErrMismatch)
+	}
+	g.open()
+	for i, p := range others {
+		_, err := p.Await(background)
+		require.Equal(s, i < 2, errors.Is(err, groupcommit.ErrMismatch), "%d: %v", i, err)
+	}
+	_, err = first.Await(background)
+	require.NoError(s, err)
+	require.Equal(s, []string{"1", "2", "3", "4"}, s.entries(db))
 }
 
 func oneIDAtOnce(s *scene) {

@@ -11,8 +11,11 @@ import (
 )
 
 var (
-	// ErrOther says that the id is in use with another key: by a call that is under way, or by one whose outcome is kept.
-	ErrOther = errors.New("flight: the id is in use with another key")
+	// ErrOther says that a call which is under way has the id with another key. It is not known yet to whom the id belongs: that call may
+	// fail, and the id may have been used before.
+	ErrOther = errors.New("flight: a call that is under way has the id with another key")
+	// ErrTaken says that the id belongs to another key, with which it has an outcome that is kept.
+	ErrTaken = errors.New("flight: the id belongs to another key")
 	// ErrLeft says that the context ended while another caller's call was under way. It is not known how that call will end.
 	ErrLeft = errors.New("flight: the context ended while another call with the id was under way")
 )
@@ -83,7 +86,7 @@ func New[O any](keep time.Duration) *Map[O] { return &Map[O]{keep: keep} }
 func (m *Map[O]) part(hash uint64) *part[O] { return &m.parts[hash%parts] }
 
 // Begin returns the flight with an id. mine says that it is new: the caller must have the call executed, and Complete it.
-// Another's is for [Map.Follow]. The error is [ErrOther].
+// Another's is for [Map.Follow]. The error is [ErrOther] or [ErrTaken].
 func (m *Map[O]) Begin(id, key string) (f *Flight[O], mine bool, err error) {
 	hash := maphash.String(seed, id)
 	p := m.part(hash)
@@ -100,7 +103,7 @@ func (m *Map[O]) Begin(id, key string) (f *Flight[O], mine bool, err error) {
 	}
 	if o := p.kept.find(hash, id, m.keep); o != nil {
 		if o.key != key {
-			return nil, false, ErrOther
+			return nil, false, ErrTaken
 		}
 		return &Flight[O]{id: id, key: key, out: o.out}, false, nil
 	}
@@ -192,7 +195,7 @@ type Wait struct {
 
 // Follow returns the outcome of another's flight, which the caller has from Begin, or a new flight, which is the caller's to
 // execute and to Complete. It waits for calls with the id, one after the other, until one of the two is there. The error is
-// [ErrOther], [ErrLeft], or Wait's Busy.
+// [ErrOther], [ErrTaken], [ErrLeft], or Wait's Busy.
 func (m *Map[O]) Follow(ctx context.Context, f *Flight[O], w Wait) (mine *Flight[O], out O, err error) {
 	for {
 		if err := f.await(ctx, w); err != nil {

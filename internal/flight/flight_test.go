@@ -119,7 +119,7 @@ func TestAnIdInUseWithAnotherKeyIsRefused(t *testing.T) {
 	require.ErrorIs(t, err, ErrOther)
 	m.Complete(f, ptr(1), Kept)
 	_, _, err = m.Join(t.Context(), "a", "other", Wait{})
-	require.ErrorIs(t, err, ErrOther, "its outcome is kept")
+	require.ErrorIs(t, err, ErrTaken)
 
 	f = begin(t, m, "b")
 	theirs, _, err := m.Begin("b", "key")
