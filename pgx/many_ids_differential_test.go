@@ -223,7 +223,7 @@ func newIDProgram(r *rand.Rand) idProgram {
 	texts := []string{g.text(), g.text()}
 	var made []named
 	for range 10 {
-		if g.chance(10) {
+		if g.chance(25) {
 			p.steps = append(p.steps, idStep{change: g.change()})
 		}
 		if g.chance(30) {
