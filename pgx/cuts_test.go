@@ -9,6 +9,7 @@ import (
 
 	"github.com/groupcommit/groupcommit"
 	"github.com/groupcommit/groupcommit/internal/pgtest/proxy"
+	"github.com/groupcommit/groupcommit/pgx"
 	"github.com/stretchr/testify/require"
 )
 
@@ -17,13 +18,21 @@ import (
 func TestALossOfTheConnectionAtAnyMessageOfAGroupIsAnsweredTruly(t *testing.T) {
 	t.Parallel()
 	for name, way := range map[string]struct {
-		mode groupcommit.GroupMode
-		ids  bool
-	}{"transaction": {groupcommit.Transaction, false}, "autocommit": {groupcommit.Autocommit, false}, "ids": {groupcommit.Transaction, true}} {
+		mode      groupcommit.GroupMode
+		ids, many bool
+	}{
+		"transaction": {groupcommit.Transaction, false, false}, "autocommit": {groupcommit.Autocommit, false, false}, "ids": {groupcommit.Transaction, true, false},
+		"many rows": {groupcommit.Transaction, false, true}, "many rows with ids": {groupcommit.Transaction, true, true},
+	} {
 		for side, messages := range map[string]int{"client": 75, "server": 60} {
 			t.Run(name+"/"+side, func(t *testing.T) {
 				t.Parallel()
-				r, p := proxied(t, groupcommit.Mode(way.mode), groupcommit.Promises(), groupcommit.Writers(1))
+				opts := []groupcommit.Option{groupcommit.Mode(way.mode), groupcommit.Promises(), groupcommit.Writers(1)}
+				e := pgx.AlwaysMany(3)
+				if way.many {
+					opts = append(opts, groupcommit.WithEngine(e), groupcommit.ManyRows(true))
+				}
+				r, p := proxied(t, opts...)
 				r.forgets = false
 				next, lost := 0, 0
 				for at := range messages {
@@ -36,7 +45,7 @@ func TestALossOfTheConnectionAtAnyMessageOfAGroupIsAnsweredTruly(t *testing.T) {
 						}
 						calls = append(calls, c)
 					}
-					if at%3 == 2 { // a new text
+					if at%3 == 2 && !way.many { // a new text
 						calls[1].query += fmt.Sprintf(" /* %s %s %d */", name, side, at)
 					}
 					release := r.beginNamed(calls...)
@@ -52,6 +61,7 @@ func TestALossOfTheConnectionAtAnyMessageOfAGroupIsAnsweredTruly(t *testing.T) {
 				require.Greater(t, lost, 10)
 				require.Less(t, lost, messages, "the last one comes behind the group")
 				r.noneTwice()
+				require.Equal(t, way.many, pgx.ManyGroups(e) > 10)
 			})
 		}
 	}
