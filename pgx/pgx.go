@@ -29,7 +29,8 @@
 //
 // The table must be one on which the rows' own statements would have come to the same: docs/differences.md lists what it must not have.
 // The engine asks when the statements are prepared, and again before each COMMIT. The connection must be the server's own, and prepare
-// statements. Calls with ids are sent one by one. [groupcommit.ManyRows] turns it off.
+// statements, and its level of isolation must be read committed. With ids it costs no round trip more, because COMMIT waits for the answers
+// anyway. [groupcommit.ManyRows] turns it off.
 //
 // # Queries with RETURNING
 //
