@@ -9,7 +9,6 @@ import (
 	"io"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/groupcommit/groupcommit/durable"
 	"github.com/groupcommit/groupcommit/engine"
@@ -117,7 +116,7 @@ func (d *database) open(ctx context.Context) (_ *engine.Traits, err error) {
 	}
 	d.Traits.Store(t)
 	if d.ledger != nil && d.limits.keep > 0 {
-		d.sweeper = repeat.Start(sweepAfter(d.limits.keep), func(ctx context.Context) time.Duration { return d.deleteOld(ctx, d.Pool.DB()) })
+		d.sweeper = d.sweep(t)
 	}
 	return t, nil
 }

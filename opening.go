@@ -94,7 +94,7 @@ func (d *database) openLedger(ctx context.Context, t *engine.Traits, w *turn.Wri
 }
 
 // tableTurns makes each Exec take the writer's turn. It is for statements that are not part of a group: those that make the
-// table, and the completion of a promise whose timeout has passed. Reading needs no turn.
+// table, the completion of a promise whose timeout has passed, and the deletion of old promises. Reading needs no turn.
 type tableTurns struct {
 	durable.Querier
 	writer *turn.Writer // nil on a database without turns, or if the caller has the turn

@@ -14,6 +14,12 @@ import (
 // Any number of processes may do this at once on one database: on PostgreSQL none waits for another, and each deletes other
 // rows. It is one statement; a limit of 1,000 or so keeps it from holding up other writers. It also asks the database for
 // its dialect. The table must be there: see Prepare.
+//
+// Each call reads the whole table, in order to find the oldest promises: Prepare makes no index on the time of completion,
+// because every promise would have to keep it up. A program that calls this often should make one:
+//
+//	CREATE INDEX IF NOT EXISTS groupcommit_promises_completed
+//		ON groupcommit_promises (completed_at) WHERE completed_at IS NOT NULL
 func DeleteCompleted(ctx context.Context, q Querier, before time.Time, limit int) (n int64, err error) {
 	d, err := limited(ctx, q, limit)
 	if err != nil {
@@ -30,14 +36,6 @@ func DeleteOlder(ctx context.Context, q Querier, age time.Duration, limit int) (
 	if err != nil {
 		return 0, err
 	}
-	return d.DeleteOlder(ctx, q, age, limit)
-}
-
-// DeleteOlder is the function DeleteOlder for a known dialect. It does not ask the database for it.
-func (d Dialect) DeleteOlder(ctx context.Context, q Querier, age time.Duration, limit int) (n int64, err error) {
-	if err := checkLimit(limit); err != nil {
-		return 0, err
-	}
 	if d == PostgreSQL {
 		return d.deleteCompleted(ctx, q, "(extract(epoch FROM statement_timestamp()) * 1000)::bigint - $1::bigint", age.Milliseconds(), limit)
 	}
@@ -45,17 +43,10 @@ func (d Dialect) DeleteOlder(ctx context.Context, q Querier, age time.Duration, 
 }
 
 func limited(ctx context.Context, q Querier, limit int) (Dialect, error) {
-	if err := checkLimit(limit); err != nil {
-		return 0, err
+	if limit < 1 {
+		return 0, fmt.Errorf("durable: the limit of promises to delete is %d; it must be 1 or more", limit)
 	}
 	return dialectOf(ctx, q)
-}
-
-func checkLimit(limit int) error {
-	if limit < 1 {
-		return fmt.Errorf("durable: the limit of promises to delete is %d; it must be 1 or more", limit)
-	}
-	return nil
 }
 
 // deleteCompleted deletes the promises that were completed before a time. before is an expression of the parameter $1.

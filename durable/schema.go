@@ -46,8 +46,9 @@ const version = 1
 // The row with the empty id, which no promise has, holds the table's version as its value. It is made last: a process that
 // finds it finds the whole table. Every search for promises has a condition that leaves this row out.
 //
-// The indexes are partial, so that each row is in one of them at a time. Completed promises are deleted by age. Pending ones
-// are searched by kind, in the order of their creation. Without an index the table works, but slowly.
+// Pending promises are searched by kind, in the order of their creation. The index for that is partial: a promise that is made
+// completed, as those of calls are, is never in it. Without it the table works, but slowly. There is none by which completed
+// promises are found: whoever deletes the old ones reads all.
 const schema = `
 CREATE TABLE IF NOT EXISTS groupcommit_promises (
 	id            {ID},
@@ -66,7 +67,6 @@ CREATE TABLE IF NOT EXISTS groupcommit_promises (
 	lease_owner   TEXT,
 	lease_until   BIGINT
 );
-CREATE INDEX IF NOT EXISTS groupcommit_promises_completed ON groupcommit_promises (completed_at) WHERE completed_at IS NOT NULL;
 CREATE INDEX IF NOT EXISTS groupcommit_promises_pending ON groupcommit_promises (kind, created_at, id) WHERE state = 0;
 INSERT INTO groupcommit_promises (id, state, created_at, value) VALUES ('', 1, 0, {VERSION}) ON CONFLICT (id) DO NOTHING`
 

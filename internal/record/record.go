@@ -1,9 +1,10 @@
 // Package record has every statement that calls with ids and commands use on the table groupcommit_promises, once for each
 // database. (Package durable makes the table, and has the statements of its own Store.)
 //
-// A [Dialect] is the statements of one database. Three parts of the library execute them, each in its own way:
+// A [Dialect] is the statements of one database. Four parts of the library execute them, each in its own way:
 //
 //   - A [Table] is for commands: it executes statements in a *sql.Tx or on a *sql.DB.
+//   - A [Sweep] deletes old promises, in the same way.
 //   - Package sqlite3 keeps [SQLiteRead] and [SQLiteInsert] prepared on its connection. [Notes] has the arguments.
 //   - Package pgx sends [PostgresClaim], [PostgresRead] and [PostgresCorrect] in a pipeline, and for one call by
 //     itself the same with literals.
@@ -67,6 +68,13 @@ type Dialect interface {
 	Expire(kind string, now time.Time) Statement
 	Shelve(ids []string, until time.Time) Statement
 	Waiting(kind string, before time.Time, n int) Statement
+
+	// Old is for a [Sweep]. It reads a piece of the table that begins at a place, and has one row: where the next piece begins
+	// (From, Version), whether this piece is the last, how many promises in it are older than age, up to sweepMost, and their
+	// places, as Forget has them.
+	Old(at Place, age time.Duration) Statement
+	// Forget deletes the promises at places, if they are older than age.
+	Forget(places string, age time.Duration) Statement
 }
 
 // Of returns the statements of a database, or nil if there are none for it.
