@@ -222,9 +222,15 @@ func promises(on bool) Option {
 
 // Retention is how long a promise is kept after its completion. Its id may then be used again, and is executed again. The
 // default is 24 hours; 0 keeps promises for ever. Every process that has the database open with [Promises] deletes what is
-// older, in steps of at most 1,000, beside the groups. Ages are by the database's own clock: on SQLite the machine's, which
-// its processes share; on PostgreSQL the server's, where a completion may be dated by up to half a second before its COMMIT.
-// If processes have different settings, the shortest counts.
+// older, beside the groups, at most 1,000 in a transaction. Ages are by the database's own clock: on SQLite the machine's,
+// which its processes share; on PostgreSQL the server's, where a completion may be dated by up to half a second before its
+// COMMIT. If processes have different settings, the shortest counts.
+//
+// A promise is never deleted before its time, and as a rule within a quarter of d afterwards: there is no index by age, and
+// so each process reads the whole table once in a quarter of d, a small piece at a time and in even steps. It takes longer where
+// the reading does, most of which is rests, some ten seconds for a million promises. A row that was moved meanwhile, or that
+// somebody had locked, is deleted in the next quarter. The first time begins a minute, or a quarter of d, after the first use of
+// the database, and has the shortest rests.
 //
 // It counts for every completed promise in the table, also for those that were made through a durable.Store. If the
 // program's role may not DELETE there, the table grows and no error says so.

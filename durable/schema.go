@@ -46,6 +46,9 @@ const version = 1
 // The row with the empty id, which no promise has, holds the table's version as its value. It is made last: a process that
 // finds it finds the whole table. Every search for promises has a condition that leaves this row out.
 //
+// What the deletion of old promises reads comes before what may be long: SQLite goes through all of a long value to find what is
+// behind it.
+//
 // Pending promises are searched by kind, in the order of their creation. The index for that is partial: a promise that is made
 // completed, as those of calls are, is never in it. Without it the table works, but slowly. There is none by which completed
 // promises are found: whoever deletes the old ones reads all.
@@ -53,6 +56,9 @@ const schema = `
 CREATE TABLE IF NOT EXISTS groupcommit_promises (
 	id            {ID},
 	state         SMALLINT NOT NULL,
+	timeout       BIGINT,
+	created_at    BIGINT NOT NULL,
+	completed_at  BIGINT,
 	create_key    {BYTES},
 	complete_key  {BYTES},
 	kind          TEXT,
@@ -61,9 +67,6 @@ CREATE TABLE IF NOT EXISTS groupcommit_promises (
 	value_headers TEXT,
 	value         {BYTES},
 	tags          TEXT,
-	timeout       BIGINT,
-	created_at    BIGINT NOT NULL,
-	completed_at  BIGINT,
 	lease_owner   TEXT,
 	lease_until   BIGINT
 );

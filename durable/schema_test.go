@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/groupcommit/groupcommit/durable"
 	"github.com/groupcommit/groupcommit/internal/bounded"
@@ -119,7 +120,29 @@ func TestTheTableMayBeMadeByHand(t *testing.T) {
 		run(t, db, durable.Schema(d)...)
 		run(t, db, "ALTER TABLE groupcommit_promises ADD COLUMN more TEXT")
 		works(t, db)
-		run(t, db, "DROP INDEX groupcommit_promises_pending", "DROP INDEX groupcommit_promises_completed")
+		run(t, db, "DROP INDEX groupcommit_promises_pending")
+		works(t, db)
+	})
+}
+
+// Its columns had another order, and it had an index on completed_at.
+func TestATableThatAnEarlierReleaseHasMadeWorks(t *testing.T) {
+	onDatabases(t, func(t *testing.T, connect func() *sql.DB) {
+		db := connect()
+		id, bytes := "TEXT NOT NULL PRIMARY KEY", "BLOB"
+		if dialectOf(t) == durable.PostgreSQL {
+			id, bytes = `TEXT COLLATE "C" PRIMARY KEY`, "BYTEA"
+		}
+		run(t, db, fmt.Sprintf(`CREATE TABLE groupcommit_promises (id %s, state SMALLINT NOT NULL, create_key %s, complete_key %[2]s, kind TEXT,
+			param_headers TEXT, param %[2]s, value_headers TEXT, value %[2]s, tags TEXT, timeout BIGINT, created_at BIGINT NOT NULL,
+			completed_at BIGINT, lease_owner TEXT, lease_until BIGINT)`, id, bytes),
+			"CREATE INDEX groupcommit_promises_completed ON groupcommit_promises (completed_at) WHERE completed_at IS NOT NULL",
+			"CREATE INDEX groupcommit_promises_pending ON groupcommit_promises (kind, created_at, id) WHERE state = 0",
+			"INSERT INTO groupcommit_promises (id, state, created_at, value) VALUES ('', 1, 0, '1')")
+		works(t, db)
+		_, err := durable.DeleteOlder(background, db, time.Hour, 1)
+		require.NoError(t, err)
+		run(t, db, "DROP INDEX groupcommit_promises_completed")
 		works(t, db)
 	})
 }
@@ -128,7 +151,7 @@ func TestATableOfAnotherShapeIsRefused(t *testing.T) {
 	onDatabases(t, func(t *testing.T, connect func() *sql.DB) {
 		db, table := connect(), durable.Schema(dialectOf(t))[0]
 		for _, c := range []struct{ part, instead, has, lacks string }{
-			{"state         SMALLINT NOT NULL,", "", "it has id TEXT, create_key", "and so lacks state SMALLINT"},
+			{"state         SMALLINT NOT NULL,", "", "it has id TEXT, timeout BIGINT", "and so lacks state SMALLINT"},
 			{"SMALLINT", "BIGINT", "state BIGINT", "it needs id TEXT, state SMALLINT,"},
 			{"value         BLOB", "value TEXT", "value TEXT", "and so lacks value BLOB"},
 			{"value         BYTEA", "value TEXT", "value TEXT", "and so lacks value BYTEA"},

@@ -180,13 +180,13 @@ func TestASweepAmongWritersAgreesWithAScan(t *testing.T) {
 		t.Log("seed", seed)
 		r := rand.New(rand.NewPCG(seed, 0))
 		want := map[string]int{"": 1} // all but the old ones
-		for i := range 60 {
+		for i := range 40 {
 			name := fmt.Sprint("n", i)
 			switch r.IntN(8) {
 			case 0, 1:
-				fill(t, db, name+"old", r.IntN(900)+1, time.Hour, 2*time.Hour)
+				fill(t, db, name+"old", r.IntN(600)+1, time.Hour, 2*time.Hour)
 			case 2:
-				n := r.IntN(900) + 1
+				n := r.IntN(600) + 1
 				fill(t, db, name, n, time.Hour, 0)
 				want[name] = n
 			case 3:
@@ -314,7 +314,7 @@ func TestASweepReadsWhileAnotherWrites(t *testing.T) {
 func TestAStepOfASweepReadsItsPieceAlone(t *testing.T) {
 	onSweeps(t, func(t *testing.T, connect func() *sql.DB, s *record.Sweep) {
 		db := connect()
-		fill(t, db, "old", 20000, time.Hour, 2*time.Hour)
+		fill(t, db, "old", 8000, time.Hour, 2*time.Hour)
 		_, postgres := s.Dialect.(record.Postgres)
 		places := map[bool]string{true: "[]", false: "{}"}[onSQLite(s)]
 		for _, index := range []string{"", "CREATE INDEX groupcommit_promises_completed ON groupcommit_promises (completed_at) WHERE completed_at IS NOT NULL"} {
