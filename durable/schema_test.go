@@ -125,6 +125,17 @@ func TestTheTableMayBeMadeByHand(t *testing.T) {
 	})
 }
 
+// A call pays for each index that its promise is in.
+func TestAPromiseThatIsMadeCompletedIsInNoIndexButTheKey(t *testing.T) {
+	for _, d := range []durable.Dialect{durable.SQLite, durable.PostgreSQL} {
+		for _, statement := range durable.Schema(d) {
+			if strings.Contains(statement, "INDEX") {
+				require.Contains(t, statement, "WHERE state = 0")
+			}
+		}
+	}
+}
+
 // Its columns had another order, and it had an index on completed_at.
 func TestATableThatAnEarlierReleaseHasMadeWorks(t *testing.T) {
 	onDatabases(t, func(t *testing.T, connect func() *sql.DB) {

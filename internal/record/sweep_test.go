@@ -123,6 +123,23 @@ func TestASweepDeletesWhatIsOldAndNothingElse(t *testing.T) {
 	})
 }
 
+// Between the reading of a piece and the deletion others may write, so that something else lies there.
+func TestADeletionLooksAtTheAgeItself(t *testing.T) {
+	onSweeps(t, func(t *testing.T, connect func() *sql.DB, s *record.Sweep) {
+		db := connect()
+		fill(t, db, "old", 10, time.Hour, 2*time.Hour)
+		fill(t, db, "pending", 10, 2*time.Hour, -1)
+		fill(t, db, "young", 10, 2*time.Hour, 0)
+		run(t, db, "UPDATE groupcommit_promises SET completed_at = 1 WHERE id = ''")
+		var places string
+		require.NoError(t, db.QueryRow(map[bool]string{true: "SELECT json_group_array(rowid) FROM groupcommit_promises",
+			false: "SELECT array_agg(ctid)::text FROM groupcommit_promises"}[onSQLite(s)]).Scan(&places))
+		forget := s.Dialect.Forget(places, s.Age)
+		run(t, db, forget.Text, forget.Args...)
+		require.Equal(t, map[string]int{"": 1, "pending": 10, "young": 10}, left(t, db))
+	})
+}
+
 func TestASweepOfNoRows(t *testing.T) {
 	onSweeps(t, func(t *testing.T, connect func() *sql.DB, s *record.Sweep) {
 		db := connect()
