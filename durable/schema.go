@@ -75,8 +75,8 @@ INSERT INTO groupcommit_promises (id, state, created_at, value) VALUES ('', 1, 0
 
 // Schema returns the statements that make the table, in their order. They may be run again without harm. Prepare runs them
 // if it may. If the program's role may not create tables, another role must run them, and the program's role then needs
-// SELECT, INSERT, UPDATE and DELETE on groupcommit_promises. Schema returns nil for a dialect that is not one of the
-// constants.
+// SELECT, INSERT, UPDATE and DELETE on groupcommit_promises. On SQLite the table must have rowids, by which the library finds old
+// promises. Schema returns nil for a dialect that is not one of the constants.
 func Schema(d Dialect) []string {
 	var r *strings.Replacer
 	switch d {

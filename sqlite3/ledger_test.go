@@ -388,6 +388,17 @@ func TestPromisesAreDeletedWhenTheyAreOld(t *testing.T) {
 	require.NoError(t, db.Close())
 }
 
+// There is one connection, which a sweep has to itself while it reads or writes.
+func TestPromisesInMemoryAreDeletedWhenTheyAreOld(t *testing.T) {
+	db := ours(t, ":memory:?groupcommit_promises=on&groupcommit_retention=40ms", "CREATE TABLE a (k INTEGER, v TEXT)")
+	for i := range 3 {
+		_, err := db.ExecContext(withID(fmt.Sprint(i)), insertRow, i, "v")
+		require.NoError(t, err)
+	}
+	bounded.Until(t, "the promises are deleted", func() bool { return count(t, db, "SELECT count(*) FROM groupcommit_promises") == 1 })
+	require.Equal(t, 3, count(t, db, "SELECT count(*) FROM a"))
+}
+
 func TestTheRetentionIsThatOfAStoresPromisesToo(t *testing.T) {
 	db, _ := promising(t, "&groupcommit_retention=40ms")
 	store, err := durable.NewSQL(background, db)

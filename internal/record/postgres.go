@@ -191,7 +191,7 @@ func completion(rows []Row, from durable.State) iter.Seq2[Statement, int] {
 const sweepBlocks = 16
 
 // Old reads blocks. Until version 14 a range of ctids has the server read the whole table, and only a list of all that there
-// may be in these blocks has it read no others. That is ten times as slow. The table may have been made with partitions,
+// may be in these blocks has it read no others, which takes some ten times as long. The table may have been made with partitions,
 // whose blocks are counted each from 0: the piece is in all of them.
 func (Postgres) Old(at Place, age time.Duration) Statement {
 	in := "ctid = ANY (ARRAY(SELECT format('(%s,%s)', block, item)::tid FROM generate_series($1::bigint, $1 + $2::bigint - 1) AS block," +
