@@ -24,10 +24,19 @@ func (l listing) Old(at record.Place, age time.Duration) record.Statement {
 	return l.Postgres.Old(at, age)
 }
 
-// onSweeps runs a test with a sweep of what is older than an hour, in each of its forms.
+// onSweeps runs a test with a sweep of what is older than an hour.
 func onSweeps(t *testing.T, test func(t *testing.T, connect func() *sql.DB, s *record.Sweep)) {
-	for name, dialect := range map[string]record.Dialect{"sqlite3": record.Of(durable.SQLite), "pgx": record.Of(durable.PostgreSQL),
-		"pgx before 14": listing{record.Of(durable.PostgreSQL).(record.Postgres)}} {
+	onTheseSweeps(t, test, map[string]record.Dialect{"sqlite3": record.Of(durable.SQLite), "pgx": record.Of(durable.PostgreSQL)})
+}
+
+// onAllSweeps is onSweeps, and runs the test with the sweep's other form, too.
+func onAllSweeps(t *testing.T, test func(t *testing.T, connect func() *sql.DB, s *record.Sweep)) {
+	onSweeps(t, test)
+	onTheseSweeps(t, test, map[string]record.Dialect{"pgx before 14": listing{record.Of(durable.PostgreSQL).(record.Postgres)}})
+}
+
+func onTheseSweeps(t *testing.T, test func(t *testing.T, connect func() *sql.DB, s *record.Sweep), dialects map[string]record.Dialect) {
+	for name, dialect := range dialects {
 		t.Run(name, func(t *testing.T) {
 			bounded.Test(t)
 			driver, dsn := "pgx", ""
@@ -100,7 +109,7 @@ func round(t *testing.T, db *sql.DB, s *record.Sweep) (steps int) {
 }
 
 func TestASweepDeletesWhatIsOldAndNothingElse(t *testing.T) {
-	onSweeps(t, func(t *testing.T, connect func() *sql.DB, s *record.Sweep) {
+	onAllSweeps(t, func(t *testing.T, connect func() *sql.DB, s *record.Sweep) {
 		db := connect()
 		const day = 24 * time.Hour
 		fill(t, db, "old", 1500, 2*time.Hour, 2*time.Hour)
@@ -171,7 +180,7 @@ func TestASweepDeletesAThousandAtMostInAStep(t *testing.T) {
 
 // The rows are fewer than the sweep has passed, and new ones have their places.
 func TestASweepThatIsBeyondTheEndBeginsAnew(t *testing.T) {
-	onSweeps(t, func(t *testing.T, connect func() *sql.DB, s *record.Sweep) {
+	onAllSweeps(t, func(t *testing.T, connect func() *sql.DB, s *record.Sweep) {
 		db := connect()
 		fill(t, db, "young", 4000, 0, 0)
 		for range 3 {
@@ -191,7 +200,7 @@ func TestASweepThatIsBeyondTheEndBeginsAnew(t *testing.T) {
 // Whatever happens between its steps, a sweep deletes what is old and nothing else, and a round that nobody disturbs leaves
 // nothing to the statement that looks at every row.
 func TestASweepAmongWritersAgreesWithAScan(t *testing.T) {
-	onSweeps(t, func(t *testing.T, connect func() *sql.DB, s *record.Sweep) {
+	onAllSweeps(t, func(t *testing.T, connect func() *sql.DB, s *record.Sweep) {
 		db := connect()
 		seed := uint64(time.Now().UnixNano())
 		t.Log("seed", seed)
@@ -329,7 +338,7 @@ func TestASweepReadsWhileAnotherWrites(t *testing.T) {
 
 // Also where a program has made an index on completed_at, as the library did.
 func TestAStepOfASweepReadsItsPieceAlone(t *testing.T) {
-	onSweeps(t, func(t *testing.T, connect func() *sql.DB, s *record.Sweep) {
+	onAllSweeps(t, func(t *testing.T, connect func() *sql.DB, s *record.Sweep) {
 		db := connect()
 		fill(t, db, "old", 8000, time.Hour, 2*time.Hour)
 		at := record.Place{From: 32}
