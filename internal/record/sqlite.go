@@ -93,15 +93,15 @@ func (SQLite) Settle(rows []Row) iter.Seq[Statement] {
 	}
 }
 
-// Old goes by the rowid, in whose order SQLite keeps the rows. NOT INDEXED: a program may have made an index on completed_at.
+// Old goes by the rowid, in whose order SQLite keeps the rows.
 func (SQLite) Old(at Place, age time.Duration) Statement {
 	return Statement{`SELECT coalesce(max(place), 0), 0, count(*) < ?3, count(*) FILTER (WHERE old), json_group_array(place) FILTER (WHERE old)
-		FROM (SELECT rowid AS place, ` + sqliteOld + `?2 AS old FROM groupcommit_promises NOT INDEXED WHERE rowid > ?1 ORDER BY rowid LIMIT ?3)`,
+		FROM (SELECT rowid AS place, ` + sqliteOld + `?2 AS old FROM groupcommit_promises WHERE rowid > ?1 ORDER BY rowid LIMIT ?3)`,
 		[]any{at.From, time.Now().Add(-age).UnixMilli(), int64(sweepMost)}}
 }
 
 func (SQLite) Forget(places string, age time.Duration) Statement {
-	return Statement{"DELETE FROM groupcommit_promises NOT INDEXED WHERE rowid IN (SELECT value FROM json_each(?1)) AND " + sqliteOld + "?2",
+	return Statement{"DELETE FROM groupcommit_promises WHERE rowid IN (SELECT value FROM json_each(?1)) AND " + sqliteOld + "?2",
 		[]any{places, time.Now().Add(-age).UnixMilli()}}
 }
 
