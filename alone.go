@@ -60,7 +60,10 @@ func (g *groups) runRetrying(e *exec, u physical.Use) {
 	stale, failed := 0, 0
 	var until time.Time
 	defer e.Conclude()
-	for {
+	for tried := false; ; tried = true {
+		if tried {
+			g.Ends.Retried()
+		}
 		g.runOnce(e, u)
 		if unknown := (*OutcomeUnknownError)(nil); e.ID() != "" && errors.As(e.Err(), &unknown) {
 			e.Doubt(unknown.Cause)

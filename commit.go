@@ -43,6 +43,7 @@ func (b *batcher) commitUntilKnown(execs []*exec, calls []*engine.Call) engine.O
 		default:
 			return out
 		}
+		b.of.Ends.Retried()
 		reset(calls)
 	}
 }

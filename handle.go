@@ -180,10 +180,14 @@ func (cs *Commands[C, R]) Recover(ctx context.Context) error {
 	return cs.runner.Recover(ctx)
 }
 
-// Stats returns the counters of the commands' batches, as [StatsOf] does of groups. The counters of the pools are zero.
+// Stats returns the counters of the commands' batches, as [StatsOf] does of groups. Ends and Commands are those of this kind. The
+// counters of the pools are zero.
 func (cs *Commands[C, R]) Stats() Stats {
-	s := cs.runner.Stats()
-	return statsOf(&s)
+	of := cs.runner.Stats()
+	s := statsOf(&of.Batches)
+	s.Ends = endsOf(of.Counts)
+	s.Commands = map[string]CommandStats{cs.runner.Kind().Name(): commandStatsOf(&of)}
+	return s
 }
 
 func newCommand[C, R any](k *command.Kind, id string) *Command[C, R] {

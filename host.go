@@ -29,9 +29,13 @@ func (d *database) Ready(ctx context.Context) (*engine.Traits, error) { return d
 func (d *database) Exec(ctx context.Context, c *virtual.Conn, e virtual.Exec) (driver.Result, error) {
 	x, err := d.run(ctx, c, e, nil)
 	if err != nil {
+		d.Failed(ctx, err)
 		return nil, err
 	}
 	defer x.free()
+	if err := x.Err(); err != nil {
+		d.Failed(ctx, err)
+	}
 	return x.Get()
 }
 
@@ -39,6 +43,7 @@ func (d *database) Exec(ctx context.Context, c *virtual.Conn, e virtual.Exec) (d
 func (d *database) Query(ctx context.Context, c *virtual.Conn, e virtual.Exec) (driver.Rows, error) {
 	x, err := d.run(ctx, c, e, nil)
 	if err != nil {
+		d.Failed(ctx, err)
 		return nil, err
 	}
 	defer x.free()
@@ -47,6 +52,9 @@ func (d *database) Query(ctx context.Context, c *virtual.Conn, e virtual.Exec) (
 	}
 	if x.IsPutOff() {
 		return nil, nil
+	}
+	if err := x.Err(); err != nil {
+		d.Failed(ctx, err)
 	}
 	return x.Rows()
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/groupcommit/groupcommit/engine"
 	"github.com/groupcommit/groupcommit/internal/fingerprint"
 	"github.com/groupcommit/groupcommit/internal/flight"
+	"github.com/groupcommit/groupcommit/internal/tally"
 	"github.com/groupcommit/groupcommit/internal/turn"
 	"github.com/groupcommit/groupcommit/internal/virtual"
 )
@@ -26,6 +27,7 @@ import (
 func (d *database) ExecID(ctx context.Context, c *virtual.Conn, id string, v virtual.Exec) (driver.Result, error) {
 	var out engine.Answer
 	if err := d.callID(ctx, c, id, v, &out); err != nil {
+		d.Failed(ctx, err)
 		return nil, err
 	}
 	return out.Get()
@@ -35,6 +37,7 @@ func (d *database) ExecID(ctx context.Context, c *virtual.Conn, id string, v vir
 func (d *database) QueryID(ctx context.Context, c *virtual.Conn, id string, v virtual.Exec) (driver.Rows, error) {
 	var out engine.Answer
 	if err := d.callID(ctx, c, id, v, &out); err != nil {
+		d.Failed(ctx, err)
 		return nil, err
 	}
 	return out.Rows(id)
@@ -60,17 +63,24 @@ func (d *database) callID(ctx context.Context, c *virtual.Conn, id string, v vir
 	if err == nil && !mine {
 		f, *out, err = d.inFlight.Follow(ctx, f, d.wait(time.Now()))
 	}
+	shared := err == nil && f == nil
 	switch {
 	case err == flight.ErrOther && !c.Holds(): // who holds a connection may hold the only one
 		*out = d.ofOwner(ctx, id, print)
 	case err != nil:
 		return joinError(ctx, id, err)
-	case f == nil:
+	case shared:
 		*out = joined(*out)
 	case c.Here(ctx):
 		d.execHere(ctx, c, v, f, out)
 	default:
 		d.execFlight(ctx, c, v, f, out)
+	}
+	if out.Err != nil {
+		d.Failed(ctx, out.Err)
+	}
+	if isReplay(out, shared) {
+		d.Ends.Replayed()
 	}
 	return nil
 }
@@ -101,6 +111,12 @@ func (d *database) ofOwner(ctx context.Context, id string, print durable.Key) en
 	c.Identify(id, print)
 	c.Answer(c.Replay(p))
 	return c.Outcome()
+}
+
+// isReplay reports that a call was answered without being executed: from the ledger, or, if it has joined another call, with that
+// call's outcome.
+func isReplay(out *engine.Answer, joined bool) bool {
+	return joined || out.Result.Replayed || out.Err != nil && tally.IsReplay(out.Err)
 }
 
 // joinError is the error of a call that could not join another one.

@@ -23,6 +23,8 @@ type Promise struct {
 	exec   exec
 	future group.Future
 	state  atomic.Uint32
+	joined bool                          // the outcome is another call's, which had the same id
+	apart  bool                          // it cannot join a group: its connection counts what there is to count
 	db     *database                     // nil if it never became a call
 	part   *partition                    // until it is settled; nil without Partition
 	flight *flight.Flight[engine.Answer] // of a call with an id, unless it is another call's
@@ -66,7 +68,7 @@ func Go(ctx context.Context, db *sql.DB, query string, args ...any) *Promise {
 	p.db = d
 	if why := virtual.Refusal(ctx, d.Texts.Get(traits.Dialect, query), traits, nvs); why != virtual.Groupable {
 		d.Apart.Note(why)
-		p.exec.Args = nvs
+		p.exec.Args, p.apart = nvs, true
 		p.goUngrouped()
 		return p
 	}
@@ -175,6 +177,7 @@ func (p *Promise) follow(f *flight.Flight[engine.Answer], since time.Time) {
 		p.launch(mine, true)
 	default:
 		e.SetOutcome(joined(out))
+		p.joined = true
 		p.settle()
 	}
 }
@@ -271,9 +274,23 @@ func (p *Promise) settle() {
 	if p.flight != nil { // first: a caller that has seen the outcome must not find the call in flight
 		p.db.complete(p.flight, &out, e.Context(), false)
 	}
+	p.count(&out)
 	p.state.Store(uint32(stateOf(out.Err, e.Context())))
 	p.future.Settle()
 	p.part.leave()
+}
+
+// count counts how the call has ended.
+func (p *Promise) count(out *engine.Answer) {
+	if p.db == nil || p.apart {
+		return
+	}
+	if out.Err != nil {
+		p.db.Ends.Failed(p.exec.Context(), p.db.Traits.Load(), out.Err)
+	}
+	if isReplay(out, p.joined) {
+		p.db.Ends.Replayed()
+	}
 }
 
 // stateOf is the state of an outcome. An error of a context is the caller's only if the caller's context has ended.

@@ -12,7 +12,8 @@ import (
 	"github.com/groupcommit/groupcommit/internal/histogram"
 )
 
-// Stats counts a database's calls since it was opened. All numbers only grow, except Queued, Oldest, MaxGroup, Lanes, Once, Each and the pools.
+// Stats counts a database's calls since it was opened. All numbers only grow, except Queued, Oldest, MaxGroup, Lanes, Once, Each, the
+// pools, and what CommandStats has of the present.
 type Stats struct {
 	Calls     int64 // Execs that entered a queue for a group, answered or not
 	Withdrawn int64 // of these, the ones that left before a group claimed them (a context, a busy writer), not executed
@@ -58,6 +59,10 @@ type Stats struct {
 
 	// Apart are the calls that joined no group and ran as on the plain driver, queries among them, by why; nil if there are none.
 	Apart map[Why]int64
+
+	Ends // how calls have ended that did not simply succeed
+
+	Commands map[string]CommandStats // by kind; nil if there is no handler
 
 	Leased sql.DBStats // the physical connections; those that wait are counted, too: calls and groups
 }
@@ -126,6 +131,8 @@ func StatsOf(db *sql.DB) (Stats, error) {
 	}
 	s.Shared, s.Synced, s.SyncWhy = d.Syncs.Shared.Load(), d.Syncs.Alone.Load(), d.Syncs.Why()
 	s.Apart = d.apart()
+	s.Ends = endsOf(d.Ends.Counts())
+	s.Commands = d.commandStats()
 	s.Leased = d.Pool.Stats()
 	return s, nil
 }

@@ -239,6 +239,10 @@ type Traits struct {
 	// Environment reports that the statement did not cause an error: a server or a disk does not serve, or another
 	// transaction has a lock. At another time the same statement may succeed. nil: no error is such.
 	Environment func(error) bool
+	// Class is the class of an error of the database's or the driver's, or of a *[RejectedError] by its Code. It is ErrorOther for
+	// all that it does not know: that a context has ended, and what package net says of a connection, need not be known to it.
+	// nil: it knows none.
+	Class func(error) ErrorClass
 }
 
 // NeedsConn reports that only the connection that runs the call may see the arguments.

@@ -95,6 +95,37 @@ func final(err error) (code string, ok bool) {
 	return asPg(err).Code, true
 }
 
+// class is how an error is counted.
+func class(err error) engine.ErrorClass {
+	var code string
+	if recorded, ok := errors.AsType[*engine.RejectedError](err); ok {
+		code = recorded.Code
+	} else if pg := asPg(err); pg != nil {
+		code = pg.Code
+	}
+	switch code {
+	case "40001", "40P01", "55P03", "55006": // serialization_failure, deadlock_detected, lock_not_available, object_in_use
+		return engine.ErrorBusy
+	case "57014": // query_canceled
+		return engine.ErrorCanceled
+	case "53300": // too_many_connections
+		return engine.ErrorConnection
+	case "53100", "XX001", "XX002": // disk_full, data_corrupted, index_corrupted
+		return engine.ErrorStorage
+	}
+	switch {
+	case strings.HasPrefix(code, "23"):
+		return engine.ErrorConstraint
+	case strings.HasPrefix(code, "08"), strings.HasPrefix(code, "57P"), strings.HasPrefix(code, "28"):
+		return engine.ErrorConnection // connection_exception, the operator's, invalid_authorization
+	case strings.HasPrefix(code, "58"): // system_error
+		return engine.ErrorStorage
+	case errors.As(err, new(*pgconn.ConnectError)), code == "" && pgconn.SafeToRetry(err):
+		return engine.ErrorConnection
+	}
+	return engine.ErrorOther
+}
+
 // endsConnection reports an error after which the server closes the connection.
 func endsConnection(err error) bool {
 	pg := asPg(err)

@@ -309,6 +309,7 @@ var traits = engine.Traits{
 	Transient:   transient,
 	NoRoom:      noRoom,
 	Environment: environment,
+	Class:       class,
 }
 
 // forTheDriver reports an argument that is not a value but an option. pgx takes options before the values.

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"strconv"
 
+	"github.com/groupcommit/groupcommit/engine"
+
 	"github.com/mattn/go-sqlite3"
 )
 
@@ -41,4 +43,24 @@ func environment(err error) bool {
 		return e.ExtendedCode == sqlite3.ErrLockedSharedCache
 	}
 	return false
+}
+
+// class is how an error is counted.
+func class(err error) engine.ErrorClass {
+	code := codeOf(err)
+	if recorded, ok := errors.AsType[*engine.RejectedError](err); ok {
+		extended, _ := strconv.Atoi(recorded.Code)
+		code = sqlite3.ErrNo(extended & 0xff)
+	}
+	switch code {
+	case sqlite3.ErrConstraint:
+		return engine.ErrorConstraint
+	case sqlite3.ErrBusy, sqlite3.ErrLocked, sqlite3.ErrProtocol:
+		return engine.ErrorBusy
+	case sqlite3.ErrInterrupt:
+		return engine.ErrorCanceled
+	case sqlite3.ErrFull, sqlite3.ErrIoErr, sqlite3.ErrCorrupt, sqlite3.ErrNotADB, sqlite3.ErrCantOpen, sqlite3.ErrReadonly, sqlite3.ErrPerm, sqlite3.ErrNoLFS:
+		return engine.ErrorStorage
+	}
+	return engine.ErrorOther
 }

@@ -100,6 +100,7 @@ func traits(file, dsn string, busy time.Duration) engine.Traits {
 		Savepoints:  true,
 		Final:       rejection,
 		Environment: environment,
+		Class:       class,
 	}
 }
 

@@ -23,6 +23,9 @@ type rest struct {
 // runGuarded is run. If a driver panics, it is not known what became of the transaction. The goroutine is the library's, so
 // that the panic would end the program.
 func (r *Runner) runGuarded(batch []*Task, failed int, t *turn.Turn) (commit time.Duration, left rest) {
+	n := int64(len(batch))
+	r.kind.counts.running.Add(n)
+	defer r.kind.counts.running.Add(-n)
 	engine.Catch(func() { commit, left = r.run(batch, failed, t) }, func(err *engine.PanicError) {
 		for _, t := range batch {
 			t.kept = false
@@ -130,6 +133,7 @@ func (r *Runner) keep(left rest) (then func()) {
 	if n == 0 {
 		return nil
 	}
+	r.kind.counts.retrying.Add(int64(len(left.aside) + len(left.again)))
 	return func() { r.goOn(left) }
 }
 
@@ -152,15 +156,18 @@ func (r *Runner) afterPause(left rest) {
 	goesOn := repeat.Pause(r.closing, left.pause)
 	r.queue.Reserve(-len(left.again))
 	if !goesOn {
+		r.kind.counts.retrying.Add(-int64(len(left.again)))
 		r.giveUp(left.again, left.last)
 		r.settle(left.again)
 		return
 	}
+	r.kind.counts.ends.Retried()
 	r.finish(left.again, left.failed+1)
 }
 
 // finish runs a batch away from the queue, and settles it.
 func (r *Runner) finish(batch []*Task, failed int) {
+	r.kind.counts.retrying.Add(-int64(len(batch)))
 	reset(batch)
 	_, left := r.runGuarded(batch, failed, nil)
 	then := r.keep(left)

@@ -37,6 +37,12 @@ func (b *byID[V]) takeIf(id string, is func(V) bool) (v V) {
 	return v
 }
 
+func (b *byID[V]) len() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.m)
+}
+
 // all returns a copy.
 func (b *byID[V]) all() map[string]V {
 	b.mu.Lock()

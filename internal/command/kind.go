@@ -14,8 +14,8 @@ import (
 	"github.com/groupcommit/groupcommit/internal/record"
 )
 
-// A Kind is one type of command on one database. All commands of the type share it, and so does all that deals with them. It
-// does not change after [New].
+// A Kind is one type of command on one database. All commands of the type share it, and so does all that deals with them. But for
+// what it counts, it does not change after [New].
 type Kind struct {
 	host    Host
 	traits  *engine.Traits
@@ -25,6 +25,7 @@ type Kind struct {
 	table   record.Table               // its Dialect is nil if nothing is recorded
 	flights *flight.Map[engine.Answer] // the database's
 	errors  Errors
+	counts  counts
 
 	// Of durable commands.
 	owner   string      // of the leases that this process has; "" if the commands are not durable

@@ -70,9 +70,6 @@ func (r *Runner) Close() {
 // Kind is what the commands have in common.
 func (r *Runner) Kind() *Kind { return r.kind }
 
-// Stats returns the numbers of the queue. The groups are batches.
-func (r *Runner) Stats() group.Stats { return r.queue.Stats() }
-
 // Go has a new command handled. It waits for room in the queue, and for the recording of a durable command, but not for the
 // outcome. An error is the task's.
 func (r *Runner) Go(ctx context.Context, t *Task) {

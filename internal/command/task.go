@@ -36,6 +36,7 @@ type Task struct {
 	recorded bool // as pending, whatever becomes of it here
 	inserted bool // recorded by this very task
 	kept     bool // its batch is over, and it has no outcome yet: see rest
+	left     bool // it was answered, and is pending still: see pending
 }
 
 // said is what its handler says of a command, in its present attempt.
@@ -98,7 +99,7 @@ func (t *Task) submit(q *group.Queue[Task], accepted bool) {
 // reset makes the task unanswered: what an attempt has said of it is void.
 func (t *Task) reset() {
 	t.answer(nil, engine.ErrUnanswered)
-	t.kept, t.tried = false, false
+	t.kept, t.tried, t.left = false, false, false
 	if !t.refused {
 		t.rejection = nil
 	}
@@ -149,6 +150,7 @@ func (t *Task) pending(err error) error {
 	if !t.recorded {
 		return err
 	}
+	t.left = true
 	return t.kind.errors.Pending(t.id, err)
 }
 
@@ -165,6 +167,7 @@ func (t *Task) Settle() {
 		t.kind.flights.Complete(f, &engine.Answer{Value: t.value, Err: t.err}, t.keep())
 	}
 	t.state = t.verdict()
+	t.count()
 	t.future.Settle()
 }
 

@@ -5,6 +5,7 @@ package virtual
 import (
 	"context"
 	"database/sql/driver"
+	"errors"
 	"sync/atomic"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/groupcommit/groupcommit/internal/fallback"
 	"github.com/groupcommit/groupcommit/internal/physical"
 	"github.com/groupcommit/groupcommit/internal/sqltext"
+	"github.com/groupcommit/groupcommit/internal/tally"
 	"github.com/groupcommit/groupcommit/internal/turn"
 )
 
@@ -22,6 +24,7 @@ type Base struct {
 	Readers turn.Readers
 	Large   Large
 	Apart   Apart
+	Ends    tally.Tally  // of the calls that may join a group, and of those with an id
 	Altered atomic.Int64 // changes of the schema that have gone through us
 
 	Writer *turn.Writer // nil unless there is one writer; written once, before Traits
@@ -41,6 +44,14 @@ func (b *Base) TakeTurn(ctx context.Context, t *turn.Turn, enough <-chan struct{
 	traits := b.Traits.Load()
 	wait := max(0, traits.BusyWait-time.Since(since))
 	return b.Writer.Take(ctx, t, enough, wait, traits.Busy)
+}
+
+// Failed counts the error of a call whose caller is database/sql. That makes the call again after driver.ErrBadConn: it has not
+// ended yet.
+func (b *Base) Failed(ctx context.Context, err error) {
+	if !errors.Is(err, driver.ErrBadConn) {
+		b.Ends.Failed(ctx, b.Traits.Load(), err)
+	}
 }
 
 // An Exec is a call of ExecContext, on a connection or on a prepared statement, or one of QueryContext.

@@ -32,13 +32,24 @@ func (c *Conn) grouped(ctx context.Context, traits *engine.Traits, e Exec, here 
 	}
 	got, failed := c.host.Query(ctx, c, e)
 	switch {
-	case led:
-		return rows, err
+	case led: // and its error is counted by the host
+		return c.counted(ctx, rows), err
 	case got == nil && failed == nil:
-		return here(e.Args)
+		if rows, err = here(e.Args); err != nil {
+			c.base.Failed(ctx, err)
+		}
+		return c.counted(ctx, rows), err
 	}
 	c.Count()
 	return got, failed
+}
+
+// counted has the errors behind the rows be counted of a query that might have joined a group: there its error would have come before them.
+func (c *Conn) counted(ctx context.Context, rows driver.Rows) driver.Rows {
+	if r, ok := rows.(*turnRows); ok {
+		r.failed = func(err error) { c.base.Failed(ctx, err) }
+	}
+	return rows
 }
 
 // groupsQuery reports that a query may join a group.

@@ -16,6 +16,7 @@ type turnRows struct {
 	of     rowsHolder
 	closed bool
 	seen   func() error // to be called when the first row was read; nil afterwards
+	failed func(error)  // to be called with an error of theirs; nil if none counts it
 }
 
 // A rowsHolder learns of the end of its query's rows, and of their errors.
@@ -39,11 +40,27 @@ func (r *turnRows) Close() error {
 		r.closed = true
 		err = r.of.rowsClosed(r.text, err)
 	}
+	r.count(err)
 	return err
 }
 
-// Next ends the statement when its rows are at their end, because database/sql tells no caller of an error of the closing then.
+// Next reads the next row.
 func (r *turnRows) Next(dest []driver.Value) error {
+	err := r.next(dest)
+	r.count(err)
+	return err
+}
+
+// count has the first error be counted.
+func (r *turnRows) count(err error) {
+	if err != nil && err != io.EOF && r.failed != nil {
+		r.failed(err)
+		r.failed = nil
+	}
+}
+
+// next ends the statement when its rows are at their end, because database/sql tells no caller of an error of the closing then.
+func (r *turnRows) next(dest []driver.Value) error {
 	err := r.Rows.Next(dest)
 	if seen := r.seen; seen != nil {
 		r.seen = nil
