@@ -131,6 +131,17 @@ func TestARetryIsCountedAndItsErrorIsNot(t *testing.T) {
 	require.Equal(t, groupcommit.Ends{Retries: 1}, r.stats().Ends)
 }
 
+func TestAGroupThatFindsItsConnectionStaleIsRetried(t *testing.T) {
+	r, p := proxied(t)
+	r.good(r.together(logs(3)...))
+	release := r.begin(logs(3)...)
+	p.CutAll()
+	r.good(release())
+	ends := r.stats().Ends
+	require.Positive(t, ends.Retries)
+	require.Nil(t, ends.Errors)
+}
+
 func TestATransactionThatLostIsBusyWhereNothingIsTriedAgain(t *testing.T) {
 	r, err := overtaken(t, groupcommit.Retry(groupcommit.Never))
 	require.Equal(t, "40001", sqlState(err))

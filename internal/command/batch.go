@@ -13,6 +13,7 @@ import (
 // A rest is the commands of a batch that have no outcome when the batch is over, by what is to become of them.
 type rest struct {
 	failed int           // how many attempts of the batch had failed when it was run
+	reruns int           // how often it, or a part of it, was rolled back and run again without a pause
 	aside  []*Task       // to be tried each by itself
 	again  []*Task       // to be tried again as one batch
 	pause  time.Duration // before that
@@ -40,7 +41,7 @@ func (r *Runner) runGuarded(batch []*Task, failed int, t *turn.Turn) (commit tim
 func (r *Runner) run(batch []*Task, failed int, t *turn.Turn) (commit time.Duration, left rest) {
 	left.failed = failed
 	attempts := 0
-	group.Redo(batch, false, func(batch []*Task) group.Blame {
+	left.reruns = group.Redo(batch, false, func(batch []*Task) group.Blame {
 		for {
 			if attempts++; attempts > 1 {
 				reset(batch)

@@ -202,7 +202,7 @@ func (r *Runner) Overtime() time.Duration { return 0 }
 func (r *Runner) Run(batch []*Task) group.Report {
 	reset(batch)
 	commit, left := r.runGuarded(batch, 0, r.turn)
-	return group.Report{Commit: commit, Then: r.keep(left)}
+	return group.Report{Commit: commit, Reruns: left.reruns, Then: r.keep(left)}
 }
 
 // End implements [group.Runner].

@@ -89,6 +89,7 @@ func TestABatchIsTriedAgainAsItWasWhileOthersGoOn(t *testing.T) {
 		synctest.Wait()
 		require.Equal(t, durable.Resolved, first.task.State())
 		require.Equal(t, durable.Pending, batch[0].task.State())
+		require.Equal(t, 3, r.Stats().Retrying)
 		next := newNumber(r.Kind(), "", 4, 0)
 		r.Go(t.Context(), &next.task)
 		synctest.Wait()
@@ -101,6 +102,8 @@ func TestABatchIsTriedAgainAsItWasWhileOthersGoOn(t *testing.T) {
 		require.Equal(t, []int{1, 3, 1, 3, 3}, sizes)
 		require.Equal(t, []int{1, 2}, failed)
 		r.Close()
+		s := r.Stats()
+		require.Equal(t, []int{0, 0, 5, 2}, []int{s.Running, s.Retrying, int(s.Resolved), int(s.Retries)})
 	})
 }
 
@@ -223,6 +226,8 @@ func TestACommandThatFailsInTryIsTakenOutOfItsBatch(t *testing.T) {
 		require.Equal(t, 2, v)
 		require.Equal(t, [][]int{{0}, {1, 2, 3}, {1, 3}, {2}, {2}}, batches)
 		r.Close()
+		s := r.Stats()
+		require.Equal(t, []int{0, 0, 4, 1, 1}, []int{s.Running, s.Retrying, int(s.Resolved), int(s.Batches.Reruns), int(s.Retries)})
 	})
 }
 
