@@ -76,7 +76,7 @@ func (s Stats) MeanGroup() float64 {
 }
 
 // A Histogram has counts of values by their size, in buckets of which the largest value is at most a quarter larger than the
-// others. It is a snapshot.
+// others. No bucket has values on both sides of a power of two. It is a snapshot.
 type Histogram struct{ h histogram.Histogram }
 
 // Count is the number of values, and Sum is that of all of them.

@@ -83,17 +83,19 @@ func TestErrorsAreCountedByTheirClass(t *testing.T) {
 		require.Error(t, err)
 		require.Equal(t, errorCounts{groupcommit.ErrorConnection: 2}, r.stats().Errors)
 	})
-	t.Run("a table's file that is gone", func(t *testing.T) {
-		s := pgtest.New(t, pgtest.Options{})
-		r := setUpOn(t, s.DSN(), nil)
-		r.exec(r.plain, "INSERT INTO rows VALUES (1, 'v')")
-		file := filepath.Join(r.value("SHOW data_directory"), r.value("SELECT pg_relation_filepath('rows')"))
-		r.exec(r.plain, "CHECKPOINT")
-		require.NoError(t, os.Remove(file))
-		a := r.do(insert(2)) // by a connection that has not opened the file yet
-		require.Equal(t, "58P01", sqlState(a.err))
-		require.Equal(t, errorCounts{groupcommit.ErrorStorage: 1}, r.stats().Errors)
-	})
+}
+
+func TestATablesFileThatIsGoneIsAnErrorOfTheStorage(t *testing.T) {
+	t.Parallel()
+	s := pgtest.New(t, pgtest.Options{})
+	r := setUpOn(t, s.DSN(), nil)
+	r.exec(r.plain, "INSERT INTO rows VALUES (1, 'v')")
+	file := filepath.Join(r.value("SHOW data_directory"), r.value("SELECT pg_relation_filepath('rows')"))
+	r.exec(r.plain, "CHECKPOINT")
+	require.NoError(t, os.Remove(file))
+	a := r.do(insert(2)) // by a connection that has not opened the file yet
+	require.Equal(t, "58P01", sqlState(a.err))
+	require.Equal(t, errorCounts{groupcommit.ErrorStorage: 1}, r.stats().Errors)
 }
 
 func TestUnknownOutcomesAreCountedByWhatHasMadeThemUnknown(t *testing.T) {

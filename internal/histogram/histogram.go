@@ -6,8 +6,8 @@ import (
 	"math/bits"
 )
 
-// A Histogram has counts of values by their size. The largest value of a bucket is at most a quarter larger than the others in it. The zero value is
-// ready. Its owner guards it; a copy is a snapshot.
+// A Histogram has counts of values by their size. The largest value of a bucket is at most a quarter larger than the others in it, and no
+// bucket has values on both sides of a power of two. The zero value is ready. Its owner guards it; a copy is a snapshot.
 type Histogram struct {
 	counts [buckets]int64
 	n, sum int64

@@ -29,6 +29,15 @@ func TestEveryValueIsInABucketThatIsAQuarterLargerAtMost(t *testing.T) {
 	require.Equal(t, buckets-1, bucketOf(math.MaxInt64))
 }
 
+// Whoever makes other buckets of these counts on powers of two.
+func TestNoBucketHasValuesOnBothSidesOfAPowerOfTwo(t *testing.T) {
+	for e := range topBits + 1 {
+		v := int64(1) << e
+		require.Equal(t, v-1, most(bucketOf(v-1)))
+		require.NotEqual(t, bucketOf(v-1), bucketOf(v))
+	}
+}
+
 func TestQuantilesAreThoseOfTheValuesAsFarAsBucketsTell(t *testing.T) {
 	var h, half Histogram
 	require.Zero(t, h.Quantile(.5))
