@@ -1,10 +1,12 @@
 package command
 
 import (
+	"context"
 	"sync/atomic"
 
 	"github.com/groupcommit/groupcommit/durable"
 	"github.com/groupcommit/groupcommit/internal/group"
+	"github.com/groupcommit/groupcommit/internal/record"
 	"github.com/groupcommit/groupcommit/internal/tally"
 )
 
@@ -66,4 +68,12 @@ func (t *Task) count() {
 	if t.replayed {
 		k.counts.ends.Replayed()
 	}
+}
+
+// A Backlog is what is recorded of a kind, and still to be run.
+type Backlog = record.Backlog
+
+// Backlogs reads from the table how many commands of each kind are to be run, by whichever process.
+func Backlogs(ctx context.Context, h Host) (map[string]Backlog, error) {
+	return record.Backlogs(h.WithoutID(ctx), h.DB())
 }

@@ -35,6 +35,7 @@ var durableStories = []story{
 	{"ACommandThatSomebodyElseHasTakenIsNotHandled", takenBySomebodyElse},
 	{"ACommandThatIsThisProcessesAfterAllIsHandled", takenByThisProcess},
 	{"AClosedDatabaseLeavesPendingWhatFails", closedLeavesPending},
+	{"TheBacklogIsThatOfAllProcesses", backlogOfAll},
 }
 
 // log records the commands that a handler has seen.
