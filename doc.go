@@ -132,6 +132,12 @@
 // database it takes effect at most once, and it is tried until it has an outcome. Effects outside of the database, such as an
 // e-mail, may happen again if the program dies between them and the commit.
 //
+// # What to look at
+//
+// [StatsOf] has the counters of a database: sizes, waits, errors by class, commands by kind. Package expvars publishes them, and package
+// prom, a module of its own, has Prometheus collect them. [BacklogOf] counts the durable commands of all processes. [Explain] says why a
+// call joins no group.
+//
 // # Drivers
 //
 // Package sqlite3 registers "sqlite3-groupcommit", and package pgx registers "pgx-groupcommit". [Register] and [NewConnector]
