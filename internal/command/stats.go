@@ -75,5 +75,5 @@ type Backlog = record.Backlog
 
 // Backlogs reads from the table how many commands of each kind are to be run, by whichever process.
 func Backlogs(ctx context.Context, h Host) (map[string]Backlog, error) {
-	return record.Backlogs(h.WithoutID(ctx), h.DB())
+	return record.Backlogs(ctx, h.DB())
 }

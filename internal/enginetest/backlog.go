@@ -11,7 +11,7 @@ func backlogOfAll(s *scene) {
 	db, _ := s.promising()
 	backlog := func() map[string]groupcommit.Backlog {
 		s.Helper()
-		b, err := groupcommit.BacklogOf(groupcommit.WithID(background, "no call has it"), db)
+		b, err := groupcommit.BacklogOf(background, db)
 		require.NoError(s, err)
 		return b
 	}
