@@ -36,6 +36,23 @@ func TestErrorsAreCountedByTheirClass(t *testing.T) {
 		r.failsThrice(insert(1))
 		require.Equal(t, errorCounts{groupcommit.ErrorConstraint: 3}, r.stats().Errors)
 	})
+	t.Run("a constraint and a query", func(t *testing.T) {
+		r := setUp(t)
+		r.exec(r.plain, "INSERT INTO rows VALUES (1, 'v')")
+		query := func() error { return r.db.QueryRow("INSERT INTO rows VALUES (1, 'v') RETURNING k").Scan(new(int)) }
+		require.Equal(t, "23505", sqlState(query()))
+		require.Equal(t, errorCounts{groupcommit.ErrorConstraint: 1}, r.stats().Errors)
+		release := r.hold()
+		failed := make(chan error, 1)
+		go func() { failed <- query() }()
+		r.queued(1)
+		neighbour := groupcommit.Go(background, r.db, "INSERT INTO log VALUES (1)")
+		release()
+		require.Equal(t, "23505", sqlState(bounded.Receive(t, "it is answered", failed)))
+		_, err := neighbour.Await(background)
+		require.NoError(t, err)
+		require.Equal(t, errorCounts{groupcommit.ErrorConstraint: 2}, r.stats().Errors)
+	})
 	t.Run("a lock", func(t *testing.T) {
 		r := setUp(t)
 		r.exec(r.plain, "INSERT INTO rows VALUES (1, 'v')")
