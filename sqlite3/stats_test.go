@@ -194,12 +194,14 @@ func TestCallsThatJoinOneThatIsUnderWayAreReplays(t *testing.T) {
 		ps = append(ps, groupcommit.Go(withID("refused"), db, insertRow, 1, "v"))
 	}
 	awaitQueued(t, db, 1)
+	_, err := db.ExecContext(withID("refused"), insertRow, 2, "v")
+	require.ErrorIs(t, err, groupcommit.ErrMismatch)
 	release()
 	for _, p := range ps {
 		_, err := p.Await(background)
 		require.Error(t, err)
 	}
-	require.Equal(t, groupcommit.Ends{Errors: errorCounts{groupcommit.ErrorConstraint: 3}, Replays: 2}, endsOf(t, db))
+	require.Equal(t, groupcommit.Ends{Errors: errorCounts{groupcommit.ErrorConstraint: 3, groupcommit.ErrorOther: 1}, Replays: 2}, endsOf(t, db))
 }
 
 func kindOf(t testing.TB, db *sql.DB, kind string) groupcommit.CommandStats {
