@@ -47,9 +47,7 @@ func newBatcher(g *groups, lanes int) *batcher {
 		limits.OnGroup = func(i group.Info[exec]) {
 			g.telling.Lock()
 			defer g.telling.Unlock()
-			info := GroupInfo{Calls: appendCalls(nil, i.Members), Reason: Reason(i.Reason), Reruns: i.Reruns, Waited: i.Waited, Took: i.Took}
-			info.Calls = slices.DeleteFunc(info.Calls, func(c *Call) bool { return c.WantsRows() && c.ID() == "" && c.IsPutOff() }) // not executed yet
-			if len(info.Calls) > 0 {
+			if info := groupInfo(&i, g.Traits.Load().Dialect); len(info.Calls) > 0 {
 				l.onGroup(info)
 			}
 		}

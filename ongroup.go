@@ -3,31 +3,52 @@ package groupcommit
 import (
 	"time"
 
+	"github.com/groupcommit/groupcommit/engine"
 	"github.com/groupcommit/groupcommit/internal/group"
 )
 
 // OnGroup calls f for every group, after its commit and before its callers are answered. One goroutine at a time calls f,
 // and it is one of the callers: every caller of the group waits for f. A panic in f is that caller's, after its commit.
 // (With [Go] there may be no caller, and the panic ends the program.) f must not write to the database or close it: the
-// groups that it would wait for may be waiting for f. A query with RETURNING that has the group to itself commits later, when its
+// groups that it would wait for may be waiting for f. Given more than once, each function is called, the first one first. A query with RETURNING that has the group to itself commits later, when its
 // rows are closed, and one that its group has put off, because it has too many rows, is in no group.
 func OnGroup(f func(GroupInfo)) Option {
 	return databaseOption(func(l *limits) error {
 		if f == nil {
 			return badOption("OnGroup", "nil", "a function")
 		}
-		l.onGroup = f
+		before := l.onGroup
+		l.onGroup = func(g GroupInfo) {
+			if before != nil {
+				before(g)
+			}
+			f(g)
+		}
 		return nil
 	})
 }
 
-// GroupInfo describes one group to [OnGroup].
+// GroupInfo describes one group to [OnGroup]. A call's Err is its outcome, and its Context is its caller's. A call that IsPutOff has no
+// outcome yet: it holds up no other one, and its caller is about to execute it by itself.
 type GroupInfo struct {
-	Calls  []*Call // in the order in which they were executed; not to be kept or changed
-	Reason Reason
-	Reruns int           // how often the group, or a part of it, had to be rolled back and run again
-	Waited time.Duration // of its oldest call, in the queue
-	Took   time.Duration // from claim to commit
+	Calls   []*Call     // in the order in which they were executed; not to be kept or changed
+	Since   []time.Time // when each of them entered the queue; not to be kept or changed
+	Dialect engine.Dialect
+	Reason  Reason
+	Reruns  int           // how often the group, or a part of it, had to be rolled back and run again
+	Waited  time.Duration // of its oldest call, in the queue
+	Took    time.Duration // from claim to commit
+}
+
+// groupInfo describes a group. A query that the group has put off, which its caller is yet to execute, is left out.
+func groupInfo(i *group.Info[exec], d engine.Dialect) GroupInfo {
+	info := GroupInfo{Dialect: d, Reason: Reason(i.Reason), Reruns: i.Reruns, Waited: i.Waited, Took: i.Took}
+	for n, e := range i.Members {
+		if !e.WantsRows() || e.ID() != "" || !e.IsPutOff() {
+			info.Calls, info.Since = append(info.Calls, &e.Call), append(info.Since, i.Since(n))
+		}
+	}
+	return info
 }
 
 // Reason says why a group was closed when it was.

@@ -135,7 +135,7 @@ func (q *Queue[T]) account(r *round[T]) {
 	q.remove(r) // what OnGroup takes is no lateness
 	q.mu.Unlock()
 	if q.limits.OnGroup != nil {
-		q.limits.OnGroup(Info[T]{Members: r.members, Reason: r.reason, Reruns: r.report.Reruns, Waited: oldest, Took: r.took})
+		q.limits.OnGroup(Info[T]{Members: r.members, Reason: r.reason, Reruns: r.report.Reruns, Waited: oldest, Took: r.took, slots: r.slots})
 	}
 }
 

@@ -40,7 +40,12 @@ type Info[T any] struct {
 	Reruns  int           // times it, or a part of it, had to be rolled back and run again
 	Waited  time.Duration // of its oldest member, in the queue
 	Took    time.Duration // from claim to commit
+
+	slots []*Slot[T]
 }
+
+// Since is when one of the members entered the queue.
+func (i *Info[T]) Since(member int) time.Time { return i.slots[member].since }
 
 // Stats counts a queue's members and groups. All numbers only grow, except Queued, MaxGroup, Lanes, Once and Each.
 type Stats struct {
