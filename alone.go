@@ -29,7 +29,9 @@ func (b *batcher) runInLead(e *exec) {
 // RunPutOff runs a call that its group has put off. The group's turn has ended. A query without an id runs where its connection sees fit.
 func (b *batcher) RunPutOff(e *exec) {
 	if e.lead == nil {
+		start := time.Now()
 		b.of.runBeside(e)
+		b.of.tellPutOff(e, start)
 	}
 }
 

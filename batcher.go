@@ -44,13 +44,7 @@ func newBatcher(g *groups, lanes int) *batcher {
 	b := &batcher{of: g, turn: turn.New()}
 	limits := group.Limits[exec]{MaxLen: l.maxLen, MaxBytes: l.maxBytes, MaxQueue: l.maxQueue, MaxDelay: l.maxDelay, Lanes: lanes, Singly: g.singly, Closed: ErrClosed}
 	if l.onGroup != nil {
-		limits.OnGroup = func(i group.Info[exec]) {
-			g.telling.Lock()
-			defer g.telling.Unlock()
-			if info := groupInfo(&i, g.Traits.Load().Dialect); len(info.Calls) > 0 {
-				l.onGroup(info)
-			}
-		}
+		limits.OnGroup = g.tell
 	}
 	b.queue = group.New(b, limits)
 	return b

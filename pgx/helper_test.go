@@ -88,6 +88,9 @@ func (r *rig) open(driverName, dsn string) *sql.DB {
 }
 
 func (r *rig) observe(info groupcommit.GroupInfo) {
+	if info.Reason == groupcommit.PutOff { // its group has told of it
+		return
+	}
 	r.mu.Lock()
 	r.size = append(r.size, len(info.Calls))
 	if len(info.Calls) > 1 { // or else it is by itself, whatever road it takes

@@ -310,6 +310,7 @@ func TestThenIsCalledAlsoIfOnGroupPanics(t *testing.T) {
 func TestOnGroupIsCalledAfterTheRunAndBeforeTheAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var infos []Info[item]
+		var ages []time.Duration // of the last group's members
 		var as []*answer
 		w := newWorld(t, func(l *Limits[item]) {
 			l.OnGroup = func(g Info[item]) {
@@ -319,7 +320,11 @@ func TestOnGroupIsCalledAfterTheRunAndBeforeTheAnswers(t *testing.T) {
 				for _, a := range as {
 					assert.False(t, isOver(a.over))
 				}
-				g.Members = append([]*item(nil), g.Members...)
+				ages = nil
+				for i := range g.Members {
+					ages = append(ages, time.Since(g.Since(i)))
+				}
+				g.Members, g.slots = append([]*item(nil), g.Members...), nil
 				infos = append(infos, g)
 			}
 		})
@@ -336,6 +341,7 @@ func TestOnGroupIsCalledAfterTheRunAndBeforeTheAnswers(t *testing.T) {
 		w.release()
 		allOK(t, as)
 		assert.Equal(t, Info[item]{Members: []*item{as[0].item, as[1].item}, Reruns: 2, Waited: time.Second, Took: time.Minute}, infos[1])
+		assert.Equal(t, []time.Duration{time.Second + time.Minute, time.Minute}, ages)
 		assert.EqualValues(t, 2, w.Stats().Reruns)
 		s := w.Stats()
 		assert.Equal(t, time.Second, s.Waited)

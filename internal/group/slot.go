@@ -63,6 +63,9 @@ func (s *Slot[T]) Clear() { *s = Slot[T]{wake: s.wake} }
 // Context is the one of Init.
 func (s *Slot[T]) Context() context.Context { return s.ctx }
 
+// Since is when the member entered the queue.
+func (s *Slot[T]) Since() time.Time { return s.since }
+
 // Bytes is the number of Init.
 func (s *Slot[T]) Bytes() int { return int(s.bytes) }
 

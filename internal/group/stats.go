@@ -45,7 +45,7 @@ type Info[T any] struct {
 }
 
 // Since is when one of the members entered the queue.
-func (i *Info[T]) Since(member int) time.Time { return i.slots[member].since }
+func (i *Info[T]) Since(member int) time.Time { return i.slots[member].Since() }
 
 // Stats counts a queue's members and groups. All numbers only grow, except Queued, MaxGroup, Lanes, Once and Each.
 type Stats struct {
