@@ -183,7 +183,7 @@
 // groupcommit's driver sees all calls, too, and costs nothing of that.
 //
 // A Tracer of a pgx.ConnConfig sees the calls that run alone. It does not see the calls of a group and the preparing of their
-// texts, except by the simple protocol, nor what the engine asks the server.
+// texts, except by the simple protocol, nor what the engine asks the server. Module otel tells of those.
 //
 // An OnPgError that closes connections for errors of statements leaves the calls behind such a statement in the autocommit
 // pipeline with an unknown outcome.
