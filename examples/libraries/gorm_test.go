@@ -7,7 +7,7 @@ import (
 	"gorm.io/gorm"
 )
 
-// GORM's dialects take the name of a driver; on PostgreSQL it is postgres.New(postgres.Config{DriverName: "pgx-groupcommit", DSN: dsn}).
+// GORM's dialects take the name of a driver or a *sql.DB. On PostgreSQL it is better the latter: see postgres_test.go.
 func Example_gorm() {
 	dsn, remove := newDSN()
 	defer remove()
