@@ -3,7 +3,8 @@
 //
 //	go test ./examples/libraries -v
 //
-// The databases are SQLite files. For PostgreSQL the name is pgx-groupcommit, of package pgx.
+// The databases of the examples are SQLite files. For PostgreSQL the name is pgx-groupcommit, of package pgx: the tests beside them
+// have it. The recipes of docs/with.md are their code.
 package libraries_test
 
 import (
