@@ -60,7 +60,7 @@ func TestARecipeNamesTheVersionsWithWhichItsFilesWereTried(t *testing.T) {
 			modules += moduleOf(t, link[1])
 		}
 		for _, version := range tried.FindAllStringSubmatch(text, -1) {
-			assert.Contains(t, modules, "\t"+version[1]+"\n", title)
+			assert.True(t, strings.Contains(modules, "\t"+version[1]+"\n"), "%s: %s is not in go.mod", title, version[1])
 		}
 	}
 }
