@@ -64,6 +64,24 @@ func gooseUp(ctx context.Context, name, dsn string, files fs.FS, dialect goose.D
 	return errors.Join(err, provider.Close())
 }
 
+// A query takes the connection that was used last, if it is free.
+func TestTheSessionThatHasGoosesLockIsNobodyElses(t *testing.T) {
+	ctx := t.Context()
+	db, err := sql.Open("pgx-groupcommit", pgtest.DSN(t))
+	require.NoError(t, err)
+	defer db.Close()
+	locker, err := lock.NewPostgresSessionLocker(lock.WithUnlockTimeout(1, 1))
+	require.NoError(t, err)
+	c, err := db.Conn(ctx)
+	require.NoError(t, err)
+	defer c.Close()
+	require.NoError(t, locker.SessionLock(ctx, c))
+	rows, err := db.Query("SELECT 1")
+	require.NoError(t, err)
+	defer rows.Close()
+	require.NoError(t, locker.SessionUnlock(ctx, c))
+}
+
 func TestMigrateMigratesBeforeTheProgramOpensItsDatabase(t *testing.T) {
 	for _, name := range []string{"sqlite3", "sqlite3-groupcommit"} {
 		dsn := newFile(t)

@@ -91,12 +91,15 @@ func hasName(t *testing.T, db *sql.DB) {
 	require.Equal(t, "shop", name)
 }
 
-func TestBehindPgbouncerInTransactionMode(t *testing.T) {
-	via := pgtest.Bouncer(t, pgtest.Shared(t), "transaction")
-	db, err := sql.Open("pgx-groupcommit", pgtest.DSN(t, via, pgtest.Param("default_query_exec_mode", "exec"), pgtest.Param("groupcommit_physical", "3")))
+// The group waits until all callers are in it, and has one transaction.
+func TestBehindPgbouncerInTransactionModeAGroupIsOneTransaction(t *testing.T) {
+	db, err := sql.Open("pgx-groupcommit", pgtest.DSN(t, pgtest.Bouncer(t, pgtest.Shared(t), "transaction"),
+		pgtest.Param("default_query_exec_mode", "exec"), pgtest.Param("groupcommit_physical", "3"),
+		pgtest.Param("groupcommit_maxlen", fmt.Sprint(goroutines)), pgtest.Param("groupcommit_maxdelay", "1m")))
 	require.NoError(t, err)
 	defer db.Close()
 	insertsAreGrouped(t, db)
+	require.Equal(t, 1, count(t, db, "SELECT count(DISTINCT xmin::text) FROM users"))
 }
 
 func insertsAreGrouped(t *testing.T, db *sql.DB) {
