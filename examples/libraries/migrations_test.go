@@ -14,6 +14,7 @@ import (
 	migratepgx "github.com/golang-migrate/migrate/v4/database/pgx/v5"
 	migratesqlite "github.com/golang-migrate/migrate/v4/database/sqlite3"
 	"github.com/golang-migrate/migrate/v4/source/iofs"
+	"github.com/groupcommit/groupcommit"
 	"github.com/groupcommit/groupcommit/internal/pgtest"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
@@ -64,22 +65,28 @@ func gooseUp(ctx context.Context, name, dsn string, files fs.FS, dialect goose.D
 	return errors.Join(err, provider.Close())
 }
 
-// A query takes the connection that was used last, if it is free.
-func TestTheSessionThatHasGoosesLockIsNobodyElses(t *testing.T) {
+// That is why a program migrates by a sql.DB that it closes.
+func TestAConnectionThatHasHadGoosesLockJoinsNoGroup(t *testing.T) {
 	ctx := t.Context()
 	db, err := sql.Open("pgx-groupcommit", pgtest.DSN(t))
 	require.NoError(t, err)
 	defer db.Close()
-	locker, err := lock.NewPostgresSessionLocker(lock.WithUnlockTimeout(1, 1))
+	locker, err := lock.NewPostgresSessionLocker()
 	require.NoError(t, err)
 	c, err := db.Conn(ctx)
 	require.NoError(t, err)
-	defer c.Close()
 	require.NoError(t, locker.SessionLock(ctx, c))
-	rows, err := db.Query("SELECT 1")
-	require.NoError(t, err)
-	defer rows.Close()
 	require.NoError(t, locker.SessionUnlock(ctx, c))
+	require.NoError(t, c.Close())
+
+	_, err = db.Exec("CREATE TABLE users (id INTEGER PRIMARY KEY)")
+	require.NoError(t, err)
+	_, err = db.Exec("INSERT INTO users VALUES (1)")
+	require.NoError(t, err)
+	stats, err := groupcommit.StatsOf(db)
+	require.NoError(t, err)
+	require.Zero(t, stats.Calls)
+	require.NotZero(t, stats.Apart[groupcommit.WhyBound])
 }
 
 func TestMigrateMigratesBeforeTheProgramOpensItsDatabase(t *testing.T) {
