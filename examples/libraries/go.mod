@@ -4,9 +4,10 @@ go 1.26.0
 
 require (
 	entgo.io/ent v0.14.5
-	github.com/XSAM/otelsql v0.42.0
+	github.com/XSAM/otelsql v0.44.0
 	github.com/golang-migrate/migrate/v4 v4.20.1
 	github.com/groupcommit/groupcommit v0.0.0
+	github.com/groupcommit/groupcommit/otel v0.0.0
 	github.com/jackc/pgx/v5 v5.12.0
 	github.com/jmoiron/sqlx v1.4.0
 	github.com/pressly/goose/v3 v3.30.0
@@ -59,3 +60,5 @@ require (
 )
 
 replace github.com/groupcommit/groupcommit => ../../
+
+replace github.com/groupcommit/groupcommit/otel => ../../otel
