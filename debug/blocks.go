@@ -23,37 +23,37 @@ func unwanted(label string, n int64) figure {
 func plain(label, value string) figure { return figure{Label: label, Value: value} }
 
 func blocksOf(s *groupcommit.Stats) []block {
-	blocks := []block{
-		{ID: "present", Title: "At present", Figures: []figure{
+	learned := block{ID: "learned", Title: "What was learned", Note: s.Why, Figures: []figure{
+		plain("a group pays once", duration(s.Once)),
+		plain("each call adds", duration(s.Each)),
+		plain("groups side by side", lanes(s.Lanes)),
+		plain("mode", s.Mode.String()),
+	}}
+	if s.Shared+s.Synced > 0 {
+		learned.Figures = append(learned.Figures, counted("shared syncs", s.Shared), counted("syncs alone", s.Synced))
+		if s.Why == "" && s.SyncWhy != "" {
+			learned.Note = "The last sync alone: " + s.SyncWhy + "."
+		}
+	}
+	return []block{
+		{ID: "queue", Title: "Queue and groups", Figures: []figure{
 			plain("calls waiting", count(int64(s.Queued))),
 			plain("oldest has waited", duration(s.Oldest)),
 			plain("largest group", count(int64(s.MaxGroup))),
-			plain("groups of one call", share(s.Alone, s.Groups)),
-		}},
-		{ID: "learned", Title: "What was learned", Note: s.Why, Figures: []figure{
-			plain("a group pays once", duration(s.Once)),
-			plain("each call of it adds", duration(s.Each)),
-			plain("groups side by side", lanes(s.Lanes)),
-			plain("mode", s.Mode.String()),
-		}},
-		{ID: "ends", Title: "Outcomes", Figures: []figure{
-			unwanted("errors", total(s.Errors)),
-			unwanted("unknown outcomes", s.Unknown),
-			counted("replays", s.Replays),
-			counted("retries", s.Retries),
-			counted("re-runs of groups", s.Reruns),
+			counted("groups of one call", s.Alone),
+			counted("re-runs", s.Reruns),
 			counted("late groups", s.Late),
 			counted("withdrawn calls", s.Withdrawn),
 		}},
+		learned,
+		{ID: "ends", Title: "Outcomes", Figures: []figure{
+			counted("errors", total(s.Errors)),
+			unwanted("unknown outcomes", s.Unknown),
+			counted("replays", s.Replays),
+			counted("retries", s.Retries),
+		}},
 		poolOf(s),
 	}
-	if s.Shared+s.Synced > 0 {
-		blocks = append(blocks, block{ID: "syncs", Title: "Syncs", Note: s.SyncWhy, Figures: []figure{
-			counted("commits that shared one", s.Shared),
-			counted("commits that did not", s.Synced),
-		}})
-	}
-	return blocks
 }
 
 func lanes(n int) string {
@@ -102,7 +102,7 @@ func commandsOf(s *groupcommit.Stats) []block {
 				figure{Label: "broken", Value: count(int64(c.Broken)), Bad: c.Broken > 0})
 		}
 		for _, class := range slices.Sorted(maps.Keys(c.Errors)) {
-			b.Figures = append(b.Figures, unwanted("errors: "+class.Label(), c.Errors[class]))
+			b.Figures = append(b.Figures, counted("errors: "+class.Label(), c.Errors[class]))
 		}
 		blocks = append(blocks, b)
 	}

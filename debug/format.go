@@ -27,11 +27,11 @@ func count(n int64) string {
 	return sign + b.String()
 }
 
-// number writes three digits of a number, or all that are before the point.
+// number writes three digits of a number, or all that are before the point. A whole number has no point.
 func number(v float64) string {
 	places := 0
 	switch a := math.Abs(v); {
-	case a == 0:
+	case a == math.Trunc(a):
 	case a < 9.995:
 		places = 2
 	case a < 99.95:
@@ -45,22 +45,27 @@ func number(v float64) string {
 
 // duration writes a time in the unit that suits it.
 func duration(d time.Duration) string {
-	switch s := d.Seconds(); {
-	case d <= 0:
+	if d <= 0 {
 		return "0"
-	case d < time.Microsecond:
-		return number(s*1e9) + space + "ns"
-	case d < time.Millisecond:
-		return number(s*1e6) + space + "µs"
-	case d < time.Second:
-		return number(s*1e3) + space + "ms"
-	case d < 2*time.Minute:
-		return number(s) + space + "s"
-	case d < 2*time.Hour:
-		return number(s/60) + space + "min"
-	default:
-		return number(s/3600) + space + "h"
 	}
+	for _, u := range units {
+		if d < u.below {
+			return number(float64(d)/float64(u.of)) + space + u.name
+		}
+	}
+	return number(d.Hours()) + space + "h"
+}
+
+var units = []struct {
+	below time.Duration
+	name  string
+	of    time.Duration
+}{
+	{time.Microsecond, "ns", time.Nanosecond},
+	{time.Millisecond, "µs", time.Microsecond},
+	{time.Second, "ms", time.Millisecond},
+	{2 * time.Minute, "s", time.Second},
+	{2 * time.Hour, "min", time.Minute},
 }
 
 // share writes a part of a whole as a percentage.

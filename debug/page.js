@@ -8,7 +8,7 @@
   // Numbers, written as format.go writes them.
 
   const whole = n => Math.round(n).toString().replace(/\B(?=(\d{3})+$)/g, ',');
-  const number = v => v === 0 || v >= 99.95 ? whole(v) : v.toFixed(v < 9.995 ? 2 : 1);
+  const number = v => Number.isInteger(v) || v >= 99.95 ? whole(v) : v.toFixed(v < 9.995 ? 2 : 1);
   function duration(ns) {
     if (ns <= 0) return '0';
     for (const [below, unit, size] of [[1e3, 'ns', 1], [1e6, 'µs', 1e3], [1e9, 'ms', 1e6], [120e9, 's', 1e9], [7200e9, 'min', 60e9]]) {
@@ -90,6 +90,7 @@
         put(find('h3 small', e), block.tag || '');
         put(find('.note', e), block.note || '');
         const counts = new Map(((old.get(block.id) || {}).figures || []).map(f => [f.label, f.count]));
+        e.classList.toggle('rated', block.figures.some(f => f.count !== undefined));
         const dl = find('dl', e);
         for (const div of dl.children) div.dataset.label = div.dataset.label || find('dt', div).textContent;
         match(dl, block.figures, f => f.label, 'label',
@@ -155,7 +156,7 @@
     const svg = find('svg', card);
     while (svg.children.length < paths.length) svg.append(document.createElementNS('http://www.w3.org/2000/svg', 'path'));
     paths.forEach((d, i) => svg.children[i].setAttribute('d', d));
-    put(find('.top', card), top ? 'top: ' + spec.write(top) : '');
+    put(find('.top', card), top ? 'max ' + spec.write(top) : '');
   }
   function putCards() {
     const before = since(recent);
@@ -197,20 +198,18 @@
     status.classList.toggle('late', silent);
     put(status, paused ? 'paused' : silent ? `no answer for ${late}${space}s` : 'live, the last 10' + space + 's');
   }
-  async function poll() {
-    if (!paused && !document.hidden) {
-      try {
-        const answer = await fetch('?' + new URLSearchParams({ format: 'json', db: name }), { cache: 'no-store', signal: AbortSignal.timeout(5000) });
-        const report = await answer.json();
-        answered = performance.now();
-        if (!paused) take(report);
-      } catch (e) {
-        if (e instanceof TypeError || e instanceof DOMException || e instanceof SyntaxError) tell(); // no answer, or another's
-        else throw e;
-      }
-    } else {
-      answered = performance.now();
+  async function ask() {
+    try {
+      const answer = await fetch('?' + new URLSearchParams({ format: 'json', db: name }), { cache: 'no-store', signal: AbortSignal.timeout(5000) });
+      return await answer.json();
+    } catch {
+      return null; // no answer, or another's: a page that asks for a password
     }
+  }
+  async function poll() {
+    const report = paused || document.hidden ? null : await ask();
+    if (report || paused || document.hidden) answered = performance.now();
+    if (report && !paused) take(report);
     tell();
   }
   async function live() {

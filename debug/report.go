@@ -1,6 +1,7 @@
 package debug
 
 import (
+	"slices"
 	"time"
 
 	"github.com/groupcommit/groupcommit"
@@ -49,6 +50,11 @@ type block struct {
 	Tag     string   `json:"tag,omitempty"`
 	Note    string   `json:"note,omitempty"`
 	Figures []figure `json:"figures"`
+}
+
+// Rated reports that the browser shows a rate beside a figure.
+func (b block) Rated() bool {
+	return slices.ContainsFunc(b.Figures, func(f figure) bool { return f.Count != nil })
 }
 
 // A figure is a number and what it is. Its count is there if its rate says something.

@@ -2,12 +2,11 @@ module github.com/groupcommit/groupcommit/internal/browsertest
 
 go 1.26.0
 
-require github.com/groupcommit/groupcommit v0.0.0
-
 require (
-	github.com/chromedp/cdproto v0.159.0 // indirect
-	github.com/chromedp/chromedp v0.23.0 // indirect
-	github.com/go-json-experiment/json v0.0.0-20260213210345-44df1a37e875 // indirect
+	github.com/chromedp/cdproto v0.159.0
+	github.com/chromedp/chromedp v0.23.0
 )
+
+require github.com/go-json-experiment/json v0.0.0-20260213210345-44df1a37e875 // indirect
 
 replace github.com/groupcommit/groupcommit => ../../
