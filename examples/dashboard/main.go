@@ -136,7 +136,7 @@ func checkAddr(addr string) error {
 	if err != nil {
 		return errors.New("an address such as 127.0.0.1:8080 is allowed")
 	}
-	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n > 65535 {
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
 		return errors.New("a port from 0 to 65535 is allowed")
 	}
 	if ip, err := netip.ParseAddr(host); host != "localhost" && (err != nil || !ip.IsLoopback()) {
