@@ -3,6 +3,7 @@ package debug
 import (
 	"cmp"
 	"hash/maphash"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -80,16 +81,13 @@ func (t *texts) of(text string) *textStats {
 
 // drop keeps the texts that have taken the most time together, and of the rest those that had the longest calls.
 func (t *texts) drop() {
-	keys := make([]uint64, 0, len(t.by))
-	for k := range t.by {
-		keys = append(keys, k)
-	}
-	slices.SortFunc(keys, func(a, b uint64) int { return cmp.Compare(t.by[b].took, t.by[a].took) })
-	rest := keys[min(keptTexts, len(keys)):]
-	slices.SortFunc(rest, func(a, b uint64) int { return cmp.Compare(t.by[b].longest, t.by[a].longest) })
-	for _, k := range rest[min(keptTexts, len(rest)):] {
-		t.others.merge(t.by[k])
-		delete(t.by, k)
+	all := slices.AppendSeq(make([]*textStats, 0, len(t.by)), maps.Values(t.by))
+	slices.SortFunc(all, func(a, b *textStats) int { return cmp.Compare(b.took, a.took) })
+	rest := all[min(keptTexts, len(all)):]
+	slices.SortFunc(rest, func(a, b *textStats) int { return cmp.Compare(b.longest, a.longest) })
+	for _, s := range rest[min(keptTexts, len(rest)):] {
+		t.others.merge(s)
+		delete(t.by, s.key)
 	}
 }
 
