@@ -30,7 +30,6 @@ type texts struct {
 	mu     sync.Mutex // OnGroup takes it in turn; who reads keeps it for some microseconds
 	by     map[uint64]*textStats
 	others textStats // those that were dropped
-	most   int
 }
 
 // textStats are the numbers of one text.
@@ -43,7 +42,7 @@ type textStats struct {
 }
 
 func newTexts() *texts {
-	return &texts{seed: maphash.MakeSeed(), by: make(map[uint64]*textStats), most: mostTexts}
+	return &texts{seed: maphash.MakeSeed(), by: make(map[uint64]*textStats)}
 }
 
 // observe is a function for groupcommit.OnGroup. A call that was put off has no outcome yet: it comes once more.
@@ -69,7 +68,7 @@ func (t *texts) of(text string) *textStats {
 	key := maphash.String(t.seed, text)
 	s := t.by[key]
 	if s == nil {
-		if len(t.by) >= t.most {
+		if len(t.by) == mostTexts {
 			t.drop()
 		}
 		s = &textStats{key: key}
