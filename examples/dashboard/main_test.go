@@ -108,7 +108,7 @@ func TestBadUseIsOneLineAndExitsWith2(t *testing.T) {
 		"--users=7":                       "flag provided but not defined: -users",
 		"7":                               `unexpected argument "7"`,
 	} {
-		p, temporary := program(t, args)
+		p, temporary := program(t, "--for=1ms", args) // what is accepted by mistake ends
 		var out, complaints bytes.Buffer
 		p.Stdout, p.Stderr = &out, &complaints
 		var exit *exec.ExitError

@@ -133,7 +133,7 @@ func TestThePageInABrowser(t *testing.T) {
 			assert.Contains(t, blocks, label)
 		}
 		// It goes on by itself, until it is told to pause.
-		calls := `document.querySelector('#texts tbody td').textContent`
+		calls := fmt.Sprintf(`[...document.querySelectorAll('#texts tbody tr')].find(r => r.innerText.includes(%q)).children[1].textContent`, insert)
 		b.until(fmt.Sprintf("%s !== %q", calls, eval[string](b, calls)))
 		b.do(chromedp.Click(chromedp.ID("pause")))
 		assert.Equal(t, "paused", eval[string](b, `document.querySelector('#status').textContent`))
