@@ -149,7 +149,7 @@ func (b *tab) picture() {
 		dir = filepath.Join(os.TempDir(), "groupcommit-shots")
 	}
 	file := filepath.Join(dir, strings.Trim(notInNames.ReplaceAllString(b.Name(), "-"), "-")+".png")
-	if err := os.MkdirAll(dir, 0o755); err == nil {
+	if err = os.MkdirAll(dir, 0o755); err == nil {
 		err = os.WriteFile(file, png, 0o644)
 	}
 	b.Log("screenshot:", file, err)
