@@ -163,6 +163,16 @@ func TestThePageInABrowser(t *testing.T) {
 		assert.Zero(t, eval[int](b, `document.querySelectorAll('img, main b, iframe, object').length`))
 		assert.Equal(t, "app · groupcommit", eval[string](b, `document.title`))
 		assert.NotContains(t, eval[string](b, `document.documentElement.outerHTML`), secret)
+
+		// After a month the numbers are long.
+		b.do(chromedp.Click(chromedp.ID("pause")))
+		for _, width := range []int64{390, 1280} {
+			b.look(width, "light")
+			eval[chromedp.Void](b, `document.querySelectorAll('.block dd:not(.now), td:not(.now)').forEach(e => { if (!e.textContent.includes('%')) e.textContent = '123,456,789'; })`)
+			eval[chromedp.Void](b, `document.querySelectorAll('.block.rated dd.now, td.now').forEach(e => e.textContent = '123,456/s')`)
+			eval[chromedp.Void](b, `document.querySelectorAll('.card dd').forEach(e => e.textContent = '99.9\u00a0min')`)
+			checkLayout(b, fmt.Sprint(width, " after a month"))
+		}
 		b.quiet(origin)
 	})
 
