@@ -6,11 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/groupcommit/groupcommit"
-	"github.com/mattn/go-sqlite3"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -49,7 +49,7 @@ func openShop(ctx context.Context, db *sql.DB) (*shop, error) {
 // send stands for the sending of an e-mail. Now and then its server is busy, and the batch is tried again.
 func (s *shop) send(ctx context.Context, tx *sql.Tx, m mail) (none struct{}, err error) {
 	if s.sent.Add(1)%100 == 0 {
-		return none, sqlite3.Error{Code: sqlite3.ErrBusy}
+		return none, busy
 	}
 	_, err = tx.ExecContext(ctx, "INSERT INTO mails (orders, n) VALUES (?, 1) ON CONFLICT DO UPDATE SET n = n + 1", m.Order)
 	return none, err
@@ -77,8 +77,7 @@ func (s *shop) open(ctx context.Context, callers int) error {
 
 // expected reports that an error is part of the story: the shop closes, or an address is taken.
 func expected(ctx context.Context, err error) bool {
-	var refused sqlite3.Error
-	return ctx.Err() != nil || errors.As(err, &refused) && refused.Code == sqlite3.ErrConstraint
+	return ctx.Err() != nil || strings.Contains(err.Error(), "UNIQUE constraint failed")
 }
 
 // use does one thing. Most callers place orders, and some do what joins no group.
