@@ -48,7 +48,10 @@ func browser(t *testing.T) context.Context {
 	ctx, cancel := chromedp.NewExecAllocator(context.Background(), options...)
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewContext(ctx)
-	t.Cleanup(cancel)
+	t.Cleanup(func() {
+		assert.NoError(t, chromedp.Cancel(ctx)) // when it returns, the browser is gone
+		cancel()
+	})
 	require.NoError(t, chromedp.Do(ctx))
 	return ctx
 }
