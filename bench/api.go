@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"sync/atomic"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/groupcommit/groupcommit"
@@ -21,6 +22,21 @@ import (
 // The statements of an api for SQLite get a context that cannot end. With another, mattn's driver would start a goroutine
 // for each, and this program does not compare that.
 type api func(ctx context.Context, db *sql.DB, w *work) error
+
+// A caller is an api whose calls do not know each other: any number of goroutines may make them. call makes the call with a
+// number. stop ends what the calls have needed beside the database; nil: nothing.
+type caller func(db *sql.DB, w *work) (call func(n int) error, stop func() error, err error)
+
+// concurrent is the api of a caller: each goroutine makes its calls one after the other.
+func concurrent(c caller) api {
+	return func(ctx context.Context, db *sql.DB, w *work) error {
+		call, err := w.begin(c, db)
+		if err != nil {
+			return err
+		}
+		return w.concurrently(ctx, call)
+	}
+}
 
 // work is the calls of a run, and its progress.
 type work struct {
@@ -39,9 +55,29 @@ type work struct {
 	next       atomic.Int64             // the next call to make; those below have been taken
 	byHand     groups                   // the transactions of an api that makes its own
 	commands   *userCommands            // of an api with a handler; nil until it has begun
+	call       func(n int) error        // of a caller; nil until it has begun
+	stop       func() error             // of the same
+	clock      *clock                   // times each call; nil: none
 }
 
 func (w *work) end() { w.ended.Store(true) }
+
+// begin returns a caller's call, which is the same until finish.
+func (w *work) begin(c caller, db *sql.DB) (call func(n int) error, err error) {
+	if w.call == nil {
+		w.call, w.stop, err = c(db, w)
+	}
+	return w.call, err
+}
+
+// finish ends what a caller has begun.
+func (w *work) finish() (err error) {
+	if w.stop != nil {
+		err = w.stop()
+	}
+	w.call, w.stop = nil, nil
+	return err
+}
 
 // made is the number of calls that have been made, and left of those that have not.
 func (w *work) made() int { return min(int(w.next.Load()), w.users) }
@@ -133,12 +169,14 @@ func (w *work) verdict(call int, err error) error {
 }
 
 // execs is the article's program: independent concurrent goroutines, one Exec a value.
-func execs(ctx context.Context, db *sql.DB, w *work) error {
+var execs = concurrent(execCalls)
+
+func execCalls(db *sql.DB, w *work) (func(call int) error, func() error, error) {
 	failing := ""
 	if w.failure != nil {
 		failing = w.failure.named(w.failure.exec, w.table)
 	}
-	return w.concurrently(ctx, func(call int) error {
+	return func(call int) error {
 		if failing != "" && w.clashes(call) {
 			_, err := db.ExecContext(w.named(call), failing, int64(call))
 			return w.verdict(call, err)
@@ -149,16 +187,22 @@ func execs(ctx context.Context, db *sql.DB, w *work) error {
 			w.said(v)
 		}
 		return w.verdict(call, err)
-	})
+	}, nil, nil
 }
 
 // concurrently makes calls, each goroutine one after the other, until the work has ended or there is an error. The first
-// goroutine makes at least one.
-func (w *work) concurrently(ctx context.Context, insert func(call int) error) error {
+// goroutine makes at least one; where calls are timed, each makes two.
+func (w *work) concurrently(ctx context.Context, call func(n int) error) error {
+	least := func(goroutine int) int {
+		if w.clock != nil {
+			return 2
+		}
+		return 1 - min(goroutine, 1)
+	}
 	var all errgroup.Group
 	for i := range min(w.goroutines, w.left()) {
 		all.Go(func() error {
-			for first := i == 0; first || !w.ended.Load(); first = false {
+			for made := 0; made < least(i) && ctx.Err() == nil || !w.ended.Load(); made++ {
 				n := int(w.next.Add(1)) - 1
 				if n >= w.users {
 					return nil
@@ -166,7 +210,7 @@ func (w *work) concurrently(ctx context.Context, insert func(call int) error) er
 				if w.known > 0 {
 					n %= w.known
 				}
-				if err := insert(n); err != nil {
+				if err := w.clock.around(i, made, call, n); err != nil {
 					w.end()
 					return err
 				}
@@ -191,9 +235,11 @@ func (w *work) inPieces(ctx context.Context, transaction func(first, n int) erro
 	}
 	for begun := false; (!begun || !w.ended.Load()) && w.left() > 0; begun = true {
 		first, n := w.made(), min(most, w.left())
+		start := time.Now()
 		if err := transaction(first, n); err != nil {
 			return fmt.Errorf("values %d to %d: %w", first, first+n-1, err)
 		}
+		w.clock.record(0, time.Since(start), n)
 		w.next.Store(int64(first + n))
 		w.byHand.commits++
 		w.byHand.calls += n

@@ -11,26 +11,29 @@ import (
 	"time"
 )
 
-// openLoop is a program whose calls do not wait for each other: they arrive as those of many users do, by themselves, at half
-// of the best rate of the plain driver. It first finds that rate. Both entrants get the same arrivals.
+// openLoop is a program whose calls do not wait for each other: they arrive as those of many users do, by themselves, at a
+// part of the rate of the first entrant, which is the plain driver. It first finds that rate. All entrants get the same
+// arrivals.
 //
 // A call's time is counted from when it was to arrive. A closed loop would not call while it waits, and so leave out what
 // the others would have waited for.
-func (l *lab) openLoop(ctx context.Context, p pace, all []*entrant) (rounds []round, err error) {
+func (l *lab) openLoop(ctx context.Context, p pace, load float64, all []*entrant) (rounds []round, err error) {
 	plain := all[0]
 	if _, err := l.turns(ctx, pace{slice: p.slice, warm: p.warm, slices: 3}, all[:1]); err != nil {
 		return nil, err
 	}
-	if _, err := all[1].slice(ctx, max(p.warm, p.slice)); err != nil {
-		return nil, err
+	for _, e := range all[1:] {
+		if _, err := e.slice(ctx, max(p.warm, p.slice)); err != nil {
+			return nil, fmt.Errorf("%s: %w", e.name, err)
+		}
 	}
 	var rates []float64
 	for _, s := range plain.slices {
 		rates = append(rates, s.rate())
 	}
 	plain.slices = nil
-	half := median(rates) / 2
-	if half == 0 {
+	rate := median(rates) * load
+	if rate == 0 {
 		return nil, fmt.Errorf("%s: no call was answered in a slice of %v", plain.name, p.slice)
 	}
 	var begun atomic.Int64
@@ -39,7 +42,7 @@ func (l *lab) openLoop(ctx context.Context, p pace, all []*entrant) (rounds []ro
 	order := slices.Clone(all)
 	for n := range (p.slices + 1) / 2 {
 		r := round{of: map[string]slice{}}
-		due := arrivals(half, 2*p.slice, uint64(n))
+		due := arrivals(rate, 2*p.slice, uint64(n))
 		for _, e := range order {
 			begun.Add(2)
 			s, err := e.open(ctx, due)
@@ -69,6 +72,10 @@ func arrivals(rate float64, d time.Duration, seed uint64) (due []time.Duration) 
 
 // open has calls arrive when they are due, and waits for the last one.
 func (e *entrant) open(ctx context.Context, due []time.Duration) (s slice, err error) {
+	call, err := e.w.begin(e.call, e.db)
+	if err != nil {
+		return s, err
+	}
 	took, late := make([]time.Duration, len(due)), make([]time.Duration, len(due))
 	var wrong atomic.Pointer[error]
 	var all sync.WaitGroup
@@ -91,10 +98,11 @@ func (e *entrant) open(ctx context.Context, due []time.Duration) (s slice, err e
 		late[i] = time.Since(start) - at
 		n := int(e.w.next.Add(1)) - 1
 		all.Go(func() {
-			if _, err := e.db.Exec(e.w.insert, int64(n)); err != nil {
+			if err := call(n); err != nil {
 				wrong.Store(&err)
 			}
 			took[i] = time.Since(start) - at
+			e.w.clock.record(i, took[i], 1)
 		})
 	}
 	all.Wait()
@@ -107,6 +115,6 @@ func (e *entrant) open(ctx context.Context, due []time.Duration) (s slice, err e
 	s.calls, s.commits, s.grouped = len(due), after.commits-before.commits, after.calls-before.calls
 	slices.Sort(took)
 	slices.Sort(late)
-	s.p50, s.p90, s.late = part(took, .5), part(took, .9), part(late, .5)
+	s.p50, s.p90, s.late, s.times = part(took, .5), part(took, .9), part(late, .5), e.w.clock.take()
 	return s, err
 }

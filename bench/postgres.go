@@ -23,10 +23,9 @@ var (
 		batch:  true,
 		pool:   virtual,
 		via:    viaExec,
-		api:    execs,
 		open:   openPgxGrouped,
 		count:  byStats,
-	}
+	}.making(execCalls)
 	pgxHandled = side{
 		driver: gcpgx.DriverName,
 		batch:  true,
@@ -68,10 +67,9 @@ func pgxPlain(conns int) side {
 		conns:  conns,
 		pool:   fmt.Sprintf("%d connections, open before the clock starts; speed tries several", conns),
 		via:    viaExec,
-		api:    execs,
 		open:   openPgx,
 		count:  oneEach,
-	}
+	}.making(execCalls)
 }
 
 func openPgx(dsn string, r *run) (*sql.DB, error) { return openPgxPool(dsn, r.conns) }

@@ -7,6 +7,8 @@ import (
 	"math"
 	"runtime"
 	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
 // A run is what is measured: a side of the comparison, and its load.
@@ -24,6 +26,7 @@ type run struct {
 	reopened    bool     // the database is opened anew between the two
 	shape       *shape   // of the statements; nil: insert a user
 	summed      bool     // the rows are checked by their number and sum, not one by one
+	timed       bool     // each call's time is taken
 	lines       *lines   // for --verbose; nil without
 
 	name string // among the entrants of a contest; "": the side's
@@ -54,8 +57,9 @@ type slice struct {
 	commits int
 	grouped int // calls in these commits
 
-	p50, p90, late float64 // in µs, where single calls were timed; late is how late they were begun
-	pair           float64 // the median of what a call took as a multiple of the one beside it, of the first entrant's
+	times          *hdrhistogram.Histogram // of calls, where a run is timed; else nil
+	p50, p90, late float64                 // in µs, where single calls were timed; late is how late they were begun
+	pair           float64                 // the median of what a call took as a multiple of the one beside it, of the first entrant's
 }
 
 func (s slice) rate() float64   { return perOf(float64(s.calls), s.took.Seconds()) }
@@ -78,6 +82,9 @@ func (l *lab) enter(ctx context.Context, r run) (e *entrant, err error) {
 	}
 	e = &entrant{run: r, name: r.label(), place: l.place, meter: l.meter}
 	e.w = &work{home: h, users: r.users, goroutines: r.goroutines, maxLen: r.maxLen, clash: r.clash, failure: r.failure, ids: r.ids, shape: r.shape}
+	if r.timed {
+		e.w.clock = newClock()
+	}
 	if r.lines != nil {
 		if !r.batch {
 			e.w.said = r.lines.value
@@ -104,7 +111,7 @@ func (e *entrant) remember(ctx context.Context) error {
 	if !e.reopened {
 		return nil
 	}
-	if err := e.db.Close(); err != nil {
+	if err := errors.Join(e.w.finish(), e.db.Close()); err != nil {
 		return err
 	}
 	db, err := e.opened(ctx, e.w.home)
@@ -123,7 +130,8 @@ func (e *entrant) slice(ctx context.Context, d time.Duration) (s slice, err erro
 	}
 	made := e.w.made()
 	e.w.ended.Store(false)
-	runtime.GC() // this slice shall not clear the garbage of an earlier one
+	e.w.clock.take() // what came before is no part of it
+	runtime.GC()     // this slice shall not clear the garbage of an earlier one
 	spent := e.meter.start()
 	timer := time.AfterFunc(d, e.w.end)
 	stop := context.AfterFunc(ctx, e.w.end)
@@ -142,12 +150,13 @@ func (e *entrant) slice(ctx context.Context, d time.Duration) (s slice, err erro
 	after, err := e.count(e.db, e.w)
 	s.calls, e.largest = e.w.made()-made, after.largest
 	s.commits, s.grouped = after.commits-before.commits, after.calls-before.calls
+	s.times = e.w.clock.take()
 	return s, err
 }
 
 // leave checks the rows through the plain driver, whichever driver the run has used, and leaves nothing behind.
 func (e *entrant) leave(ctx context.Context) (rows int, err error) {
-	err = e.db.Close()
+	err = errors.Join(e.w.finish(), e.db.Close())
 	if e.lines != nil {
 		err = errors.Join(err, e.lines.flush())
 	}
@@ -159,10 +168,11 @@ func (e *entrant) leave(ctx context.Context) (rows int, err error) {
 
 // remove leaves nothing behind.
 func (e *entrant) remove() error {
+	err := e.w.finish()
 	if e.db != nil {
 		e.db.Close()
 	}
-	return e.w.remove()
+	return errors.Join(err, e.w.remove())
 }
 
 func (e *entrant) checked(ctx context.Context) (rows int, err error) {
@@ -193,6 +203,12 @@ func (e *entrant) total() (t slice) {
 		t.commits += s.commits
 		t.grouped += s.grouped
 		t.spent = t.spent.add(s.spent)
+		if s.times != nil {
+			if t.times == nil {
+				t.times = newTimes()
+			}
+			t.times.Merge(s.times)
+		}
 	}
 	return t
 }

@@ -101,8 +101,8 @@ func (s *shape) texts(driver, table string) shapeTexts {
 	return t
 }
 
-// calls makes the calls of a shape from concurrent goroutines, as a program does that knows nothing of groups.
-func calls(ctx context.Context, db *sql.DB, w *work) error {
+// shapeCalls are the calls of a shape, as a program makes them that knows nothing of groups.
+func shapeCalls(db *sql.DB, w *work) (func(n int) error, func() error, error) {
 	s := w.shape
 	call := func(n int) error {
 		_, err := db.Exec(w.insert, s.args(n)...)
@@ -119,12 +119,12 @@ func calls(ctx context.Context, db *sql.DB, w *work) error {
 			return inTx(db, func(tx *sql.Tx) error { return twice(tx.Exec, w.insert, s.args(n)) })
 		}
 	}
-	return w.concurrently(ctx, func(n int) error {
+	return func(n int) error {
 		if err := call(n); err != nil {
 			return fmt.Errorf("call %d: %w", n, err)
 		}
 		return nil
-	})
+	}, nil, nil
 }
 
 func twice(exec func(string, ...any) (sql.Result, error), text string, args []any) error {

@@ -20,6 +20,7 @@ type side struct {
 	pool   string // its description in the output
 	via    string // the api's name in the JSON
 	api    api
+	call   caller                                     // what api makes, where that is concurrent; nil: an open loop cannot be made of it
 	open   func(name string, r *run) (*sql.DB, error) // name is home's
 	count  func(db *sql.DB, w *work) (groups, error)
 }
@@ -41,6 +42,12 @@ const (
 // titled tells sides of one driver apart.
 func (s side) titled(api string) side {
 	s.title = s.driver + " (" + api + ")"
+	return s
+}
+
+// making is the side with another program: concurrent goroutines that make the calls of c.
+func (s side) making(c caller) side {
+	s.call, s.api = c, concurrent(c)
 	return s
 }
 

@@ -215,23 +215,10 @@ func (r *speedRun) bestPool(ctx context.Context, l *lab, room int) (best int, er
 	}
 	p := r.pace()
 	p.slices = min(4, p.slices)
-	var tried []string
-	most := 0.0
-	var rounds []round
-	err = l.contest(ctx, runs, func(all []*entrant) (err error) {
-		rounds, err = l.turns(ctx, p, all)
-		return err
-	})
+	won, tried, err := l.bestPool(ctx, p, runs)
 	if err != nil {
 		return 0, err
 	}
-	for _, x := range runs {
-		rate := middle(rounds, of(slice.rate, x))
-		tried = append(tried, fmt.Sprintf("%s on %d", comma(int(rate+.5)), x.conns))
-		if rate > most {
-			most, best = rate, x.conns
-		}
-	}
-	fmt.Fprintf(r.out, "The plain driver, 1,024 goroutines: %s. The best pool is %d.\n", strings.Join(tried, ", "), best)
-	return best, nil
+	fmt.Fprintf(r.out, "The plain driver, 1,024 goroutines: %s. The best pool is %d.\n", tried, won.conns)
+	return won.conns, nil
 }

@@ -20,8 +20,7 @@ func postgresHeats(pool int) []heat {
 			r.shape = s
 			return r
 		}
-		theirs, ours := pgxPlain(pool), pgxGrouped
-		theirs.api, ours.api = calls, calls
+		theirs, ours := pgxPlain(pool).making(shapeCalls), pgxGrouped.making(shapeCalls)
 		heats = append(heats, otherStatements("PostgreSQL", s, "pgx.Batch", of("by hand", pgxBatch, 1), of(plain.name, theirs, 1024), of("ours", ours, 1024)))
 	}
 	return heats

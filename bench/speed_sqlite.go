@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"time"
@@ -36,8 +37,7 @@ func sqliteHeats() []heat {
 			r.shape = s
 			return r
 		}
-		plain, ours := plain, grouped
-		plain.api, ours.api = calls, calls
+		plain, ours := plain.making(shapeCalls), grouped.making(shapeCalls)
 		heats = append(heats, otherStatements("SQLite FULL", s, "loop", of("by hand", byHand, 1), of("plain", plain, 64), of("ours", ours, 1024)))
 	}
 	return heats
@@ -136,7 +136,9 @@ func openOnSQLite() heat {
 
 func openLoopOf(where string, plain, ours run) heat {
 	return heat{
-		play: (*lab).openLoop,
+		play: func(l *lab, ctx context.Context, p pace, all []*entrant) ([]round, error) {
+			return l.openLoop(ctx, p, .5, all)
+		},
 		runs: []run{plain, ours},
 		rows: []row{{name: where + ", open loop at half of plain's best rate, p50 / plain's", goal: atMost(1.05, "1.0"), value: over(of(slice.median, ours), of(slice.median, plain)), show: []run{ours, plain},
 			note: func(rounds []round) string {

@@ -24,19 +24,17 @@ var (
 		conns:  1,
 		pool:   "1 connection: SQLite has one writer, and more of them would only wait for its lock",
 		via:    viaExec,
-		api:    execs,
 		open:   openPlain,
 		count:  oneEach,
-	}
+	}.making(execCalls)
 	grouped = side{
 		driver: gcsqlite3.DriverName,
 		batch:  true,
 		pool:   virtual,
 		via:    viaExec,
-		api:    execs,
 		open:   openGrouped,
 		count:  byStats,
-	}
+	}.making(execCalls)
 	handled = side{
 		driver: gcsqlite3.DriverName,
 		batch:  true,

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -89,6 +90,29 @@ func (l *lab) turns(ctx context.Context, p pace, all []*entrant) (rounds []round
 		slices.Reverse(order)
 	}
 	return rounds, nil
+}
+
+// bestPool finds the run with the best rate of some that differ by their pools, and says what it tried.
+func (l *lab) bestPool(ctx context.Context, p pace, runs []run) (best run, tried string, err error) {
+	var rounds []round
+	err = l.contest(ctx, runs, func(all []*entrant) (err error) {
+		rounds, err = l.turns(ctx, p, all)
+		return err
+	})
+	if err != nil {
+		return best, "", err
+	}
+	best = runs[0]
+	var rates []string
+	most := 0.0
+	for _, x := range runs {
+		rate := middle(rounds, of(slice.rate, x))
+		rates = append(rates, fmt.Sprintf("%s on %d", comma(int(rate+.5)), x.conns))
+		if rate > most {
+			most, best = rate, x
+		}
+	}
+	return best, strings.Join(rates, ", "), nil
 }
 
 // result is what an entrant came to. Its fields keep their names in the JSON; new ones come at the end.
