@@ -142,14 +142,16 @@ func (c *cluster) home(r *run) (home, error) {
 	if r.failure != nil {
 		violation = r.failure.is
 	}
-	insert := "INSERT INTO " + table + " (value) VALUES ($1)"
+	texts := shapeTexts{exec: "INSERT INTO " + table + " (value) VALUES ($1)", unnest: "INSERT INTO " + table + " (value) SELECT unnest($1::bigint[])"}
 	if r.shape != nil {
-		insert = r.shape.texts(pgxDriver, table).exec
+		texts = r.shape.texts(pgxDriver, table)
 	}
 	return home{
 		name:        c.dsn,
 		table:       table,
-		insert:      insert,
+		insert:      texts.exec,
+		reads:       texts.reads,
+		unnest:      texts.unnest,
 		synchronous: c.synchronous,
 		prepare:     func(ctx context.Context, db *sql.DB) error { return c.prepare(ctx, db, table, r) },
 		violation:   violation,

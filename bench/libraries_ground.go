@@ -56,27 +56,33 @@ func newFiles(sync time.Duration) (*files, error) {
 		syncer.Fdatasync = d.Fdatasync
 		return &files{folder: d.Folder, remove: filepath.Dir(d.Folder), syncs: fmt.Sprintf("in memory, where a sync takes %v", d.Takes)}, nil
 	}
-	folder, err := os.MkdirTemp(disk.Memory(), "groupcommit-bench-")
+	folder, d, err := makeDisk()
 	if err != nil {
 		return nil, err
 	}
-	return nil, errors.Join(restart(folder, sync), os.RemoveAll(folder))
+	d.Takes = sync
+	return nil, errors.Join(d.Restart(), os.RemoveAll(folder))
 }
 
-// restart returns only an error.
-func restart(folder string, sync time.Duration) error {
-	folder, err := filepath.EvalSymlinks(folder)
+// makeDisk makes a disk in memory. All of it is in folder.
+func makeDisk() (folder string, d disk.Disk, err error) {
+	if folder, err = os.MkdirTemp(disk.Memory(), "groupcommit-bench-"); err != nil {
+		return "", d, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.RemoveAll(folder))
+		}
+	}()
+	whole, err := filepath.EvalSymlinks(folder)
 	if err != nil {
-		return err
+		return "", d, err
 	}
-	d := disk.Disk{Folder: filepath.Join(folder, "disk"), Takes: sync}
-	if d.Shim, err = disk.Build(folder); err != nil {
-		return err
+	if d.Shim, err = disk.Build(whole); err != nil {
+		return "", d, err
 	}
-	if err := os.Mkdir(d.Folder, 0o700); err != nil {
-		return err
-	}
-	return d.Restart()
+	d.Folder = filepath.Join(whole, "disk")
+	return folder, d, os.Mkdir(d.Folder, 0o700)
 }
 
 func (f *files) close() error            { return os.RemoveAll(f.remove) }
@@ -103,13 +109,7 @@ func (f *files) open(_ context.Context, s librarySide) (*sql.DB, func() error, e
 	db.SetMaxOpenConns(max(s.pool, 0))
 	db.SetMaxIdleConns(libraryCallers)
 	return db, func() error {
-		err := db.Close()
-		for _, more := range []string{"", "-wal", "-shm"} {
-			if e := os.Remove(name + more); e != nil && !os.IsNotExist(e) {
-				err = errors.Join(err, e)
-			}
-		}
-		return err
+		return errors.Join(db.Close(), removeSQLite(name))
 	}, nil
 }
 

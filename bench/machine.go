@@ -2,8 +2,10 @@ package main
 
 import (
 	"fmt"
+	"github.com/mattn/go-sqlite3"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"strings"
 )
 
@@ -44,4 +46,30 @@ func filesystem(dir string) (kind string) {
 		}
 	}
 	return kind
+}
+
+// versions names the machine, and the versions of what is measured.
+func versions() string {
+	s := machine()
+	sqlite, _, _ := sqlite3.Version()
+	for _, m := range []struct{ path, name string }{{"github.com/mattn/go-sqlite3", "go-sqlite3"}, {"github.com/jackc/pgx/v5", "pgx"}} {
+		if v := versionOf(m.path); v != "" {
+			s += ", " + m.name + " " + v
+		}
+	}
+	return s + ", SQLite " + sqlite
+}
+
+// versionOf is that of a module in this program; "" where the program does not know.
+func versionOf(path string) string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return ""
+	}
+	for _, m := range info.Deps {
+		if m.Path == path {
+			return m.Version
+		}
+	}
+	return ""
 }

@@ -193,7 +193,7 @@ func TestCtrlCEndsCleanly(t *testing.T) {
 	cmd, _, errs, tmp := program(t, "--users", "1000000", "--no-batch")
 	require.NoError(t, cmd.Start())
 	require.Eventually(t, func() bool {
-		files, _ := filepath.Glob(filepath.Join(tmp, "*", "run-*", "users.db"))
+		files, _ := filepath.Glob(filepath.Join(tmp, "*", "run-*.db"))
 		return len(files) == 1
 	}, 20*time.Second, 5*time.Millisecond)
 	require.NoError(t, cmd.Process.Signal(syscall.SIGINT))

@@ -33,6 +33,7 @@ var modes map[string]mode
 func init() { // the flags of the others name the modes
 	modes = map[string]mode{
 		"speed":     {"every goal of GOALS.md, in one run: inserts and other statements, one goroutine to thousands, beside the plain driver and hand-written programs", func() modeRun { return newSpeedRun() }},
+		"compare":   {"the grid of every claim: rate, latency, groups, processor time and allocations of each kind of call, from one caller to thousands, beside the plain driver, hand-written programs and a batcher with a timer", func() modeRun { return newCompareRun() }},
 		"matrix":    {"statement time, round trip, callers and pool, in every combination, beside the plain driver", func() modeRun { return &matrixRun{pace: usualPace} }},
 		"switch":    {"how soon groups adapt where the load changes within one run", func() modeRun { return &switchRun{phase: 10 * time.Second} }},
 		"libraries": {"what GORM, bun, ent, goqite, river and others write through the swapped name, beside the plain driver", func() modeRun { return &librariesRun{of: libraries, what: "libraries", pace: usualPace} }},

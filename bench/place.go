@@ -41,7 +41,9 @@ func newPlace(ctx context.Context, c config) (place, error) {
 type home struct {
 	name        string // for the open of a side
 	table       string
-	insert      string // with one argument, the value
+	insert      string // with one argument, the value; or a shape's
+	reads       string // a shape's; "" without
+	unnest      string // does the same for all of an array; "": there is no such text
 	synchronous string // how commits are synced, in the database's own word
 	prepare     func(context.Context, *sql.DB) error
 	violation   func(error) bool // whether an error says that a value was there before

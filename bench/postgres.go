@@ -46,6 +46,17 @@ var (
 		open:   openPgx,
 		count:  byItself,
 	}
+	pgxUnnest = side{
+		driver: pgxDriver,
+		title:  "unnest",
+		batch:  true,
+		alone:  true,
+		conns:  1,
+		via:    viaHand,
+		api:    unnests,
+		open:   openPgx,
+		count:  byItself,
+	}
 	pgxBatch = side{
 		driver: pgxDriver,
 		title:  "pgx.Batch",

@@ -72,6 +72,20 @@ func (d *probe) String() string {
 		micros(quartile(us, 2)), micros(quartile(us, 1)), micros(quartile(us, 3)), comma(len(us)))
 }
 
+// syncIn is what a sync takes in a folder; 0 where that is not known.
+func syncIn(folder string) time.Duration {
+	d, err := openProbe(folder)
+	if err != nil {
+		return 0
+	}
+	defer d.close()
+	took, err := d.syncs()
+	if err != nil {
+		return 0
+	}
+	return took
+}
+
 // syncPrice measures the price of a sync in a folder, for the head of a measurement.
 func syncPrice(folder string) string {
 	d, err := openProbe(folder)

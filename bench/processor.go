@@ -87,7 +87,10 @@ func micros(us float64) string {
 	case us < 1000:
 		return fmt.Sprintf("%.0f µs", us)
 	}
-	return fmt.Sprintf("%.1f ms", us/1000)
+	if us < 1e6 {
+		return fmt.Sprintf("%.1f ms", us/1000)
+	}
+	return fmt.Sprintf("%.2f s", us/1e6)
 }
 
 // processor writes the processor time of a call: this program's, and the server's where there is one.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -17,9 +18,12 @@ type shape struct {
 	name      string
 	create    string // and what is in the table before the first call
 	exec      string
-	twice     bool // a call is a transaction of two of them
-	returning bool // a call is a query for one value
-	slow      bool // a slice of it is short: what it leaves would fill the disk
+	twice     bool   // a call is a transaction of two of them
+	returning bool   // a call is a query for one value
+	reads     string // every other call is this query for one value, with the same arguments, instead; "": none
+	unnest    string // does the same for all calls of an array of their first arguments; "": nobody would write that
+	served    bool   // a call is a request to an HTTP server
+	slow      bool   // a slice of it is short: what it leaves would fill the disk
 	args      func(n int) []any
 	left      string // what the calls have left, in the table after them; it is each of the calls, but for the above
 }
@@ -29,8 +33,9 @@ const shapeKeys = 10_000
 
 var shapes = []*shape{
 	{name: "updates by key", create: "CREATE TABLE T (k INTEGER PRIMARY KEY, n INTEGER NOT NULL); " + keysFrom0, exec: "UPDATE T SET n = n + 1 WHERE k = ?",
-		args: func(n int) []any { return []any{n % shapeKeys} }, left: "sum(n)"},
-	{name: "upserts", create: "CREATE TABLE T (k INTEGER PRIMARY KEY, n INTEGER NOT NULL)", exec: "INSERT INTO T (k, n) VALUES (?, 1) ON CONFLICT (k) DO UPDATE SET n = T.n + 1",
+		unnest: "UPDATE T SET n = T.n + c.n FROM (SELECT k, count(*) AS n FROM unnest(?::bigint[]) AS k GROUP BY k) AS c WHERE T.k = c.k",
+		args:   func(n int) []any { return []any{n % shapeKeys} }, left: "sum(n)"},
+	{name: "upserts", create: "CREATE TABLE T (k INTEGER PRIMARY KEY, n INTEGER NOT NULL)", exec: upsert,
 		args: func(n int) []any { return []any{n % shapeKeys} }, left: "sum(n)"},
 	{name: "20 columns", create: "CREATE TABLE T (SERIAL, " + columns(20, "c%d INTEGER") + ")", exec: "INSERT INTO T (" + columns(20, "c%d") + ") VALUES (?" + strings.Repeat(", ?", 19) + ")",
 		args: twentyNumbers, left: "count(*)"},
@@ -39,9 +44,34 @@ var shapes = []*shape{
 	{name: "4 indexes, random keys", create: "CREATE TABLE T (SERIAL, " + columns(4, "c%d BIGINT") + ")" + columnsJoined(4, "; CREATE INDEX T_%[1]d ON T (c%[1]d)", ""),
 		exec: "INSERT INTO T (" + columns(4, "c%d") + ") VALUES (?, ?, ?, ?)", args: fourKeys, left: "count(*)"},
 	{name: "INSERT RETURNING", create: "CREATE TABLE T (SERIAL, value INTEGER)", exec: "INSERT INTO T (value) VALUES (?) RETURNING id", returning: true,
-		args: func(n int) []any { return []any{n} }, left: "count(*)"},
+		unnest: unnestValues + " RETURNING id",
+		args:   func(n int) []any { return []any{n} }, left: "count(*)"},
 	{name: "transactions of two inserts", create: "CREATE TABLE T (SERIAL, value INTEGER)", exec: "INSERT INTO T (value) VALUES (?)", twice: true,
 		args: func(n int) []any { return []any{n} }, left: "count(*) / 2"},
+}
+
+const (
+	upsert       = "INSERT INTO T (k, n) VALUES (?, 1) ON CONFLICT (k) DO UPDATE SET n = T.n + 1"
+	unnestValues = "INSERT INTO T (value) SELECT unnest(?::bigint[])"
+)
+
+// hotKeys are the keys of the upserts that all want the same rows.
+const hotKeys = 16
+
+// Shapes of the mode compare alone.
+var (
+	hotUpserts = &shape{name: "upserts on 16 keys", create: "CREATE TABLE T (k INTEGER PRIMARY KEY, n INTEGER NOT NULL)", exec: upsert,
+		unnest: "INSERT INTO T (k, n) SELECT k, count(*) FROM unnest(?::bigint[]) AS k GROUP BY k ON CONFLICT (k) DO UPDATE SET n = T.n + excluded.n",
+		args:   func(n int) []any { return []any{n % hotKeys} }, left: "sum(n)"}
+	halfReads = &shape{name: "half updates, half reads by key", create: "CREATE TABLE T (k INTEGER PRIMARY KEY, n INTEGER NOT NULL); " + keysFrom0,
+		exec: "UPDATE T SET n = n + 1 WHERE k = ?", reads: "SELECT n FROM T WHERE k = ?", args: func(n int) []any { return []any{n % shapeKeys} }, left: "sum(n)"}
+	served = &shape{name: "HTTP server with sqlx", create: "CREATE TABLE T (SERIAL, value INTEGER)", exec: "INSERT INTO T (value) VALUES (?)", served: true,
+		args: func(n int) []any { return []any{n} }, left: "count(*)"}
+)
+
+// shapeNamed finds one of shapes.
+func shapeNamed(name string) *shape {
+	return shapes[slices.IndexFunc(shapes, func(s *shape) bool { return s.name == name })]
 }
 
 // keysFrom0 is a text of its own: PostgreSQL and SQLite have no series of numbers in common but a recursive one.
@@ -83,22 +113,36 @@ func scattered(n int) int64 {
 }
 
 // shapeTexts are a shape's for one database.
-type shapeTexts struct{ create, exec string }
+type shapeTexts struct{ create, exec, reads, unnest string }
 
 func (s *shape) texts(driver, table string) shapeTexts {
 	key, blob := "id INTEGER PRIMARY KEY", "BLOB"
 	if driver == pgxDriver {
 		key, blob = "id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY", "BYTEA"
 	}
-	words := strings.NewReplacer("TABLE T ", "TABLE "+table+" ", "INTO T ", "INTO "+table+" ", "UPDATE T ", "UPDATE "+table+" ", "ON T ", "ON "+table+" ",
-		"T.n", table+".n", "T_", table+"_", "SERIAL,", key+",", "BLOB", blob)
-	t := shapeTexts{words.Replace(s.create), words.Replace(s.exec)}
+	words := strings.NewReplacer("TABLE T ", "TABLE "+table+" ", "INTO T ", "INTO "+table+" ", "UPDATE T ", "UPDATE "+table+" ", "ON T ", "ON "+table+" ", "FROM T ", "FROM "+table+" ",
+		"T.n", table+".n", "T.k", table+".k", "T_", table+"_", "SERIAL,", key+",", "BLOB", blob)
+	t := shapeTexts{words.Replace(s.create), words.Replace(s.exec), words.Replace(s.reads), words.Replace(s.unnest)}
 	if driver == pgxDriver {
-		for n := 1; strings.Contains(t.exec, "?"); n++ {
-			t.exec = strings.Replace(t.exec, "?", "$"+strconv.Itoa(n), 1)
-		}
+		t.exec, t.reads, t.unnest = withNumbers(t.exec), withNumbers(t.reads), withNumbers(t.unnest)
 	}
 	return t
+}
+
+// withNumbers is a text with PostgreSQL's placeholders.
+func withNumbers(text string) string {
+	for n := 1; strings.Contains(text, "?"); n++ {
+		text = strings.Replace(text, "?", "$"+strconv.Itoa(n), 1)
+	}
+	return text
+}
+
+// want is what so many calls are to leave.
+func (s *shape) want(calls int) int {
+	if s.reads != "" {
+		return (calls + 1) / 2
+	}
+	return calls
 }
 
 // shapeCalls are the calls of a shape, as a program makes them that knows nothing of groups.
@@ -118,6 +162,10 @@ func shapeCalls(db *sql.DB, w *work) (func(n int) error, func() error, error) {
 		call = func(n int) error {
 			return inTx(db, func(tx *sql.Tx) error { return twice(tx.Exec, w.insert, s.args(n)) })
 		}
+	case s.reads != "":
+		call = alternately(call, w.read(db))
+	case s.served:
+		return overHTTP(w.throughSqlx(db), w)
 	}
 	return func(n int) error {
 		if err := call(n); err != nil {
@@ -125,6 +173,24 @@ func shapeCalls(db *sql.DB, w *work) (func(n int) error, func() error, error) {
 		}
 		return nil
 	}, nil, nil
+}
+
+// alternately makes even calls by one function and odd calls by another.
+func alternately(even, odd func(n int) error) func(n int) error {
+	return func(n int) error {
+		if n%2 == 0 {
+			return even(n)
+		}
+		return odd(n)
+	}
+}
+
+// read is the call that only reads.
+func (w *work) read(db *sql.DB) func(n int) error {
+	return func(n int) error {
+		var value int64
+		return db.QueryRow(w.reads, w.shape.args(n)...).Scan(&value)
+	}
 }
 
 func twice(exec func(string, ...any) (sql.Result, error), text string, args []any) error {
@@ -177,8 +243,8 @@ func (s *shape) check(ctx context.Context, db *sql.DB, w *work) (left int, err e
 	if err := db.QueryRowContext(ctx, "SELECT coalesce("+s.left+", 0) FROM "+w.table).Scan(&left); err != nil {
 		return 0, err
 	}
-	if left != w.users {
-		return left, fmt.Errorf("the database is wrong: %s of %s calls have left something", comma(left), comma(w.users))
+	if want := s.want(w.users); left != want {
+		return left, fmt.Errorf("the database is wrong: %s of %s calls have left something", comma(left), comma(want))
 	}
 	return left, nil
 }

@@ -2,8 +2,12 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"database/sql"
+	"errors"
 	"fmt"
+	"io/fs"
+	"iter"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -74,6 +78,25 @@ func openPlain(file string, r *run) (*sql.DB, error) {
 	return db, nil
 }
 
+// sqlitePlain is the plain driver with a pool of so many connections. Several take the lock where they begin a transaction, and wait
+// for it: else some would fail.
+func sqlitePlain(conns int) side {
+	s := plain
+	if s.conns = conns; conns > 1 {
+		s.pool = fmt.Sprintf("%d connections", conns)
+		s.open = func(file string, r *run) (*sql.DB, error) {
+			db, err := sql.Open(sqliteDriver, sqliteDSN(file, r)+"&_txlock=immediate&_busy_timeout=60000")
+			if err != nil {
+				return nil, err
+			}
+			db.SetMaxOpenConns(conns)
+			db.SetMaxIdleConns(conns)
+			return db, nil
+		}
+	}
+	return s
+}
+
 func openGrouped(file string, r *run) (*sql.DB, error) {
 	name := gcsqlite3.DriverName
 	if r.lines != nil {
@@ -101,26 +124,42 @@ func sqliteDSN(file string, r *run) string {
 // transaction.
 func loop(ctx context.Context, db *sql.DB, w *work) error {
 	return w.inPieces(ctx, func(first, n int) error {
-		tx, err := db.Begin()
-		if err != nil {
-			return err
-		}
-		defer tx.Rollback()
+		return w.oneTransaction(db, func(yield func(n int) bool) {
+			for v := first; v < first+n && yield(v); v++ {
+			}
+		})
+	})
+}
+
+// oneTransaction makes calls by one prepared statement.
+func (w *work) oneTransaction(db *sql.DB, calls iter.Seq[int]) error {
+	return inTx(db, func(tx *sql.Tx) error {
 		stmt, err := tx.Prepare(w.insert)
 		if err != nil {
 			return err
 		}
 		defer stmt.Close()
-		for v := first; v < first+n; v++ {
-			if err := w.byStatement(stmt, v); err != nil {
+		for n := range calls {
+			if err := w.byStatement(stmt, n); err != nil {
 				return err
 			}
 		}
-		return tx.Commit()
+		return nil
 	})
 }
 
-// dir is the place for SQLite: a temporary folder, with a new folder in it for every run.
+// removeSQLite removes a database with what stands beside it.
+func removeSQLite(name string) (err error) {
+	for _, more := range []string{"", "-wal", "-shm", "-journal"} {
+		if e := os.Remove(name + more); !errors.Is(e, fs.ErrNotExist) {
+			err = errors.Join(err, e)
+		}
+	}
+	return err
+}
+
+// dir is the place for SQLite: a temporary folder, with a new file right in it for every run: a made disk has the files of one
+// folder.
 type dir string
 
 func newFolder() (place, error) {
@@ -149,26 +188,24 @@ func (d dir) settings(c config) string {
 }
 
 func (d dir) home(r *run) (home, error) {
-	own, err := os.MkdirTemp(string(d), "run-")
-	if err != nil {
-		return home{}, err
-	}
+	name := filepath.Join(string(d), "run-"+strings.ToLower(rand.Text()[:12])+".db")
 	violation := isExtended(sqlite3.ErrConstraintUnique)
 	if r.failure != nil {
 		violation = r.failure.is
 	}
-	insert := "INSERT INTO users (value) VALUES (?)"
+	texts := shapeTexts{exec: "INSERT INTO users (value) VALUES (?)"}
 	if r.shape != nil {
-		insert = r.shape.texts(sqliteDriver, "users").exec
+		texts = r.shape.texts(sqliteDriver, "users")
 	}
 	return home{
-		name:        filepath.Join(own, "users.db"),
+		name:        name,
 		table:       "users",
-		insert:      insert,
+		insert:      texts.exec,
+		reads:       texts.reads,
 		synchronous: r.synchronous,
 		prepare:     func(_ context.Context, db *sql.DB) error { return prepareSQLite(db, r) },
 		violation:   violation,
-		remove:      func() error { return os.RemoveAll(own) },
+		remove:      func() error { return removeSQLite(name) },
 	}, nil
 }
 
