@@ -35,7 +35,7 @@ type compareRun struct {
 }
 
 func newCompareRun() *compareRun {
-	return &compareRun{time: 750 * time.Millisecond, pools: map[string]int{}}
+	return &compareRun{time: 450 * time.Millisecond, pools: map[string]int{}}
 }
 
 func (r *compareRun) flags(fs *flag.FlagSet) {
@@ -114,7 +114,7 @@ func (r *compareRun) chosen() (all []gridCase) {
 
 func (r *compareRun) pace() pace {
 	slice := r.time / time.Duration(r.rounds)
-	return pace{warm: slice, slice: slice, slices: r.rounds}
+	return pace{warm: slice, slice: slice, slices: r.rounds, learn: min(time.Second, 4*r.time)}
 }
 
 func (r *compareRun) measure(ctx context.Context, out, stdout, stderr io.Writer) (err error) {
@@ -247,7 +247,7 @@ func (r *compareRun) one(ctx context.Context, l *lab, c gridCase) (err error) {
 		return err
 	}
 	fmt.Fprintf(r.out, "\n%d of %d: %v\n", r.done, r.planned, c)
-	runs := c.runs(pool)
+	runs := learning(c.runs(pool), r.pace().learn)
 	var cells []gridCell
 	err = l.contest(ctx, runs, func(all []*entrant) (err error) {
 		var rounds []round

@@ -162,6 +162,7 @@ type pace struct {
 	slice  time.Duration
 	warm   time.Duration // of each contender before the first slice: connections are opened, and groups learn; at least a slice
 	slices int           // of each contender
+	learn  time.Duration // of groups, beside warm
 	most   time.Duration // no round begins after it; 0: all do
 	meter  *meter        // also of the server; nil: of this program
 }

@@ -23,8 +23,8 @@ func (l *lab) openLoop(ctx context.Context, p pace, load float64, all []*entrant
 		return nil, err
 	}
 	for _, e := range all[1:] {
-		if _, err := e.slice(ctx, max(p.warm, p.slice)); err != nil {
-			return nil, fmt.Errorf("%s: %w", e.name, err)
+		if err := e.warmUp(ctx, max(p.warm, p.slice)); err != nil {
+			return nil, err
 		}
 	}
 	var rates []float64

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"math"
 	"runtime"
 	"time"
@@ -17,17 +18,18 @@ type run struct {
 	users       int // calls, or unbounded: then only time ends it
 	goroutines  int
 	maxLen      int
-	physical    int      // connections to PostgreSQL at most; 0: no bound but the program's own
-	synchronous string   // SQLite's; PostgreSQL has the server's own
-	clash       int      // one call in so many fails; 0: none does
-	failure     *failure // these calls' statement; nil: insert a value that is taken
-	ids         idKind   // each call has another id
-	known       int      // so many calls are made before the first slice, and then the same again and again; 0: all are new
-	reopened    bool     // the database is opened anew between the two
-	shape       *shape   // of the statements; nil: insert a user
-	summed      bool     // the rows are checked by their number and sum, not one by one
-	timed       bool     // each call's time is taken
-	lines       *lines   // for --verbose; nil without
+	physical    int           // connections to PostgreSQL at most; 0: no bound but the program's own
+	synchronous string        // SQLite's; PostgreSQL has the server's own
+	clash       int           // one call in so many fails; 0: none does
+	failure     *failure      // these calls' statement; nil: insert a value that is taken
+	ids         idKind        // each call has another id
+	known       int           // so many calls are made before the first slice, and then the same again and again; 0: all are new
+	reopened    bool          // the database is opened anew between the two
+	shape       *shape        // of the statements; nil: insert a user
+	summed      bool          // the rows are checked by their number and sum, not one by one
+	timed       bool          // each call's time is taken
+	learns      time.Duration // it works for so long before the clock starts, where others warm up for less
+	lines       *lines        // for --verbose; nil without
 
 	name string // among the entrants of a contest; "": the side's
 }
@@ -119,6 +121,17 @@ func (e *entrant) remember(ctx context.Context) error {
 		e.db = db
 	}
 	return err
+}
+
+// warmUp has the entrant work without a clock, for d at least.
+func (e *entrant) warmUp(ctx context.Context, d time.Duration) error {
+	c := e.w.clock
+	e.w.clock = nil
+	defer func() { e.w.clock = c }()
+	if _, err := e.slice(ctx, max(d, e.learns)); err != nil {
+		return fmt.Errorf("%s: %w", e.name, err)
+	}
+	return nil
 }
 
 // slice has the entrant work for d, or until its calls are made. A call that is under way at the end is waited for: it

@@ -109,7 +109,7 @@ func forgetting(r run) run {
 		if err := whole(ctx, db, w); err != nil {
 			return err
 		}
-		lose := "DELETE FROM " + w.table + " WHERE id = 4"
+		lose := "DELETE FROM " + w.table + " WHERE id = (SELECT max(id) FROM " + w.table + ")"
 		if w.shape != nil && strings.Contains(w.shape.left, "sum") {
 			lose = "UPDATE " + w.table + " SET n = n - 1 WHERE k = 4"
 		} else if w.shape != nil && w.shape.twice {

@@ -55,8 +55,8 @@ func (r run) label() string {
 func (l *lab) turns(ctx context.Context, p pace, all []*entrant) (rounds []round, err error) {
 	if p.warm > 0 {
 		for _, e := range all {
-			if _, err := e.slice(ctx, p.warm); err != nil {
-				return nil, fmt.Errorf("%s: %w", e.name, err)
+			if err := e.warmUp(ctx, p.warm); err != nil {
+				return nil, err
 			}
 		}
 	}

@@ -1,0 +1,208 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/groupcommit/groupcommit/internal/disk"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// promisedWays are the columns of a case, as the page of the benchmark has them.
+func promisedWays(c gridCase) (ways []string) {
+	ways = []string{plainColumn, oursColumn}
+	if c.failing > 0 || c.sync > 0 {
+		return ways
+	}
+	ways = append(ways, oneColumn, "timer, 10ms")
+	switch {
+	case c.open > 0 || c.load.name == "half updates, half reads" || c.load.name == "HTTP server, sqlx":
+		return ways
+	case c.driver == sqliteDriver:
+		return append(ways, "loop by hand")
+	}
+	ways = append(ways, "pgx.Batch")
+	switch c.load.name {
+	case "insert":
+		ways = append(ways, "CopyFrom", "unnest")
+	case "upsert on 16 keys", "update by key", "INSERT RETURNING":
+		ways = append(ways, "unnest")
+	}
+	return ways
+}
+
+// fewPools makes finding the best pool short.
+func fewPools(t *testing.T) {
+	usual := gridPools
+	t.Cleanup(func() { gridPools = usual })
+	gridPools = map[string][]int{sqliteDriver: {1, 2}, pgxDriver: {2, 4}}
+}
+
+// aGrid measures a small grid, in memory where there is a folder for that, and checks every cell that is promised.
+func aGrid(t *testing.T, driver, dsn string) (r *compareRun, folder string) {
+	fewPools(t)
+	folder = t.TempDir()
+	tmp, err := os.MkdirTemp(disk.Memory(), "bench-test-")
+	require.NoError(t, err)
+	t.Cleanup(func() { os.RemoveAll(tmp) })
+	t.Setenv("TMPDIR", tmp)
+	t.Setenv("BENCH_AS_PROGRAM", "1") // for the children
+	r = newCompareRun()
+	fs := newFlagSet()
+	r.flags(fs)
+	require.NoError(t, fs.Parse([]string{"--driver", driver, "--time", "4ms", "--rounds", "2", "--callers", "3",
+		"--json", filepath.Join(folder, "grid.json"), "--benchstat", filepath.Join(folder, "grid.txt")}))
+	r.dsn = dsn
+	require.NoError(t, r.agree())
+	var out bytes.Buffer
+	require.NoError(t, r.measure(context.Background(), &out, &out, &out), "%s", &out)
+	left, err := os.ReadDir(tmp)
+	require.NoError(t, err)
+	assert.Empty(t, left, "left in the temporary folder")
+
+	cells := map[string]gridCell{}
+	for _, x := range r.cells {
+		cells[x.of.String()+": "+x.Way] = x
+		assert.Positive(t, x.PerSecond, x)
+		assert.Positive(t, x.Calls, x)
+		assert.Positive(t, x.P50, x)
+		assert.LessOrEqual(t, x.P50, x.P99, x)
+		assert.LessOrEqual(t, x.P99, x.P999, x)
+		assert.Positive(t, x.Allocs, x)
+		assert.NotEmpty(t, x.Rounds, x)
+	}
+	for _, c := range r.chosen() {
+		if c.sync > 0 && r.disk.refused != nil {
+			continue
+		}
+		line := regexp.MustCompile(`(?m)^\| ` + regexp.QuoteMeta(c.String()) + ` \|.*$`).FindString(out.String())
+		assert.NotEmpty(t, line, c)
+		for _, way := range promisedWays(c) {
+			assert.Contains(t, cells, c.String()+": "+way)
+			delete(cells, c.String()+": "+way)
+		}
+		heads := len(strings.Split(line, "|")) - 3
+		assert.Equal(t, heads-len(promisedWays(c)), strings.Count(line, " - "), "the others have a dash: %s", line)
+	}
+	assert.Empty(t, cells, "nobody has promised these")
+	return r, folder
+}
+
+func TestTheGridHasEveryPromisedCellOnSQLite(t *testing.T) {
+	r, folder := aGrid(t, sqliteDriver, "")
+	filesOfAGrid(t, r, folder)
+}
+
+func TestTheGridHasEveryPromisedCellOnPostgreSQL(t *testing.T) {
+	c := shared(t)
+	r, folder := aGrid(t, pgxDriver, c.dsn)
+	filesOfAGrid(t, r, folder)
+	assert.NotContains(t, strings.Join(tables(t, c.dsn), " "), "bench")
+}
+
+func filesOfAGrid(t *testing.T, r *compareRun, folder string) {
+	text, err := os.ReadFile(filepath.Join(folder, "grid.json"))
+	require.NoError(t, err)
+	var got struct{ Cells []map[string]any }
+	require.NoError(t, json.Unmarshal(text, &got))
+	assert.Len(t, got.Cells, len(r.cells))
+	for _, name := range []string{"database", "durability", "workload", "loop", "callers", "way", "per_second", "p50_us", "p99_us", "p999_us", "mean_group", "client_us", "server_us", "allocs_per_call", "rounds", "distribution"} {
+		assert.Contains(t, got.Cells[0], name)
+	}
+	text, err = os.ReadFile(filepath.Join(folder, "grid.txt"))
+	require.NoError(t, err)
+	lines := 0
+	for line := range strings.Lines(string(text)) {
+		if !strings.HasPrefix(line, "Benchmark") {
+			continue
+		}
+		lines++
+		words := strings.Fields(line)
+		assert.Regexp(t, `^Benchmark[A-Z]\S*/db=(sqlite3|pgx)/durability=\w+/loop=(open|closed)/\S*side=\w+/callers=\d+-\d+$`, words[0])
+		assert.Zero(t, len(words)%2, "a name, a number of calls, and pairs: %s", line)
+		for i := 2; i < len(words); i += 2 {
+			_, err := strconv.ParseFloat(words[i], 64)
+			assert.NoError(t, err, line)
+		}
+		assert.Contains(t, line, " ns/op\t")
+		assert.Contains(t, line, " p99-ns\t")
+	}
+	rounds := 0
+	for _, x := range r.cells {
+		rounds += len(x.Rounds)
+	}
+	assert.Equal(t, rounds, lines)
+}
+
+// heatsOfGrid are the runs of all cases.
+func heatsOfGrid(g gridGround) (all []heat) {
+	for _, c := range casesOf(g, []int{3}, false) {
+		all = append(all, heat{runs: c.runs(2), rows: []row{{name: c.String()}}})
+	}
+	return all
+}
+
+func TestEveryColumnOfTheGridIsCheckedOnSQLite(t *testing.T) {
+	checked(t, dir(t.TempDir()), heatsOfGrid(gridGrounds[0]))
+}
+
+func TestEveryColumnOfTheGridIsCheckedOnPostgreSQL(t *testing.T) {
+	c := shared(t)
+	c.synchronous = "on"
+	checked(t, c, heatsOfGrid(gridGrounds[2]))
+}
+
+func TestTheGridOfEveryCombination(t *testing.T) {
+	r := newCompareRun()
+	r.driver, r.every = bothDrivers, true
+	seen := map[string]bool{}
+	for _, c := range r.chosen() {
+		assert.False(t, seen[c.String()], "%v is there twice", c)
+		seen[c.String()] = true
+	}
+	for _, g := range gridGrounds {
+		for _, w := range workloads {
+			for _, n := range []int{1, 8, 64, 256, 1024, 4096} {
+				if !w.fixed {
+					assert.True(t, seen[fmt.Sprintf("%v, %s, %s", g, w.name, plural(n, "caller"))])
+				}
+			}
+		}
+		assert.True(t, seen[g.String()+", HTTP server, sqlx, 200 clients"])
+		assert.True(t, seen[g.String()+", INSERT RETURNING, open loop at 0.5 of plain's rate"])
+	}
+}
+
+func TestTheFirstCallOfAGoroutineIsNotTimedAndEachMakesASecond(t *testing.T) {
+	w := &work{users: unbounded, goroutines: 50, clock: newClock()}
+	w.end()
+	require.NoError(t, w.concurrently(context.Background(), func(int) error { time.Sleep(time.Millisecond); return nil }))
+	assert.Equal(t, 100, w.made())
+	times := w.clock.take()
+	assert.EqualValues(t, 50, times.TotalCount())
+	assert.GreaterOrEqual(t, quantileOf(times, .5), 1000.0)
+	assert.Zero(t, w.clock.take().TotalCount(), "they are taken once")
+}
+
+func TestATimerAnswersWithTheErrorOfItsCommit(t *testing.T) {
+	lost := fmt.Errorf("lost")
+	b := newTimerBatch(func(rows []int) error {
+		if rows[0] == 7 {
+			return lost
+		}
+		return nil
+	})
+	defer b.stop()
+	assert.NoError(t, b.call(1))
+	assert.Equal(t, lost, b.call(7))
+}
