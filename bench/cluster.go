@@ -33,6 +33,9 @@ func newCluster(ctx context.Context, dsn string) (place, error) {
 	return c, nil
 }
 
+// startingServer is said while a user waits for a server of our own.
+const startingServer = "Starting a PostgreSQL server."
+
 // startCluster is newCluster whose own server allows so many connections; 0 is pgtest's number of them.
 func startCluster(ctx context.Context, dsn string, most int) (*cluster, error) {
 	c := &cluster{dsn: dsn}

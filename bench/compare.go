@@ -81,12 +81,12 @@ func (r *compareRun) jsonFile() string {
 	return r.json
 }
 
+func (r *compareRun) serverDSN() string { return r.dsn }
+
 func (r *compareRun) agree() error {
 	switch {
 	case r.json == "-" && r.stat == "-":
 		return errors.New("--json - does not go with --benchstat -; standard output is for one of them")
-	case r.driver == sqliteDriver && r.dsn != "":
-		return errors.New("--dsn does not go with --driver sqlite3, which makes files of its own")
 	case len(r.callers) > 0 && r.every:
 		return errors.New("--callers does not go with --all, which has every number of them")
 	case r.time/time.Duration(r.rounds) < time.Millisecond:
@@ -94,7 +94,7 @@ func (r *compareRun) agree() error {
 	case len(r.chosen()) == 0:
 		return fmt.Errorf("--only %q is in no case's name", r.only)
 	}
-	return checkDSN(r.dsn)
+	return goesWith(r.driver, r.dsn)
 }
 
 // chosen are the cases that were asked for, ground by ground.
@@ -195,7 +195,7 @@ func (r *compareRun) onPostgres(ctx context.Context, cases []gridCase) (err erro
 		return nil
 	}
 	if r.dsn == "" {
-		fmt.Fprintln(r.out, "\nStarting a PostgreSQL server.")
+		fmt.Fprintln(r.out, "\n"+startingServer)
 	}
 	c, err := startCluster(ctx, r.dsn, manyConnections)
 	if err != nil {

@@ -95,6 +95,14 @@ func (c config) agree(fs *flag.FlagSet) (err error) {
 	return err
 }
 
+// goesWith checks a DSN where both databases are measured, or one.
+func goesWith(driver, dsn string) error {
+	if driver == sqliteDriver && dsn != "" {
+		return errors.New("--dsn does not go with --driver sqlite3, which makes files of its own")
+	}
+	return checkDSN(dsn)
+}
+
 func checkDSN(dsn string) error {
 	if dsn == "" {
 		return nil
@@ -117,8 +125,8 @@ func flagSet(c *config) *flag.FlagSet {
 	dsnFlag(fs, &c.dsn)
 	fs.Var(span(&c.time, time.Millisecond, time.Hour), "time", "`TIME` for which each side inserts users, in turn with the others")
 	c.users = unbounded
-	fs.Func("users", "`N` users to insert by each side, 0 to 1,000,000, however long that takes", func(s string) error {
-		return whole(&c.users, 0, 0, mostUsers).Set(s)
+	fs.Func("users", "`N` users to insert by each side, 1 to 1,000,000, however long that takes", func(s string) error {
+		return whole(&c.users, 1, 1, mostUsers).Set(s)
 	})
 	fs.Var(whole(&c.goroutines, 64, 1, mostUsers), "goroutines", "`N` goroutines that insert them, at least 1")
 	fs.Var(word(&c.api, viaExec, viaExec, viaCommands), "api", "how groupcommit is used: `exec or commands`; commands are measured beside Exec")

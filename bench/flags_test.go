@@ -65,9 +65,10 @@ func TestEveryFlagIsTakenAtTheEndsOfWhatIsAllowed(t *testing.T) {
 
 func TestABadFlagIsNamedWithItsValueAndWhatIsAllowed(t *testing.T) {
 	for _, c := range []struct{ args, want string }{
-		{"--users -1", `invalid value "-1" for flag --users: a whole number from 0 to 1000000 is allowed`},
-		{"--users 1000001", `invalid value "1000001" for flag --users: a whole number from 0 to 1000000 is allowed`},
-		{"--users many", `invalid value "many" for flag --users: a whole number from 0 to 1000000 is allowed`},
+		{"--users -1", `invalid value "-1" for flag --users: a whole number from 1 to 1000000 is allowed`},
+		{"--users 0", `invalid value "0" for flag --users: a whole number from 1 to 1000000 is allowed`},
+		{"--users 1000001", `invalid value "1000001" for flag --users: a whole number from 1 to 1000000 is allowed`},
+		{"--users many", `invalid value "many" for flag --users: a whole number from 1 to 1000000 is allowed`},
 		{"--goroutines 0", `invalid value "0" for flag --goroutines: a whole number from 1 to 1000000 is allowed`},
 		{"--maxlen -1", `invalid value "-1" for flag --maxlen: a whole number from 0 to 2147483647 is allowed`},
 		{"--synchronous extra", `invalid value "extra" for flag --synchronous: one of off, normal, full is allowed`},
@@ -77,7 +78,7 @@ func TestABadFlagIsNamedWithItsValueAndWhatIsAllowed(t *testing.T) {
 		{"--table --rounds 0", `invalid value "0" for flag --rounds: a whole number from 1 to 100 is allowed`},
 		{"--users", `flag needs an argument: --users`},
 		{"--user 1", `flag provided but not defined: --user`},
-		{"10000", `unexpected argument "10000"; only flags are allowed, or one of hard, libraries, matrix, speed, switch, transactions before them (--help lists them)`},
+		{"10000", `unexpected argument "10000"; only flags are allowed, or one of compare, hard, libraries, matrix, speed, switch, transactions before them (--help lists them)`},
 		{"--table --users 5", `--users does not go with --table, which makes its own runs; only --driver, --dsn, --rounds, --json and --cpuprofile do`},
 		{"--table --api commands", `--api does not go with --table, which makes its own runs; only --driver, --dsn, --rounds, --json and --cpuprofile do`},
 		{"--api promises", `invalid value "promises" for flag --api: one of exec, commands is allowed`},

@@ -76,7 +76,8 @@ func (r *hardRun) agree() error {
 	return checkDSN(r.dsn)
 }
 
-func (r *hardRun) jsonFile() string { return r.json }
+func (r *hardRun) jsonFile() string  { return r.json }
+func (r *hardRun) serverDSN() string { return r.dsn }
 
 func (r *hardRun) measure(ctx context.Context, out, stdout, stderr io.Writer) (err error) {
 	server, err := startCluster(ctx, r.dsn, manyConnections)

@@ -66,10 +66,14 @@ func (r *librariesRun) agree() error {
 	if len(r.chosen()) == 0 {
 		return fmt.Errorf("--%s %q is in no name of them", r.what, r.only)
 	}
-	return checkDSN(r.dsn)
+	if r.driver == pgxDriver && r.sync > 0 {
+		return fmt.Errorf("--sync %v does not go with --driver pgx, whose server syncs to the disk", r.sync)
+	}
+	return goesWith(r.driver, r.dsn)
 }
 
-func (r *librariesRun) jsonFile() string { return r.json }
+func (r *librariesRun) jsonFile() string  { return r.json }
+func (r *librariesRun) serverDSN() string { return r.dsn }
 
 func (r *librariesRun) measure(ctx context.Context, out, stdout, stderr io.Writer) (err error) {
 	r.out, r.bar = out, bar{to: stderr, on: isTerminal(stderr)}

@@ -11,9 +11,10 @@
 //	go run ./bench --failing 5
 //	go run ./bench --cpuprofile cpu.out
 //
-// Modes have flags of their own. The first measures every goal of GOALS.md. Three look for programs that the swap makes slower,
-// and one measures what other people's libraries write:
+// Modes have flags of their own. The first is the grid of every claim, with pictures; the second measures every goal of GOALS.md.
+// Three look for programs that the swap makes slower, and one measures what other people's libraries write:
 //
+//	go run ./bench compare
 //	go run ./bench speed
 //	go run ./bench matrix
 //	go run ./bench switch
@@ -21,7 +22,8 @@
 //	go run ./bench libraries
 //
 // Exit codes: 0, every value of every run was found in the database exactly once; 1, it was not, or a run failed; 2, a
-// flag or its value is not allowed; 130, interrupted. (go run makes 1 of all but 0.)
+// flag or its value is not allowed, the server of --dsn is not reached, or a disk is full; 130, interrupted. (go run makes 1 of
+// all but 0.)
 package main
 
 import (
@@ -54,6 +56,9 @@ func bench(args []string, stdout, stderr io.Writer) int {
 	if errors.Is(err, flag.ErrHelp) {
 		usage(stdout)
 		return 0
+	}
+	if err == nil {
+		err = reached(cfg.dsn)
 	}
 	if err != nil {
 		fmt.Fprintf(stderr, "bench: %v\n", err)
@@ -103,7 +108,10 @@ func guarded(json, profile string, stdout, stderr io.Writer, measure func(ctx co
 		return exitInterrupted
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "bench: %v\n", err)
+		fmt.Fprintf(stderr, "bench: %s\n", oneLine(err))
+		if full(err) {
+			return exitUsage
+		}
 		return exitFailed
 	}
 	return 0
@@ -126,6 +134,9 @@ func (o output) Write(b []byte) (int, error) {
 // measure makes the runs that cfg asks for, and leaves nothing of their place. It returns the results of the runs that
 // ended, even if one of them is wrong.
 func measure(ctx context.Context, cfg config, out, stderr io.Writer) (results []result, err error) {
+	if cfg.driver == pgxDriver && cfg.dsn == "" {
+		fmt.Fprintln(out, startingServer)
+	}
 	p, err := newPlace(ctx, cfg)
 	if err != nil {
 		return nil, err
@@ -187,7 +198,7 @@ func (l *lab) compare(ctx context.Context, cfg config) error {
 	head(l.out, cfg, l.place)
 	var runs []run
 	for _, s := range cfg.sides(l.place) {
-		r := run{side: s, users: cfg.users, goroutines: cfg.goroutines, maxLen: cfg.maxLen, synchronous: cfg.synchronous}
+		r := run{side: s, users: cfg.users, goroutines: cfg.goroutines, maxLen: cfg.maxLen, synchronous: cfg.synchronous, timed: true}
 		if cfg.verbose {
 			r.lines = newLines(l.out)
 		}
@@ -197,9 +208,15 @@ func (l *lab) compare(ctx context.Context, cfg config) error {
 	if cfg.users == unbounded {
 		p.warm, p.slices = compareWarm, int(max(2, cfg.time/compareSlice))
 	}
+	if cfg.users == unbounded {
+		fmt.Fprintf(l.out, "Each side warms up, and then works in turn with the others. That takes about %v.\n", (time.Duration(len(runs)) * (cfg.time + compareWarm)).Round(time.Second))
+	} else {
+		fmt.Fprintln(l.out, "Each side inserts its users, in turn with the others.")
+	}
 	var rounds []round
 	err := l.contest(ctx, runs, func(all []*entrant) (err error) {
 		rounds, err = l.turns(ctx, p, all)
+		fmt.Fprint(l.out, "Looking for every value in the database.\n\n")
 		return err
 	})
 	if err != nil {

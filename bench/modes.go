@@ -22,8 +22,9 @@ type modeRun interface {
 	flags(fs *flag.FlagSet)
 	// agree checks the flags together.
 	agree() error
-	// jsonFile is --json's value.
+	// jsonFile is --json's value, and serverDSN is --dsn's.
 	jsonFile() string
+	serverDSN() string
 	// measure measures, and writes the JSON to the file, or to stdout, even of a measurement that found something wrong.
 	measure(ctx context.Context, out, stdout, stderr io.Writer) error
 }
@@ -62,7 +63,9 @@ func (m mode) run(name string, args []string, stdout, stderr io.Writer) int {
 	case fs.NArg() > 0:
 		err = fmt.Errorf("unexpected argument %q; only flags are allowed (--help lists them)", fs.Arg(0))
 	default:
-		err = r.agree()
+		if err = r.agree(); err == nil {
+			err = reached(r.serverDSN())
+		}
 	}
 	if err != nil {
 		fmt.Fprintf(stderr, "bench %s: %v\n", name, err)
@@ -133,8 +136,9 @@ func (r *matrixRun) flags(fs *flag.FlagSet) {
 	fs.Var(truth{&r.control}, "control", "the plain driver on both sides, which shows how large the noise is")
 }
 
-func (r *matrixRun) agree() error     { return checkDSN(r.dsn) }
-func (r *matrixRun) jsonFile() string { return r.json }
+func (r *matrixRun) agree() error      { return checkDSN(r.dsn) }
+func (r *matrixRun) jsonFile() string  { return r.json }
+func (r *matrixRun) serverDSN() string { return r.dsn }
 
 func (r *matrixRun) measure(ctx context.Context, out, stdout, stderr io.Writer) error {
 	server, err := startCluster(ctx, r.dsn, manyConnections)

@@ -94,14 +94,6 @@ func TestOptionsInTheDSNAreGroupcommitsOnly(t *testing.T) {
 	assert.Equal(t, "off", runs[1]["synchronous"])
 }
 
-func TestAServerThatIsNotThereIsOneErrorAndExitCode1(t *testing.T) {
-	code, out, errs := runProgram(t, "--driver", "pgx", "--dsn", "postgres://me:s3cret@127.0.0.1:1/app?sslmode=disable")
-	assert.Equal(t, exitFailed, code)
-	assert.Empty(t, out)
-	assert.Contains(t, errs, "127.0.0.1:1")
-	assert.NotContains(t, errs, "s3cret")
-}
-
 func TestWithoutPostgreSQLTheErrorSaysWhatToInstall(t *testing.T) {
 	text := forTheProgram.Replace("pgtest: no PostgreSQL server found: install it, or name a running server in " + pgtest.EnvServer)
 	assert.Equal(t, "no PostgreSQL server found: install it, or name a running server with --dsn", text)

@@ -18,7 +18,7 @@ func head(w io.Writer, c config, p place) {
 	}
 	fmt.Fprintf(w, "%s goroutines insert users one by one: %s, in slices of %v in turns\n", comma(c.goroutines), much, compareSlice)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(t, "machine\t%s\n", machine())
+	fmt.Fprintf(t, "machine\t%s\n", versions())
 	fmt.Fprintf(t, "settings\t%s\n", p.settings(c))
 	label, where := p.where()
 	fmt.Fprintf(t, "%s\t%s\n", label, where)
@@ -43,15 +43,23 @@ func folder(dir string) string {
 // summary is the table at the end.
 func summary(w io.Writer, results []result, rounds []round, l *lab) {
 	t := tabwriter.NewWriter(w, 0, 0, 3, ' ', tabwriter.AlignRight)
-	fmt.Fprint(t, "driver\tseconds\tinserts a second\tprocessor a call\tcommits\tmean group\tlargest group\tratio\t\n")
+	fmt.Fprint(t, "driver\tseconds\tinserts a second\tp50\tp99\tprocessor a call\tcommits\tmean group\tlargest group\tratio\t\n")
 	for _, r := range results {
-		fmt.Fprintf(t, "%s\t%.3f\t%s\t%s\t%s\t%.1f\t%s\t%s\t\n", r.title, r.Seconds, comma(int(r.PerSecond+0.5)),
+		fmt.Fprintf(t, "%s\t%.3f\t%s\t%s\t%s\t%s\t%s\t%.1f\t%s\t%s\t\n", r.title, r.Seconds, comma(int(r.PerSecond+0.5)), latency(r.P50), latency(r.P99),
 			processor(r.Client, r.Server, l.served()), comma(r.Commits), r.MeanGroup, comma(r.MaxGroup), ratio(r, results[0], rounds))
 	}
 	t.Flush()
 	fmt.Fprintln(w, "\nThe ratio is the median of the rounds, with its quartiles. Processor time is the program's"+serversToo(l)+".")
 	l.printSync()
 	fmt.Fprintln(w, "Every run's rows were counted, and every value found exactly once.")
+}
+
+// latency writes a time of calls, where they were timed.
+func latency(us float64) string {
+	if us == 0 {
+		return "-"
+	}
+	return micros(us)
 }
 
 func serversToo(l *lab) string {

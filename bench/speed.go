@@ -59,13 +59,14 @@ func (r *speedRun) flags(fs *flag.FlagSet) {
 	})
 }
 
-func (r *speedRun) jsonFile() string { return r.json }
+func (r *speedRun) jsonFile() string  { return r.json }
+func (r *speedRun) serverDSN() string { return r.dsn }
 
 func (r *speedRun) agree() error {
 	if len(r.chosen(sqliteHeats()))+len(r.chosen(postgresHeats(usualConns))) == 0 {
 		return fmt.Errorf("--only %q is in no row's name", r.only)
 	}
-	return checkDSN(r.dsn)
+	return goesWith(r.driver, r.dsn)
 }
 
 // chosen are the heats with a row that was asked for, with these rows.

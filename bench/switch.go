@@ -85,8 +85,9 @@ func (r *switchRun) flags(fs *flag.FlagSet) {
 	fs.Var(word(&r.only, "all", "all", "statements", "callers", "way"), "scene", "`WHAT` changes: all, statements, callers or way")
 }
 
-func (r *switchRun) agree() error     { return checkDSN(r.dsn) }
-func (r *switchRun) jsonFile() string { return r.json }
+func (r *switchRun) agree() error      { return checkDSN(r.dsn) }
+func (r *switchRun) jsonFile() string  { return r.json }
+func (r *switchRun) serverDSN() string { return r.dsn }
 
 // window is the part of a phase for which a rate is told.
 func (r *switchRun) window() time.Duration { return min(500*time.Millisecond, r.phase/4) }

@@ -139,6 +139,9 @@ type result struct {
 	Bytes  float64   `json:"bytes_per_call"`
 	Slices []float64 `json:"slices"` // the rate of each
 
+	P50 float64 `json:"p50_us"` // of the calls' times; 0 where nobody has timed them
+	P99 float64 `json:"p99_us"`
+
 	title string // for people
 }
 
@@ -147,7 +150,8 @@ func (e *entrant) result(rows int) result {
 	r := result{
 		Driver: e.driver, Batch: e.batch, Users: t.calls, Goroutines: e.goroutines, MaxLen: e.maxLen, Synchronous: e.w.synchronous,
 		Seconds: t.took.Seconds(), PerSecond: t.rate(), Commits: t.commits, MeanGroup: t.mean(), MaxGroup: e.largest, Rows: rows,
-		API: e.via, Client: t.client(), Server: t.server(), Allocs: t.allocs(), Bytes: t.bytes(), Slices: []float64{}, title: e.name,
+		API: e.via, Client: t.client(), Server: t.server(), Allocs: t.allocs(), Bytes: t.bytes(), Slices: []float64{},
+		P50: quantileOf(t.times, .5), P99: quantileOf(t.times, .99), title: e.name,
 	}
 	for _, s := range e.slices {
 		r.Slices = append(r.Slices, s.rate())
