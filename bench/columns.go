@@ -19,6 +19,9 @@ const (
 	plainColumn = "plain, best pool"
 	oneColumn   = "plain, 1 connection"
 	oursColumn  = "groupcommit"
+	timerColumn = "timer, 10 ms" // see timerEvery
+	loopColumn  = "loop by hand"
+	batchColumn = "pgx.Batch"
 )
 
 // mostOnOne are the callers that wait for one connection to PostgreSQL at most: more would take minutes.
@@ -35,7 +38,7 @@ var columnsOfGrid = []column{
 		}
 		return pgxGrouped.making(c.calls()), true
 	}},
-	{fmt.Sprintf("timer, %v", timerEvery), "timer", "", func(c gridCase, pool int) (side, bool) {
+	{timerColumn, "timer", "", func(c gridCase, pool int) (side, bool) {
 		s := plainSide(c, min(pool, c.callers))
 		s.batch, s.count = true, byItself
 		if c.driver == sqliteDriver {
@@ -43,8 +46,8 @@ var columnsOfGrid = []column{
 		}
 		return s.making(timerCalls(byPgxBatch)), true
 	}},
-	{"loop by hand", "loop", sqliteDriver, func(c gridCase, _ int) (side, bool) { return byHand, c.byHand() }},
-	{"pgx.Batch", "pgxbatch", pgxDriver, func(c gridCase, _ int) (side, bool) { return pgxBatch, c.byHand() }},
+	{loopColumn, "loop", sqliteDriver, func(c gridCase, _ int) (side, bool) { return byHand, c.byHand() }},
+	{batchColumn, "pgxbatch", pgxDriver, func(c gridCase, _ int) (side, bool) { return pgxBatch, c.byHand() }},
 	{"CopyFrom", "copyfrom", pgxDriver, func(c gridCase, _ int) (side, bool) { return pgxCopy, c.byHand() && c.load.shape == nil }},
 	{"unnest", "unnest", pgxDriver, func(c gridCase, _ int) (side, bool) {
 		return pgxUnnest, c.byHand() && (c.load.shape == nil || c.load.shape.unnest != "")

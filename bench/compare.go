@@ -3,12 +3,10 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -21,6 +19,8 @@ import (
 type compareRun struct {
 	driver, dsn   string
 	json, stat    string
+	svg           string // a folder
+	html          string
 	time          time.Duration
 	rounds        int
 	callers       []int
@@ -30,71 +30,9 @@ type compareRun struct {
 	bar           bar
 	done, planned int
 	pools         map[string]int // by the ground and the name of the load
+	syncs         map[gridGround]time.Duration
 	cells         []gridCell
 	disk          *madeDisk // nil until a case needs it
-}
-
-func newCompareRun() *compareRun {
-	return &compareRun{time: 450 * time.Millisecond, pools: map[string]int{}}
-}
-
-func (r *compareRun) flags(fs *flag.FlagSet) {
-	dsnFlag(fs, &r.dsn)
-	jsonFlag(fs, &r.json, "cells")
-	fs.Var(word(&r.driver, bothDrivers, bothDrivers, sqliteDriver, pgxDriver), "driver", "only the cases of `sqlite3 or pgx`")
-	fs.Var(span(&r.time, time.Millisecond, time.Hour), "time", "`TIME` of a cell, in slices in turn with the others of its case")
-	fs.Var(whole(&r.rounds, 3, 1, 1000), "rounds", "`N` of these slices, 1 to 1000")
-	fs.Func("callers", "only so many callers: a `LIST` such as 1,64,1024", func(s string) error { return callersList(&r.callers, s) })
-	fs.Func("only", "only cases whose name has `WORDS` in it, in capitals or not", func(s string) error {
-		r.only = strings.ToLower(s)
-		return nil
-	})
-	fs.Var(truth{&r.every}, "all", "each kind of call by every number of callers and in an open loop, on each durability")
-	fs.Func("benchstat", "write each round to `FILE` as Go benchmarks are written; - is standard output", func(s string) error {
-		r.stat = s
-		return writable(s)
-	})
-}
-
-const mostCallers = 10_000
-
-func callersList(to *[]int, s string) error {
-	var some []int
-	for text := range strings.SplitSeq(s, ",") {
-		n, err := strconv.Atoi(strings.TrimSpace(text))
-		if err != nil || n < 1 || n > mostCallers {
-			return fmt.Errorf("whole numbers from 1 to %d are allowed, with commas between them", mostCallers)
-		}
-		if !slices.Contains(some, n) {
-			some = append(some, n)
-		}
-	}
-	slices.Sort(some)
-	*to = some
-	return nil
-}
-
-func (r *compareRun) jsonFile() string {
-	if r.stat == "-" {
-		return r.stat
-	}
-	return r.json
-}
-
-func (r *compareRun) serverDSN() string { return r.dsn }
-
-func (r *compareRun) agree() error {
-	switch {
-	case r.json == "-" && r.stat == "-":
-		return errors.New("--json - does not go with --benchstat -; standard output is for one of them")
-	case len(r.callers) > 0 && r.every:
-		return errors.New("--callers does not go with --all, which has every number of them")
-	case r.time/time.Duration(r.rounds) < time.Millisecond:
-		return fmt.Errorf("--time %v does not go with --rounds %d; each round is to be of 1ms at least", r.time, r.rounds)
-	case len(r.chosen()) == 0:
-		return fmt.Errorf("--only %q is in no case's name", r.only)
-	}
-	return goesWith(r.driver, r.dsn)
 }
 
 // chosen are the cases that were asked for, ground by ground.
@@ -137,7 +75,16 @@ func (r *compareRun) measure(ctx context.Context, out, stdout, stderr io.Writer)
 		r.tables()
 		fmt.Fprintf(out, "\nIt took %v. The rows of every cell were counted, and their sums are right.\n", time.Since(start).Round(time.Second))
 	}
-	return errors.Join(err, r.write(stdout))
+	if err = errors.Join(err, r.write(stdout)); err != nil {
+		return err
+	}
+	if r.svg != "" {
+		err = r.writePictures(r.svg)
+	}
+	if r.html != "" {
+		err = errors.Join(err, r.writeHTML(r.html))
+	}
+	return err
 }
 
 // announce says what comes, and how long it takes. The price of a sync decides that.
@@ -225,6 +172,9 @@ func (r *compareRun) on(ctx context.Context, p place, cases []gridCase) (err err
 	_, where := p.where()
 	fmt.Fprintf(r.out, "\n%s; %s.\n", where, p.settings(config{synchronous: cases[0].durability}))
 	l.printSync()
+	if l.disk != nil {
+		defer func() { r.syncs[cases[0].gridGround] = l.disk.median() }()
+	}
 	for _, c := range cases {
 		if err := r.one(ctx, l, c); err != nil {
 			return fmt.Errorf("%v: %w", c, err)

@@ -5,9 +5,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"html"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -24,7 +26,7 @@ func promisedWays(c gridCase) (ways []string) {
 	if c.failing > 0 || c.sync > 0 {
 		return ways
 	}
-	ways = append(ways, oneColumn, "timer, 10ms")
+	ways = append(ways, oneColumn, "timer, 10 ms")
 	switch {
 	case c.open > 0 || c.load.name == "half updates, half reads" || c.load.name == "HTTP server, sqlx":
 		return ways
@@ -41,16 +43,24 @@ func promisedWays(c gridCase) (ways []string) {
 	return ways
 }
 
-// fewPools makes finding the best pool short.
-func fewPools(t *testing.T) {
-	usual := gridPools
-	t.Cleanup(func() { gridPools = usual })
+// fewCallers makes a grid short: few callers, and few pools of which the best is found.
+func fewCallers(t *testing.T) {
+	pools, loads := gridPools, workloads
+	t.Cleanup(func() { gridPools, workloads = pools, loads })
 	gridPools = map[string][]int{sqliteDriver: {1, 2}, pgxDriver: {2, 4}}
+	workloads = slices.Clone(workloads)
+	for i := range workloads {
+		w := &workloads[i]
+		w.callers, w.relaxed = []int{4}, nil
+		if w.name == insertLoad.name {
+			w.callers, w.relaxed = []int{1, curveCallers}, []int{4}
+		}
+	}
 }
 
 // aGrid measures a small grid, in memory where there is a folder for that, and checks every cell that is promised.
 func aGrid(t *testing.T, driver, dsn string) (r *compareRun, folder string) {
-	fewPools(t)
+	fewCallers(t)
 	folder = t.TempDir()
 	tmp, err := os.MkdirTemp(disk.Memory(), "bench-test-")
 	require.NoError(t, err)
@@ -60,8 +70,8 @@ func aGrid(t *testing.T, driver, dsn string) (r *compareRun, folder string) {
 	r = newCompareRun()
 	fs := newFlagSet()
 	r.flags(fs)
-	require.NoError(t, fs.Parse([]string{"--driver", driver, "--time", "4ms", "--rounds", "2", "--callers", "3",
-		"--json", filepath.Join(folder, "grid.json"), "--benchstat", filepath.Join(folder, "grid.txt")}))
+	require.NoError(t, fs.Parse([]string{"--driver", driver, "--time", "4ms", "--rounds", "2",
+		"--json", filepath.Join(folder, "grid.json"), "--benchstat", filepath.Join(folder, "grid.txt"), "--svg", filepath.Join(folder, "svg"), "--html", filepath.Join(folder, "grid.html")}))
 	r.dsn = dsn
 	require.NoError(t, r.agree())
 	var out bytes.Buffer
@@ -136,6 +146,33 @@ func filesOfAGrid(t *testing.T, r *compareRun, folder string) {
 		}
 		assert.Contains(t, line, " ns/op\t")
 		assert.Contains(t, line, " p99-ns\t")
+	}
+	var want []string
+	for _, name := range []string{"failing", "http", "p99", "rate", "sync"} {
+		if name == "sync" && (r.driver != sqliteDriver || r.disk.refused != nil) {
+			continue
+		}
+		want = append(want, name+"-"+r.driver+".svg")
+	}
+	pictures, err := os.ReadDir(filepath.Join(folder, "svg"))
+	require.NoError(t, err)
+	var names []string
+	for _, p := range pictures {
+		names = append(names, p.Name())
+		text, err := os.ReadFile(filepath.Join(folder, "svg", p.Name()))
+		require.NoError(t, err)
+		assert.True(t, wellFormed(t, text)["svg"] == 1, p.Name())
+	}
+	assert.Equal(t, want, names)
+	text, err = os.ReadFile(filepath.Join(folder, "grid.html"))
+	require.NoError(t, err)
+	page := html.UnescapeString(string(text))
+	assert.Equal(t, len(want), strings.Count(page, `<img src="data:image/svg+xml;base64,`))
+	assert.NotRegexp(t, `(src|href)="?(https?:)?//`, page, "it needs no network")
+	for _, c := range r.chosen() {
+		if c.sync == 0 || r.disk.refused == nil {
+			assert.Contains(t, page, "<td>"+c.String()+"</td>")
+		}
 	}
 	rounds := 0
 	for _, x := range r.cells {

@@ -233,6 +233,23 @@ func (t truth) Set(s string) (err error) {
 	return nil
 }
 
+// writableFolder is writable for a folder, which need not be there.
+func writableFolder(folder string) error {
+	if folder == "" || folder == "-" {
+		return errors.New("the name of a folder is allowed")
+	}
+	if i, err := os.Stat(folder); err == nil {
+		if !i.IsDir() {
+			return errors.New("it is no folder; the name of a folder is allowed")
+		}
+		return nil
+	}
+	if i, err := os.Stat(filepath.Dir(folder)); err != nil || !i.IsDir() {
+		return errors.New("the folder above it does not exist; the name of a folder in one that does is allowed")
+	}
+	return nil
+}
+
 // writable finds out before a long run that its JSON could not be written.
 func writable(file string) error {
 	if file == "-" {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"github.com/mattn/go-sqlite3"
 	"os"
@@ -72,4 +73,9 @@ func versionOf(path string) string {
 		}
 	}
 	return ""
+}
+
+// shortMachine is for a picture.
+func shortMachine() string {
+	return fmt.Sprintf("%s, %d cores", cmp.Or(cpuModel(), runtime.GOARCH), runtime.NumCPU())
 }

@@ -58,6 +58,14 @@ func (d *probe) syncs() (time.Duration, error) {
 	return sum / syncsATime, nil
 }
 
+// median is that of all syncs.
+func (d *probe) median() time.Duration {
+	if len(d.took) == 0 {
+		return 0
+	}
+	return slices.Sorted(slices.Values(d.took))[len(d.took)/2]
+}
+
 // String is the price of a sync, from all that were made.
 func (d *probe) String() string {
 	if len(d.took) == 0 {
