@@ -33,8 +33,8 @@ func (r *compareRun) onDisk(ctx context.Context, c gridCase) error {
 	if r.disk == nil {
 		fmt.Fprintln(r.out, "\nMaking a disk in memory whose syncs take a known time; that compiles some lines of C.")
 		r.disk = new(madeDisk)
-		if r.disk.folder, r.disk.Disk, r.disk.refused = makeDisk(); r.disk.refused != nil {
-			r.disk.folder = ""
+		if r.disk.folder, r.disk.Disk, r.disk.refused = makeDisk(); r.disk.refused == nil {
+			fmt.Fprintf(r.out, "It is %s, removed afterwards.\n", r.disk.folder)
 		}
 	}
 	fmt.Fprintf(r.out, "\n%d of %d: %v\n", r.done, r.planned, c)

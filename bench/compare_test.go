@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -12,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -79,6 +81,9 @@ func aGrid(t *testing.T, driver, dsn string) (r *compareRun, folder string) {
 	left, err := os.ReadDir(tmp)
 	require.NoError(t, err)
 	assert.Empty(t, left, "left in the temporary folder")
+	if r.disk != nil && r.disk.refused == nil {
+		assert.NoDirExists(t, r.disk.folder)
+	}
 
 	cells := map[string]gridCell{}
 	for _, x := range r.cells {
@@ -242,4 +247,36 @@ func TestATimerAnswersWithTheErrorOfItsCommit(t *testing.T) {
 	defer b.stop()
 	assert.NoError(t, b.call(1))
 	assert.Equal(t, lost, b.call(7))
+}
+
+func TestCtrlCEndsAChildOnAMadeDiskAndLeavesNothing(t *testing.T) {
+	cmd, _, errs, tmp := program(t, "compare", "--driver", "sqlite3", "--only", "sync takes 10ms", "--time", "1h")
+	cmd.Stdout = nil
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	var folder string
+	for lines := bufio.NewScanner(out); folder == "" && lines.Scan(); {
+		if strings.HasPrefix(lines.Text(), "Left out: ") {
+			_ = cmd.Process.Signal(syscall.SIGINT)
+			_ = cmd.Wait()
+			t.Skip(lines.Text())
+		}
+		if rest, ok := strings.CutPrefix(lines.Text(), "It is "); ok {
+			folder, _, _ = strings.Cut(rest, ",")
+		}
+	}
+	require.NotEmpty(t, folder, errs)
+	require.Eventually(t, func() bool {
+		files, _ := filepath.Glob(filepath.Join(folder, "disk", "run-*.db"))
+		return len(files) > 0
+	}, 20*time.Second, 5*time.Millisecond)
+	require.NoError(t, cmd.Process.Signal(syscall.SIGINT))
+	_ = cmd.Wait()
+	assert.Equal(t, exitInterrupted, cmd.ProcessState.ExitCode())
+	assert.Equal(t, "bench: interrupted\n", errs.String())
+	assert.NoDirExists(t, folder)
+	left, err := os.ReadDir(tmp)
+	require.NoError(t, err)
+	assert.Empty(t, left)
 }

@@ -66,15 +66,16 @@ func newFiles(sync time.Duration) (*files, error) {
 
 // makeDisk makes a disk in memory. All of it is in folder.
 func makeDisk() (folder string, d disk.Disk, err error) {
-	if folder, err = os.MkdirTemp(disk.Memory(), "groupcommit-bench-"); err != nil {
+	made, err := os.MkdirTemp(disk.Memory(), "groupcommit-bench-")
+	if err != nil {
 		return "", d, err
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, os.RemoveAll(folder))
+			err = errors.Join(err, os.RemoveAll(made))
 		}
 	}()
-	whole, err := filepath.EvalSymlinks(folder)
+	whole, err := filepath.EvalSymlinks(made)
 	if err != nil {
 		return "", d, err
 	}
@@ -82,7 +83,7 @@ func makeDisk() (folder string, d disk.Disk, err error) {
 		return "", d, err
 	}
 	d.Folder = filepath.Join(whole, "disk")
-	return folder, d, os.Mkdir(d.Folder, 0o700)
+	return made, d, os.Mkdir(d.Folder, 0o700)
 }
 
 func (f *files) close() error            { return os.RemoveAll(f.remove) }

@@ -32,7 +32,8 @@ func (r *compareRun) pictures() (all []picture) {
 			draw func(cells []gridCell, sync time.Duration) (plot, bool)
 		}{{"http", overParts}, {"rate", rateOverCallers}, {"p99", p99OverCallers}, {"sync", overSyncs}, {"failing", overFailing}} {
 			if plot, ok := p.draw(cells, r.syncs[g]); ok {
-				plot.Note = r.noteOf(g, plot.Note)
+				plot.Note = g.title() + ". " + plot.Note
+				plot.Where = r.where(g)
 				all = append(all, picture{p.name + "-" + g.driver + ".svg", plot})
 			}
 		}
@@ -40,14 +41,11 @@ func (r *compareRun) pictures() (all []picture) {
 	return all
 }
 
-// noteOf says where a picture comes from.
-func (r *compareRun) noteOf(g gridGround, more string) string {
-	s := g.title() + ". " + shortMachine()
+// where says where a picture was measured.
+func (r *compareRun) where(g gridGround) string {
+	s := shortMachine()
 	if sync := r.syncs[g]; sync > 0 {
-		s += ", a sync takes " + micros(float64(sync)/1e3)
-	}
-	if more != "" {
-		s += ". " + more
+		s += "; a sync of this disk takes " + brief(float64(sync)/1e3)
 	}
 	return s + "."
 }
@@ -90,7 +88,8 @@ func curvesOf(cells []gridCell, x, y func(gridCell) float64) (all []curve, xs, y
 		for _, d := range c.dots {
 			xs, ys = append(xs, d.x), append(ys, d.y)
 		}
-		if len(c.dots) > 1 {
+		same := func(o curve) bool { return slices.Equal(o.dots, c.dots) } // the best pool is of one connection
+		if len(c.dots) > 1 && !slices.ContainsFunc(all, same) {
 			all = append(all, c)
 		}
 	}
@@ -142,7 +141,7 @@ func rateOverCallers(cells []gridCell, _ time.Duration) (p plot, ok bool) {
 	if !ok {
 		return p, false
 	}
-	return plot{Title: "Inserts a second, by the number of callers", X: x, Y: logScale("inserts a second", ys, counted), all: all}, true
+	return plot{Title: "Inserts a second, by the number of callers", Note: "Each caller waits for its answer.", X: x, Y: logScale("inserts a second", ys, counted), all: all}, true
 }
 
 func p99OverCallers(cells []gridCell, _ time.Duration) (p plot, ok bool) {
@@ -151,7 +150,7 @@ func p99OverCallers(cells []gridCell, _ time.Duration) (p plot, ok bool) {
 	if !ok {
 		return p, false
 	}
-	return plot{Title: "The time within which 99 of 100 inserts are answered", X: x, Y: logScale("p99", ys, brief), all: all}, true
+	return plot{Title: "The time within which 99 of 100 inserts are answered", Note: "Each caller waits for its answer.", X: x, Y: logScale("p99", ys, brief), all: all}, true
 }
 
 // overParts is the distribution of the times of the HTTP server's requests, before and after the swap.
@@ -189,7 +188,7 @@ func overParts(cells []gridCell, _ time.Duration) (p plot, ok bool) {
 		p.all = append(p.all, line, marks)
 	}
 	p.Title = fmt.Sprintf("An HTTP server with %s: p99 %s before, %s after", plural(before.Callers, "client"), brief(before.P99), brief(after.P99))
-	p.Note = fmt.Sprintf("%s requests a second before, %s after", comma(int(before.PerSecond)), comma(int(after.PerSecond)))
+	p.Note = fmt.Sprintf("%s requests a second before, %s after.", comma(int(before.PerSecond+.5)), comma(int(after.PerSecond+.5)))
 	p.X, p.Y = x, fromZero("time of a request", most, brief)
 	return p, true
 }
@@ -216,7 +215,7 @@ func overSyncs(cells []gridCell, sync time.Duration) (p plot, ok bool) {
 			xs, ys = append(xs, float64(sync)/1e3), append(ys, own.PerSecond)
 		}
 	}
-	return plot{Title: "Inserts a second, by what a sync of the disk takes", Note: fmt.Sprintf("%d callers; the lines are of a made disk", curveCallers),
+	return plot{Title: "Inserts a second, by what a sync of the disk takes", Note: fmt.Sprintf("%d callers. The lines are of a made disk.", curveCallers),
 		X: logScale("time of a sync", xs, brief), Y: logScale("inserts a second", ys, counted), all: all}, true
 }
 
@@ -235,7 +234,7 @@ func overFailing(cells []gridCell, _ time.Duration) (p plot, ok bool) {
 			x.ticks = append(x.ticks, scaleTick{at, fmt.Sprint(at)})
 		}
 	}
-	return plot{Title: "Calls a second, by the share of those that fail", Note: fmt.Sprintf("%d callers", curveCallers), X: x, Y: logScale("calls a second", ys, counted), all: all}, true
+	return plot{Title: "Calls a second, by the share of those that fail", Note: fmt.Sprintf("%d callers.", curveCallers), X: x, Y: logScale("calls a second", ys, counted), all: all}, true
 }
 
 func counted(x float64) string { return comma(int(x + .5)) }

@@ -14,7 +14,8 @@ import (
 // be read wherever it is shown; its curves have their names at their ends.
 type plot struct {
 	Title string // what it shows, as a sentence with the numbers
-	Note  string // where and how it was measured
+	Note  string // what was measured
+	Where string // on what machine
 	X, Y  scale
 	all   []curve
 }
@@ -57,8 +58,8 @@ func (s scale) at(v float64) float64 {
 
 // The measures of the picture, in its own pixels.
 const (
-	plotWidth, plotHeight             = 760, 440
-	plotLeft, plotTop, plotBottom     = 84, 92, 58
+	plotWidth, plotHeight             = 760, 450
+	plotLeft, plotTop, plotBottom     = 84, 110, 58
 	plotLetter                        = 7.1 // the mean width of one in a name
 	plotNameGap, plotDotR, plotMargin = 17, 3.5, 24
 )

@@ -31,7 +31,7 @@ func wellFormed(t *testing.T, text []byte) map[string]int {
 }
 
 var samplePlot = plot{
-	Title: `A <title> & "more"`, Note: "a note",
+	Title: `A <title> & "more"`, Note: "a note", Where: "a machine",
 	X: scale{Title: "x", log: true, from: 1, to: 100, ticks: []scaleTick{{1, "1"}, {10, "10"}, {100, "100"}}},
 	Y: fromZero("y", 95, brief),
 	all: []curve{
@@ -47,7 +47,7 @@ func TestAPictureIsXMLWithItsCurvesNamesAndColoursForBoth(t *testing.T) {
 	elements := wellFormed(t, text)
 	assert.Equal(t, 2, elements["polyline"])
 	assert.Equal(t, 5, elements["circle"])
-	for _, want := range []string{"prefers-color-scheme: dark", "A &lt;title&gt; &amp;", ">one &amp; two<", ">here<", `role="img"`} {
+	for _, want := range []string{"prefers-color-scheme: dark", "A &lt;title&gt; &amp;", ">one &amp; two<", ">here<", ">a note<", ">a machine<", `role="img"`} {
 		assert.Contains(t, string(text), want)
 	}
 	assert.NotContains(t, strings.ReplaceAll(string(text), `xmlns="http://www.w3.org/2000/svg"`, ""), "http", "it needs no network")
