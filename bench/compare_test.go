@@ -236,6 +236,12 @@ func TestTheFirstCallOfAGoroutineIsNotTimedAndEachMakesASecond(t *testing.T) {
 	assert.Zero(t, w.clock.take().TotalCount(), "they are taken once")
 }
 
+func TestEveryOtherCallOfHalfReadsWrites(t *testing.T) {
+	assert.Equal(t, 2, halfReads.want(3))
+	assert.Equal(t, 2, halfReads.want(4))
+	assert.Equal(t, 3, hotUpserts.want(3))
+}
+
 func TestATimerAnswersWithTheErrorOfItsCommit(t *testing.T) {
 	lost := fmt.Errorf("lost")
 	b := newTimerBatch(func(rows []int) error {
