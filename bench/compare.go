@@ -189,6 +189,7 @@ func (c gridCase) poolKey() string { return c.gridGround.String() + ", " + c.loa
 // one measures a case.
 func (r *compareRun) one(ctx context.Context, l *lab, c gridCase) (err error) {
 	r.done++
+	l.title = fmt.Sprintf("%d of %d: %v", r.done, r.planned, c)
 	if _, ok := disk.Current(); c.sync > 0 && !ok {
 		return r.onDisk(ctx, c)
 	}
@@ -196,7 +197,7 @@ func (r *compareRun) one(ctx context.Context, l *lab, c gridCase) (err error) {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(r.out, "\n%d of %d: %v\n", r.done, r.planned, c)
+	fmt.Fprintf(r.out, "\n%s\n", l.title)
 	runs := learning(c.runs(pool), r.pace().learn)
 	var cells []gridCell
 	err = l.contest(ctx, runs, func(all []*entrant) (err error) {

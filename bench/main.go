@@ -162,6 +162,7 @@ type lab struct {
 	disk  *probe    // nil: not known
 	out   io.Writer // for people
 	bar   bar
+	title string // of the bar; "": the last entrant's name
 
 	results []result // of every run that ended
 }

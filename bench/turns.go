@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -61,7 +62,7 @@ func (l *lab) turns(ctx context.Context, p pace, all []*entrant) (rounds []round
 		}
 	}
 	var begun atomic.Int64
-	stop := l.bar.watch(all[len(all)-1].name, p.slices*len(all), &begun)
+	stop := l.bar.watch(cmp.Or(l.title, all[len(all)-1].name), p.slices*len(all), &begun)
 	defer stop()
 	order := slices.Clone(all)
 	for range p.slices {
