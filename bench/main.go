@@ -217,7 +217,9 @@ func (l *lab) compare(ctx context.Context, cfg config) error {
 	var rounds []round
 	err := l.contest(ctx, runs, func(all []*entrant) (err error) {
 		rounds, err = l.turns(ctx, p, all)
-		fmt.Fprint(l.out, "Looking for every value in the database.\n\n")
+		if !cfg.verbose { // the last lines of that are not written yet
+			fmt.Fprint(l.out, "Looking for every value in the database.\n\n")
+		}
 		return err
 	})
 	if err != nil {

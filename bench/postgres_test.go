@@ -26,7 +26,7 @@ func TestPostgreSQLsSidesInTheTableAndInTheJSON(t *testing.T) {
 	require.Len(t, runs, 3)
 	for i, driver := range []string{"pgx", "pgx-groupcommit", "pgx"} {
 		r := runs[i]
-		assert.Len(t, r, 18)
+		assert.Len(t, r, 20)
 		assert.Equal(t, []string{"exec", "exec", "hand"}[i], r["api"])
 		assert.Equal(t, driver, r["driver"])
 		assert.Equal(t, i > 0, r["batch"])
