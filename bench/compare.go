@@ -17,22 +17,21 @@ import (
 
 // compareRun is the mode compare with its flags: every claim in one grid, beside the ways to write the program by hand.
 type compareRun struct {
-	driver, dsn   string
-	json, stat    string
-	svg           string // a folder
-	html          string
-	time          time.Duration
-	rounds        int
-	callers       []int
-	only          string
-	every         bool
+	driver, dsn           string
+	json, stat, svg, html string // files, and the folder of the pictures
+	time                  time.Duration
+	rounds                int
+	callers               []int
+	only                  string
+	every                 bool
+
 	out           io.Writer
 	bar           bar
-	done, planned int
-	pools         map[string]int // by the ground and the name of the load
-	syncs         map[gridGround]time.Duration
+	done, planned int                          // cases
+	pools         map[string]int               // the plain driver's best, by poolKey
+	syncs         map[gridGround]time.Duration // what one takes, where that is known
+	disk          *madeDisk                    // nil until a case needs it
 	cells         []gridCell
-	disk          *madeDisk // nil until a case needs it
 }
 
 // chosen are the cases that were asked for, ground by ground.
