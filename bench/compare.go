@@ -49,8 +49,9 @@ func (r *compareRun) chosen() (all []gridCase) {
 	return all
 }
 
-func (r *compareRun) pace() pace {
-	slice := r.time / time.Duration(r.rounds)
+// pace is a case's. A slice begins with callers who all come at once, and where there are thousands, that is not to be most of it.
+func (r *compareRun) pace(c gridCase) pace {
+	slice := max(r.time/time.Duration(r.rounds), time.Duration(c.callers)*100*time.Microsecond)
 	return pace{warm: slice, slice: slice, slices: r.rounds, learn: min(time.Second, 4*r.time)}
 }
 
@@ -91,7 +92,7 @@ func (r *compareRun) announce(cases []gridCase) {
 	sync, price := syncIn(os.TempDir()), time.Duration(0)
 	pools := map[string]bool{}
 	for _, c := range cases {
-		price += c.cost(r.pace(), sync)
+		price += c.cost(r.pace(c), sync)
 		if c.driver == pgxDriver && !pools["server"] {
 			price, pools["server"] = price+4*time.Second, true
 		}
@@ -197,14 +198,14 @@ func (r *compareRun) one(ctx context.Context, l *lab, c gridCase) (err error) {
 		return err
 	}
 	fmt.Fprintf(r.out, "\n%s\n", l.title)
-	runs := learning(c.runs(pool), r.pace().learn)
+	runs := learning(c.runs(pool), r.pace(c).learn)
 	var cells []gridCell
 	err = l.contest(ctx, runs, func(all []*entrant) (err error) {
 		var rounds []round
 		if c.open > 0 {
-			rounds, err = l.openLoop(ctx, r.pace(), c.open, all)
+			rounds, err = l.openLoop(ctx, r.pace(c), c.open, all)
 		} else {
-			rounds, err = l.turns(ctx, r.pace(), all)
+			rounds, err = l.turns(ctx, r.pace(c), all)
 		}
 		for _, e := range all {
 			cells = append(cells, c.cell(e, rounds))
@@ -246,7 +247,7 @@ func (r *compareRun) poolFor(ctx context.Context, l *lab, c gridCase) (int, erro
 	if len(runs) == 0 {
 		return 0, fmt.Errorf("the server has room for %s", plural(room, "connection"))
 	}
-	slice := min(150*time.Millisecond, r.pace().slice)
+	slice := min(150*time.Millisecond, r.pace(many).slice)
 	best, tried, err := l.bestPool(ctx, pace{warm: slice, slice: slice, slices: 2}, runs)
 	if err != nil {
 		return 0, err
