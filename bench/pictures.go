@@ -174,16 +174,14 @@ func overParts(cells []gridCell, _ time.Duration) (p plot, ok bool) {
 	most := max(before.Parts[least-1].Took, after.Parts[least-1].Took)
 	for _, c := range []struct {
 		gridCell
-		name  string
-		other gridCell
-	}{{before, "before: the plain driver", after}, {after, "after: groupcommit", before}} {
+		name string
+	}{{before, "before: the plain driver"}, {after, "after: groupcommit"}} {
 		line, marks := curve{name: c.name, kind: kindOf(c.Way), bare: true}, curve{kind: kindOf(c.Way), free: true}
 		for _, part := range c.Parts[:least] {
 			line.dots = append(line.dots, dot{x: 1 / (1 - part.Part), y: part.Took})
 		}
 		if rarest >= 100 {
-			below := func(a, b float64) bool { return a < b && b-a < most/8 } // no room between the two
-			marks.dots = append(marks.dots, dot{2, c.P50, "p50 " + brief(c.P50), below(c.P50, c.other.P50)}, dot{100, c.P99, "p99 " + brief(c.P99), below(c.P99, c.other.P99)})
+			marks.dots = append(marks.dots, dot{100, c.P99, "p99 " + brief(c.P99)})
 		}
 		p.all = append(p.all, line, marks)
 	}

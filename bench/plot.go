@@ -43,9 +43,8 @@ type curve struct {
 }
 
 type dot struct {
-	x, y  float64
-	text  string // above the dot; "": nothing
-	below bool   // the text is
+	x, y float64
+	text string // above the dot; "": nothing
 }
 
 // at is where a value lies on the axis, from 0 to 1.
@@ -88,6 +87,7 @@ type drawnCurve struct {
 	Kind, Name, Line string
 	Dots             []drawnDot
 	NameX, NameY     float64
+	NameAnchor       string
 }
 
 type drawnDot struct {
@@ -129,15 +129,15 @@ func (p plot) draw() drawn {
 			if at.X < d.Left+90 {
 				at.Anchor = "start"
 			}
-			if o.below {
-				at.TextY = at.Y + 21
-			}
 			line = append(line, fmt.Sprintf("%g,%g", at.X, at.Y))
 			dc.Dots = append(dc.Dots, at)
 		}
 		if !c.free && len(dc.Dots) > 0 {
 			last := dc.Dots[len(dc.Dots)-1]
-			dc.Name, dc.NameX, dc.NameY = c.name, last.X+9, last.Y+4
+			dc.Name, dc.NameX, dc.NameY, dc.NameAnchor = c.name, last.X+9, last.Y+4, "start"
+			if last.X < d.Right-1 { // it ends among the others
+				dc.NameX, dc.NameY, dc.NameAnchor = last.X, last.Y-10, "end"
+			}
 			dc.Line = strings.Join(line, " ")
 		}
 		if c.bare {
@@ -153,7 +153,7 @@ func (p plot) draw() drawn {
 func (d drawn) spreadNames() {
 	var named []*drawnCurve
 	for i := range d.Curves {
-		if d.Curves[i].Name != "" {
+		if d.Curves[i].NameAnchor == "start" {
 			named = append(named, &d.Curves[i])
 		}
 	}
