@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"html"
 	"os"
@@ -47,8 +48,9 @@ func promisedWays(c gridCase) (ways []string) {
 
 // fewCallers makes a grid short: few callers, and few pools of which the best is found.
 func fewCallers(t *testing.T) {
-	pools, loads := gridPools, workloads
-	t.Cleanup(func() { gridPools, workloads = pools, loads })
+	pools, loads, failing, syncs := gridPools, workloads, failingShares, syncPrices
+	t.Cleanup(func() { gridPools, workloads, failingShares, syncPrices = pools, loads, failing, syncs })
+	failingShares, syncPrices = failing[:2], syncs[:2]
 	gridPools = map[string][]int{sqliteDriver: {1, 2}, pgxDriver: {2, 4}}
 	workloads = slices.Clone(workloads)
 	for i := range workloads {
@@ -118,7 +120,12 @@ func TestTheGridHasEveryPromisedCellOnSQLite(t *testing.T) {
 	filesOfAGrid(t, r, folder)
 }
 
+var wholeGrid = flag.Bool("grid", false, "measure the whole grid on PostgreSQL, too, and not only its columns")
+
 func TestTheGridHasEveryPromisedCellOnPostgreSQL(t *testing.T) {
+	if !*wholeGrid {
+		t.Skip("it takes long: -grid runs it. TestEveryColumnOfTheGridIsCheckedOnPostgreSQL does not")
+	}
 	c := shared(t)
 	r, folder := aGrid(t, pgxDriver, c.dsn)
 	filesOfAGrid(t, r, folder)
