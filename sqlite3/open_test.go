@@ -2,6 +2,7 @@ package sqlite3_test
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"sync"
 	"testing"
@@ -11,6 +12,18 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// hundredInsert has a hundred callers insert a row each.
+func hundredInsert(t *testing.T, db *sql.DB) {
+	var all sync.WaitGroup
+	for i := range 100 {
+		all.Go(func() { db.Exec("INSERT INTO t (v) VALUES (?)", i) })
+	}
+	bounded.Wait(t, "all have inserted", all.Wait)
+	var n int
+	require.NoError(t, db.QueryRow("SELECT count(*) FROM t").Scan(&n))
+	require.Equal(t, 100, n)
+}
+
 func TestAnOpenedDatabaseGroupsAndTellsOfItsGroups(t *testing.T) {
 	for _, name := range []string{"sqlite3", "sqlite3-groupcommit"} {
 		t.Run(name, func(t *testing.T) {
@@ -18,14 +31,7 @@ func TestAnOpenedDatabaseGroupsAndTellsOfItsGroups(t *testing.T) {
 			db, err := groupcommit.Open(name, dsnOf(t, ""), groupcommit.OnGroup(func(g groupcommit.GroupInfo) { calls += len(g.Calls) }))
 			require.NoError(t, err)
 			exec(t, db, "CREATE TABLE t (v)")
-			var all sync.WaitGroup
-			for i := range 100 {
-				all.Go(func() { db.Exec("INSERT INTO t (v) VALUES (?)", i) })
-			}
-			bounded.Wait(t, "all have inserted", all.Wait)
-			var n int
-			require.NoError(t, db.QueryRow("SELECT count(*) FROM t").Scan(&n))
-			require.Equal(t, 100, n)
+			hundredInsert(t, db)
 			require.NoError(t, db.Close())
 			require.Equal(t, 100, calls)
 		})
@@ -38,14 +44,7 @@ func TestAnOpenedDatabaseInMemoryStays(t *testing.T) {
 	require.NoError(t, err)
 	defer db.Close()
 	exec(t, db, "CREATE TABLE t (v)")
-	var all sync.WaitGroup
-	for i := range 100 {
-		all.Go(func() { db.Exec("INSERT INTO t (v) VALUES (?)", i) })
-	}
-	bounded.Wait(t, "all have inserted", all.Wait)
-	var n int
-	require.NoError(t, db.QueryRow("SELECT count(*) FROM t").Scan(&n))
-	require.Equal(t, 100, n)
+	hundredInsert(t, db)
 }
 
 func TestAnOpenedDatabaseDividesItsCallsByPartition(t *testing.T) {
