@@ -7,8 +7,8 @@ import (
 	"github.com/groupcommit/groupcommit/internal/group"
 )
 
-// OnGroup calls f for every group, after its commit and before its callers are answered. One goroutine at a time calls f,
-// and it is one of the callers: every caller of the group waits for f. A panic in f is that caller's, after its commit.
+// OnGroup calls f for every group, after its commit and before its callers are answered. Of one database, one goroutine at a
+// time calls f, and it is one of the callers: every caller of the group waits for f. A panic in f is that caller's, after its commit.
 // (With [Go] there may be no caller, and the panic ends the program.) f must not write to the database or close it: the
 // groups that it would wait for may be waiting for f. Given more than once, each function is called, the first one first.
 //
