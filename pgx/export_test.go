@@ -8,7 +8,15 @@ import (
 // that a text is slow, or fails often.
 func AlwaysMany(rows ...int) engine.Engine {
 	e := newAdapter()
-	e.widths, e.memory.always = rows, true
+	e.widths, e.memory.always, e.memory.fixed = rows, true, true
+	return e
+}
+
+// Fixed is an engine that does not learn that a text is slow, or fails often. On a busy machine three calls of whatever texts may look slow,
+// one after the other.
+func Fixed() engine.Engine {
+	e := newAdapter()
+	e.memory.fixed = true
 	return e
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/groupcommit/groupcommit/internal/bounded"
 	"github.com/groupcommit/groupcommit/internal/pgtest"
 	"github.com/groupcommit/groupcommit/internal/pgtest/proxy"
+	"github.com/groupcommit/groupcommit/pgx"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/stretchr/testify/require"
@@ -48,10 +49,13 @@ type gate struct {
 
 var drivers atomic.Int64
 
-// setUp makes a database with the tables: rows, whose key is unique; log, where a row that was written twice shows.
 // sideBySide is for a rig that need not know which calls are one group: groups run beside each other, as for a program.
 var sideBySide = groupcommit.Writers(1000)
 
+// learnsNothing is for a test whose calls are to be in a group, although the machine may make them look slow.
+func learnsNothing() groupcommit.Option { return groupcommit.WithEngine(pgx.Fixed()) }
+
+// setUp makes a database with the tables: rows, whose key is unique; log, where a row that was written twice shows.
 func setUp(t *testing.T, opts ...groupcommit.Option) *rig {
 	return setUpOn(t, pgtest.DSN(t), nil, opts...)
 }

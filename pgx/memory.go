@@ -33,7 +33,8 @@ type memory struct {
 	round    int           // groups
 	once     time.Duration // what a group pays once, moving average
 	trip     time.Duration // of the first answer to a group, which is a round trip and little more
-	always   bool          // many rows a statement even where they do not pay, and nothing is learned that changes a text's way; for tests
+	always   bool          // many rows a statement even where they do not pay; for tests
+	fixed    bool          // nothing is learned that changes a text's way; for tests
 	manies   atomic.Int64  // groups that were committed with statements of many rows; for tests
 	measured bool          // once is of a group, and not only of the opening of a connection
 }
@@ -218,7 +219,7 @@ func (m *memory) tookAll(run []request, each time.Duration, now time.Time) (apar
 }
 
 func (m *memory) note(e *experience, d time.Duration, now time.Time) {
-	if m.always {
+	if m.fixed {
 		return
 	}
 	m.change(e, func() { e.note(d, max(m.once, leastCost), now) })
@@ -288,7 +289,7 @@ func (m *memory) passed(requests []request, pipeline bool) {
 
 // ran notes so many calls of a text, of which so many failed.
 func (m *memory) ran(query string, calls, failed int) {
-	if m.always {
+	if m.fixed {
 		return
 	}
 	m.mu.Lock()

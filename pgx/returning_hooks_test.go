@@ -25,7 +25,7 @@ func connected(t *testing.T, schema []string, hook func(context.Context, *pgx.Co
 	config, err := pgx.ParseConfig(r.dsn)
 	require.NoError(t, err)
 	connector := stdlib.GetConnector(*config, stdlib.OptionAfterConnect(hook))
-	ours, err := groupcommit.NewConnector(connector, groupcommit.OnGroup(r.observe), groupcommit.Writers(1))
+	ours, err := groupcommit.NewConnector(connector, groupcommit.OnGroup(r.observe), groupcommit.Writers(1), learnsNothing())
 	require.NoError(t, err)
 	r.plain, r.db = sql.OpenDB(connector), sql.OpenDB(ours)
 	t.Cleanup(func() { r.plain.Close(); r.db.Close() })

@@ -27,9 +27,9 @@ var largeModes = []string{"transaction", "autocommit", "simple"}
 
 func largeRig(t *testing.T, mode string) *rig {
 	if mode == "simple" {
-		return simply(t, nil)
+		return simply(t, nil, learnsNothing())
 	}
-	r := setUpOn(t, pgtest.DSN(t), []pgtest.DSNOption{pgtest.Param("groupcommit_mode", mode)}, largeGroups)
+	r := setUpOn(t, pgtest.DSN(t), []pgtest.DSNOption{pgtest.Param("groupcommit_mode", mode)}, largeGroups, learnsNothing())
 	r.pipelines = mode == "autocommit"
 	return r
 }
@@ -207,7 +207,7 @@ func TestACancelWhileAGroupReadsManyRowsUndoesTheQuery(t *testing.T) {
 				conn, err := new(net.Dialer).DialContext(ctx, network, addr)
 				return heardConn{conn, &left, cancel}, err
 			}
-			connector, err := groupcommit.NewConnector(stdlib.GetConnector(*config), groupcommit.OnGroup(r.observe), groupcommit.Mode(groupcommit.Transaction), groupcommit.Writers(1))
+			connector, err := groupcommit.NewConnector(stdlib.GetConnector(*config), groupcommit.OnGroup(r.observe), groupcommit.Mode(groupcommit.Transaction), groupcommit.Writers(1), learnsNothing())
 			require.NoError(t, err)
 			r.db = sql.OpenDB(connector)
 			defer r.db.Close()

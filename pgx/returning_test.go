@@ -147,7 +147,7 @@ func inExecModes(t *testing.T, test func(r *rig, most int)) {
 				t.Parallel()
 				dsn, param := pgtest.DSN(t), pgtest.Param("default_query_exec_mode", exec)
 				digits := pgtest.Param("extra_float_digits", "0") // a number is another as text than in binary
-				r := setUpOn(t, dsn, []pgtest.DSNOption{param, digits, pgtest.Param("groupcommit_mode", mode)})
+				r := setUpOn(t, dsn, []pgtest.DSNOption{param, digits, pgtest.Param("groupcommit_mode", mode)}, learnsNothing())
 				r.plain = r.open("pgx", pgtest.With(dsn, param, digits))
 				most := math.MaxInt
 				if exec == "simple_protocol" {

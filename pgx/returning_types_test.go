@@ -62,7 +62,7 @@ func TestAQueryInAGroupHasThePlainDriversValuesOfEveryType(t *testing.T) {
 		t.Run(exec, func(t *testing.T) {
 			t.Parallel()
 			dsn, param := pgtest.DSN(t), pgtest.Param("default_query_exec_mode", exec)
-			r := setUpOn(t, dsn, []pgtest.DSNOption{param})
+			r := setUpOn(t, dsn, []pgtest.DSNOption{param}, learnsNothing())
 			r.plain = r.open("pgx", pgtest.With(dsn, param))
 			r.typesAsPlain(r.typesOf())
 		})
