@@ -134,6 +134,7 @@ func (p *partition) leave() {
 		oldest := ps.idle.Remove(ps.idle.Front()).(*partition)
 		delete(ps.byKey, oldest.key)
 		oldest.addTo(&ps.past)
+		ps.past.Lanes, ps.past.Once, ps.past.Each = 0, 0, 0 // what is of the present is gone
 	}
 }
 

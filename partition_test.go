@@ -139,6 +139,7 @@ func TestKeysWithoutACallAreForgottenAndTheirNumbersAreNot(t *testing.T) {
 	assert.EqualValues(t, n, st.Calls)
 	assert.EqualValues(t, n, st.Alone)
 	assert.Len(t, d.partitions.byKey, keptPartitions)
+	assert.Equal(t, keptPartitions, st.Lanes, "one for each that is not forgotten: a forgotten key has no groups at present")
 	_, err = db.ExecContext(as(0), "INSERT INTO t VALUES (?)", 0) // who comes again is let in
 	require.NoError(t, err)
 	assert.Len(t, d.partitions.byKey, keptPartitions)

@@ -121,7 +121,9 @@ func StatsOf(db *sql.DB) (Stats, error) {
 		lanes := g.Lanes
 		trials := d.trials.queue.Stats()
 		g.Add(&trials)
-		g.Lanes = lanes
+		if g.Lanes = lanes; d.limits.partition != nil { // no call is in the queue of all
+			g.Lanes = 0
+		}
 	}
 	d.partitions.addTo(&g)
 	s := statsOf(&g)
