@@ -48,14 +48,6 @@ type database struct {
 }
 
 func newDatabase(parent driver.Connector, dsn string, l limits) *database {
-	if f := l.onGroup; f != nil { // several groups may end at the same time
-		var mu sync.Mutex
-		l.onGroup = func(g GroupInfo) {
-			mu.Lock()
-			defer mu.Unlock()
-			f(g)
-		}
-	}
 	d := &database{parent: parent, dsn: dsn, engine: l.engine, inFlight: flight.New[engine.Answer](l.keep)}
 	d.limits = l
 	d.DurableReads = l.durableReads
@@ -110,9 +102,6 @@ func (d *database) open(ctx context.Context) (_ *engine.Traits, err error) {
 	}
 	if t.Pooled {
 		d.Pool.KeepNone()
-	}
-	if d.Apiece {
-		warn(t)
 	}
 	d.Traits.Store(t)
 	if d.ledger != nil && d.limits.keep > 0 {

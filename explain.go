@@ -48,6 +48,9 @@ func Explain(ctx context.Context, db *sql.DB, query string, args ...any) (Explan
 	if err != nil {
 		return Explanation{}, err
 	}
+	if d.isClosed() {
+		return Explanation{}, ErrClosed
+	}
 	nvs, err := fallback.Named(args)
 	if err != nil {
 		return Explanation{}, err

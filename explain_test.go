@@ -2,11 +2,14 @@ package groupcommit
 
 import (
 	"bytes"
+	"context"
+	"database/sql"
 	"log/slog"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/groupcommit/groupcommit/internal/bounded"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
@@ -36,6 +39,37 @@ func TestCallsBesideAHookAreExplained(t *testing.T) {
 	s, err := StatsOf(db)
 	require.NoError(t, err)
 	require.Equal(t, map[Why]int64{WhyHook: 1}, s.Apart)
+}
+
+func TestNoCallOfAClosedDatabaseIsExplained(t *testing.T) {
+	db := newFake().db(t)
+	require.NoError(t, execOf(db, "INSERT a")())
+	require.NoError(t, db.Close())
+	_, err := Explain(t.Context(), db, "INSERT a")
+	require.ErrorIs(t, err, ErrClosed)
+}
+
+// A logInto writes into a database what is logged.
+type logInto struct{ db *sql.DB }
+
+func (l logInto) Enabled(context.Context, slog.Level) bool { return true }
+func (l logInto) WithAttrs([]slog.Attr) slog.Handler       { return l }
+func (l logInto) WithGroup(string) slog.Handler            { return l }
+func (l logInto) Handle(ctx context.Context, r slog.Record) error {
+	_, err := l.db.ExecContext(ctx, "INSERT INTO log VALUES (?)", r.Message)
+	return err
+}
+
+func TestTheWarningOfAHookMayBeWrittenIntoTheDatabaseItself(t *testing.T) {
+	f := newFake()
+	close(f.hold)
+	db := f.db(t, WithEngine(hooked{}))
+	before := slog.Default()
+	slog.SetDefault(slog.New(logInto{db}))
+	defer slog.SetDefault(before)
+	ended := make(chan error, 1)
+	go func() { ended <- execOf(db, "INSERT a")() }()
+	require.NoError(t, bounded.Receive(t, "the end of the first call", ended))
 }
 
 // hinted makes calls one after the other, on a pool of one connection if known says so, which each of them waits for if waits

@@ -37,7 +37,11 @@ func (d *database) ready(ctx context.Context) (*engine.Traits, error) {
 			o = &opening{done: make(chan struct{})}
 			d.opening = o
 			d.mu.Unlock()
-			return d.openFor(ctx, o)
+			t, err := d.openFor(ctx, o)
+			if err == nil && d.Apiece {
+				warn(t) // the program's log may use the database
+			}
+			return t, err
 		}
 		d.mu.Unlock()
 		select {
