@@ -233,7 +233,7 @@ func promises(on bool) Option {
 // the database, and has the shortest rests.
 //
 // It counts for every completed promise in the table, also for those that were made through a durable.Store. If the
-// program's role may not DELETE there, the table grows and no error says so.
+// program's role may not DELETE there, or something of the program's refers to the rows, the table grows and no error says so.
 func Retention(d time.Duration) Option {
 	return databaseOption(func(l *limits) error {
 		if d < 0 {

@@ -7,8 +7,10 @@ import (
 	"github.com/groupcommit/groupcommit/durable"
 )
 
-// sweepMost is how many promises a [Sweep] deletes in one transaction.
-const sweepMost = 1000
+const (
+	sweepMost  = 1000 // promises that a [Sweep] deletes in one transaction, at most
+	sweepTries = 3    // to delete what is old in a piece, before it goes on to the next
+)
 
 // A Sweep deletes the promises that were completed longer ago than an age. It goes round the table for ever, piece by piece, in
 // the order in which the rows lie. That needs no index, which every call with an id would have to keep up.
@@ -25,6 +27,7 @@ type Sweep struct {
 	place  Place
 	pieces int // of this round, so far
 	round  int // of the last whole round; 0: there was none
+	failed int // deletions in this piece
 }
 
 // Place is where a piece begins, as the statement for the piece before it has said. The zero Place is the table's beginning.
@@ -34,26 +37,29 @@ type Place struct {
 }
 
 // Step looks at one piece and deletes what is old in it. more says that it has deleted as much as one transaction may: the
-// next step looks at the same piece. After an error, too.
+// next step looks at the same piece. So it does after an error, but not for ever: a row that cannot be deleted, because something of
+// the program's refers to it, say, is left to the next round, with its piece.
 func (s *Sweep) Step(ctx context.Context, q durable.Querier) (more bool, err error) {
 	next, last, n, places, err := s.look(ctx, q)
 	if err != nil {
 		return false, err
 	}
 	if n > 0 {
-		deleted, err := exec(ctx, q, s.Dialect.Forget(places, s.Age))
+		var deleted int64
+		deleted, err = exec(ctx, q, s.Dialect.Forget(places, s.Age))
 		if err != nil {
-			return false, err
-		}
-		if deleted >= sweepMost { // fewer: others have locked or deleted the rest, or a trigger keeps it
+			if s.failed++; s.failed < sweepTries {
+				return false, err
+			}
+		} else if deleted >= sweepMost { // fewer: others have locked or deleted the rest, or a trigger keeps it
 			return true, nil
 		}
 	}
-	s.place = next
+	s.place, s.failed = next, 0
 	if s.pieces++; last {
 		s.place.From, s.round, s.pieces = 0, s.pieces, 0
 	}
-	return false, nil
+	return false, err
 }
 
 // look reads where the next piece begins, whether this one is the table's last, and the places of what is old in it.

@@ -280,26 +280,6 @@ func TestTwoSweepsAtOnce(t *testing.T) {
 	})
 }
 
-// What cannot be deleted is left, and does not keep the sweep from the rest.
-func TestASweepGoesOnPastWhatStays(t *testing.T) {
-	onSweeps(t, func(t *testing.T, connect func() *sql.DB, s *record.Sweep) {
-		db := connect()
-		fill(t, db, "stays", 2500, time.Hour, 2*time.Hour)
-		fill(t, db, "old", 10, time.Hour, 2*time.Hour)
-		if onSQLite(s) {
-			run(t, db, "CREATE TRIGGER keeps BEFORE DELETE ON groupcommit_promises WHEN OLD.id LIKE 'stays %' BEGIN SELECT RAISE(IGNORE); END")
-		} else { // another transaction has locked it
-			tx, err := connect().Begin()
-			require.NoError(t, err)
-			defer tx.Rollback()
-			_, err = tx.Exec("SELECT FROM groupcommit_promises WHERE id LIKE 'stays %' FOR UPDATE")
-			require.NoError(t, err)
-		}
-		bounded.Wait(t, "the round is over", func() { round(t, db, s) })
-		require.Equal(t, map[string]int{"": 1, "stays": 2500}, left(t, db))
-	})
-}
-
 // SQLite has one writer. A sweep that finds nothing does not wait for it; one that finds something comes back to it.
 func TestASweepReadsWhileAnotherWrites(t *testing.T) {
 	path := "file:" + filepath.Join(t.TempDir(), "test.db")
