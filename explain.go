@@ -3,8 +3,10 @@ package groupcommit
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"fmt"
 
+	"github.com/groupcommit/groupcommit/engine"
 	"github.com/groupcommit/groupcommit/internal/fallback"
 	"github.com/groupcommit/groupcommit/internal/virtual"
 )
@@ -71,7 +73,15 @@ func Explain(ctx context.Context, db *sql.DB, query string, args ...any) (Explan
 		why = virtual.Slow
 	case db.Stats().MaxOpenConnections == 1:
 		why = virtual.OneConn
+	case d.limits.fillsGroup(ctx, query, nvs):
+		why = virtual.NoRoom
 	}
 	s, err := StatsOf(db)
 	return Explanation{Why: Why(why), Alone: s.Alone, Groups: s.Groups}, err
+}
+
+// fillsGroup reports that no other call has room in a group beside this one.
+func (l *limits) fillsGroup(ctx context.Context, query string, args []driver.NamedValue) bool {
+	c := engine.NewCall(ctx, query, args, false)
+	return l.maxLen == 1 || c.Bytes() >= l.maxBytes
 }

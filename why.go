@@ -37,6 +37,7 @@ const (
 	WhyArgument = Why(virtual.NeedsOn)  // an argument is for the connection that runs it: sql.Out, an option of pgx
 	WhyLarge    = Why(virtual.TooLarge) // queries of its text have had more rows than a group keeps
 	WhySlow     = Why(virtual.Slow)     // calls of its text were found to be better off by themselves, for now: they are slow, or wait for locks
+	WhyNoRoom   = Why(virtual.NoRoom)   // MaxLen(1), or a call above MaxBytes: there is no room in its group for another one
 )
 
 var whys = [...]struct{ label, text string }{
@@ -59,6 +60,7 @@ var whys = [...]struct{ label, text string }{
 	WhyArgument:      {"argument", "an argument is for the connection that runs it"},
 	WhyLarge:         {"large", "queries of its text have had more rows than a group keeps"},
 	WhySlow:          {"slow", "calls of its text were found to be better off by themselves"},
+	WhyNoRoom:        {"noroom", "MaxLen or MaxBytes leaves no room for another call in its group"},
 }
 
 // String returns a sentence without its full stop.

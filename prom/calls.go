@@ -35,7 +35,7 @@ func (m *calls) send(out to, s *groupcommit.Stats) {
 	out.gauge(m.oldest, s.Oldest.Seconds())
 	out.histogram(m.latency, &s.Latencies, seconds)
 	for why := groupcommit.WhyNot + 1; why.Label() != invalid; why++ {
-		if why != groupcommit.WhyPoolOfOne { // which no call has
+		if why != groupcommit.WhyPoolOfOne && why != groupcommit.WhyNoRoom { // which no call has: it is a group of one
 			out.counter(m.apart, s.Apart[why], why.Label())
 		}
 	}

@@ -4,9 +4,11 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"sync"
 	"testing"
 
 	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/internal/bounded"
 	mattn "github.com/mattn/go-sqlite3"
 	"github.com/stretchr/testify/require"
 )
@@ -117,6 +119,31 @@ func TestAPoolOfOneIsExplained(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, groupcommit.WhyPoolOfOne, e.Why)
 	require.Equal(t, "not grouped: SetMaxOpenConns(1) lets no other call be there at the same time", e.String())
+}
+
+func TestACallThatFillsItsGroupIsExplained(t *testing.T) {
+	for _, params := range []string{"&groupcommit_maxlen=1", "&groupcommit_maxbytes=41"} {
+		db := ours(t, dsnOf(t, params), "CREATE TABLE t (v)")
+		insert := "INSERT INTO t (v) VALUES (?)" // with its argument 28 and 16 bytes
+		e, err := groupcommit.Explain(background, db, insert, 1)
+		require.NoError(t, err)
+		require.Equal(t, groupcommit.WhyNoRoom, e.Why)
+		release := hold(t, db)
+		var all sync.WaitGroup
+		for i := range 20 {
+			all.Go(func() { exec(t, db, insert, i) })
+		}
+		bounded.Until(t, "all wait", func() bool {
+			s, err := groupcommit.StatsOf(db)
+			return err == nil && s.Calls == 20
+		})
+		release()
+		bounded.Wait(t, "all have inserted", all.Wait)
+		s, err := groupcommit.StatsOf(db)
+		require.NoError(t, err)
+		require.Equal(t, 1, s.MaxGroup, params)
+		require.Empty(t, s.Apart[groupcommit.WhyNoRoom])
+	}
 }
 
 func TestAHookThatSetsUpConnectionsKeepsNoCallFromGroups(t *testing.T) {

@@ -40,6 +40,7 @@ const (
 	NeedsOn  // only the connection that runs it may see its arguments
 	TooLarge // queries with its text have had more rows than a group keeps
 	Slow     // calls with its text were found to be better off by themselves
+	NoRoom   // a bound of groups leaves no room for another call beside it
 
 	whys
 )
