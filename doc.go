@@ -134,8 +134,8 @@
 //
 // # What to look at
 //
-// [StatsOf] has the counters of a database: sizes, waits, errors by class, commands by kind. Package expvars publishes them, and package
-// prom, a module of its own, has Prometheus collect them. Package debug shows them live, on a page. [BacklogOf] counts the durable commands
+// [StatsOf] has the counters of a database: sizes, waits, errors by class, commands by kind. Package expvars publishes them, and packages prom
+// and otel, each a module of its own, have Prometheus and OpenTelemetry collect them. Package debug shows them live, on a page. [BacklogOf] counts the durable commands
 // of all processes. [Explain] says why a call joins no group.
 //
 // # Drivers

@@ -29,7 +29,8 @@ const (
 
 // Ends counts how calls have ended, but for those that were executed and succeeded. Such calls are the ones that may join a group,
 // whether they did or not: Execs, queries with RETURNING, promises; and all calls with an id. What ran as on the plain driver is not
-// among them: transactions, and all that [Stats].Apart counts.
+// among them: transactions, and what [Stats].Apart counts, but for calls that only the database or what was learned keeps from groups
+// ([WhyHook], [WhySlow], and [WhyNoRows] of a call with an id), which are in both.
 type Ends struct {
 	// Errors are the calls that have ended with an error, by its class; nil if there are none. That is the error which the caller
 	// has got, after all retries. It is not driver.ErrBadConn where database/sql makes the call again.

@@ -22,7 +22,7 @@
 // [Groups] records three histograms: db.client.operation.duration, in seconds, for each call from the time at which it came until its
 // group was committed; groupcommit.group.size; groupcommit.group.duration. [Observe] reports what [groupcommit.StatsOf] counts.
 //
-// Calls that join no group (queries, transactions, calls of NoBatch) are not seen here; a tracer around the driver sees them.
+// Calls that join no group (queries, transactions, calls of NoBatch) and the batches of commands are not seen here; a tracer around the driver sees them.
 // groupcommit.apart of Observe counts them.
 //
 // # Cost

@@ -124,5 +124,5 @@ func textOf(calls []*groupcommit.Call) string {
 			texts = append(texts, c.Query)
 		}
 	}
-	return strings.Join(texts, "; ")
+	return strings.ToValidUTF8(strings.Join(texts, "; "), "\uFFFD") // an exporter may refuse all that it has otherwise
 }
