@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/groupcommit/groupcommit/engine"
+	"github.com/groupcommit/groupcommit/internal/applog"
 	"github.com/groupcommit/groupcommit/internal/physical"
 	"github.com/groupcommit/groupcommit/internal/turn"
 )
@@ -156,7 +157,7 @@ func apiece(t *engine.Traits, l *limits) bool { return t.Hook != "" && l.partiti
 
 // warn logs, once for a database, that its calls are not grouped.
 func warn(t *engine.Traits) {
-	slog.Warn("groupcommit: calls are not grouped, because a hook reads the context of each caller; the option Partition says which callers may share a group", "hook", t.Hook)
+	applog.Write(slog.LevelWarn, "groupcommit: calls are not grouped, because a hook reads the context of each caller; the option Partition says which callers may share a group", "hook", t.Hook)
 }
 
 // during runs f as one of the calls that close waits for.

@@ -103,6 +103,9 @@ func (d *database) open(ctx context.Context) (_ *engine.Traits, err error) {
 	if t.Pooled {
 		d.Pool.KeepNone()
 	}
+	if d.Apiece {
+		warn(t)
+	}
 	d.Traits.Store(t)
 	if d.ledger != nil && d.limits.keep > 0 {
 		d.sweeper = d.sweep(t)

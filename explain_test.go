@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/groupcommit/groupcommit/internal/applog"
 	"github.com/groupcommit/groupcommit/internal/bounded"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -49,27 +50,50 @@ func TestNoCallOfAClosedDatabaseIsExplained(t *testing.T) {
 	require.ErrorIs(t, err, ErrClosed)
 }
 
-// A logInto writes into a database what is logged.
-type logInto struct{ db *sql.DB }
+// A logInto writes into a database what is logged of it.
+type logInto struct {
+	db   *sql.DB
+	what string // is in the line; other databases have theirs
+}
 
 func (l logInto) Enabled(context.Context, slog.Level) bool { return true }
 func (l logInto) WithAttrs([]slog.Attr) slog.Handler       { return l }
 func (l logInto) WithGroup(string) slog.Handler            { return l }
 func (l logInto) Handle(ctx context.Context, r slog.Record) error {
+	if !strings.Contains(r.Message, l.what) {
+		return nil
+	}
 	_, err := l.db.ExecContext(ctx, "INSERT INTO log VALUES (?)", r.Message)
 	return err
 }
 
-func TestTheWarningOfAHookMayBeWrittenIntoTheDatabaseItself(t *testing.T) {
-	f := newFake()
-	close(f.hold)
-	db := f.db(t, WithEngine(hooked{}))
-	before := slog.Default()
-	slog.SetDefault(slog.New(logInto{db}))
-	defer slog.SetDefault(before)
-	ended := make(chan error, 1)
-	go func() { ended <- execOf(db, "INSERT a")() }()
-	require.NoError(t, bounded.Receive(t, "the end of the first call", ended))
+func TestALineOfTheLogMayBeWrittenIntoTheDatabaseItself(t *testing.T) {
+	for what, test := range map[string]struct {
+		calls int
+		opts  []Option
+	}{
+		"because a hook": {1, []Option{WithEngine(hooked{})}},
+		"came alone":     {hintAfter, nil},
+	} {
+		t.Run(what, func(t *testing.T) {
+			f := newFake()
+			close(f.hold)
+			db := f.db(t, test.opts...)
+			db.SetMaxOpenConns(1)
+			before := slog.Default()
+			slog.SetDefault(slog.New(logInto{db, what}))
+			defer slog.SetDefault(before)
+			bounded.Wait(t, "the calls and the lines are over", func() {
+				for range test.calls {
+					require.NoError(t, execOf(db, "INSERT a")())
+				}
+				applog.Wait()
+			})
+			s, err := StatsOf(db)
+			require.NoError(t, err)
+			require.Equal(t, test.calls+1, int(s.Calls+s.Apart[WhyHook]), "one is the line's")
+		})
+	}
 }
 
 // hinted makes calls one after the other, on a pool of one connection if known says so, which each of them waits for if waits
@@ -89,6 +113,7 @@ func hinted(t *testing.T, level slog.Level, calls int, known, waits bool) string
 		for range calls {
 			require.NoError(t, execOf(db, "INSERT a")())
 		}
+		applog.Wait()
 		return log.String()
 	}
 	taken, err := db.Conn(t.Context())
@@ -100,6 +125,7 @@ func hinted(t *testing.T, level slog.Level, calls int, known, waits bool) string
 	require.Eventually(t, func() bool { return db.Stats().WaitCount >= int64(calls) }, 10*time.Second, time.Millisecond)
 	require.NoError(t, taken.Close())
 	require.NoError(t, all.Wait())
+	applog.Wait()
 	return log.String()
 }
 
@@ -130,5 +156,6 @@ func TestTheLogSaysNothingOfGroupsThatWereNotTheDatabases(t *testing.T) {
 	for range 3 * hintAfter {
 		d.countLone()
 	}
+	applog.Wait()
 	require.Empty(t, log.String())
 }

@@ -1,10 +1,11 @@
 package groupcommit
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"sync/atomic"
+
+	"github.com/groupcommit/groupcommit/internal/applog"
 )
 
 // hint tells once, in the log, that a program's writes come one at a time because its pool has one connection: nothing else shows
@@ -42,6 +43,6 @@ func (g *groups) countLone() {
 		return
 	}
 	if g.hint.told.CompareAndSwap(false, true) {
-		slog.Log(context.Background(), level, fmt.Sprintf("groupcommit: %d of %d writes came alone", s.Alone, s.Members), "because", why)
+		applog.Write(level, fmt.Sprintf("groupcommit: %d of %d writes came alone", s.Alone, s.Members), "because", why)
 	}
 }

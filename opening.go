@@ -37,11 +37,7 @@ func (d *database) ready(ctx context.Context) (*engine.Traits, error) {
 			o = &opening{done: make(chan struct{})}
 			d.opening = o
 			d.mu.Unlock()
-			t, err := d.openFor(ctx, o)
-			if err == nil && d.Apiece {
-				warn(t) // the program's log may use the database
-			}
-			return t, err
+			return d.openFor(ctx, o)
 		}
 		d.mu.Unlock()
 		select {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/groupcommit/groupcommit/engine"
 
+	"github.com/groupcommit/groupcommit/internal/applog"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -202,6 +203,7 @@ func TestWithAHookThatReadsContextsEachCallRunsByItselfUnlessPartitionSaysMore(t
 	_, err := plug.Await(context.Background())
 	require.NoError(t, err)
 	assert.Zero(t, f.count("begin"), "a group")
+	applog.Wait()
 	assert.Equal(t, 1, strings.Count(log.String(), "level=WARN"), log.String())
 	assert.Contains(t, log.String(), "option Partition")
 	assert.Contains(t, log.String(), "hook=Hook")
@@ -214,6 +216,7 @@ func TestWithAHookThatReadsContextsEachCallRunsByItselfUnlessPartitionSaysMore(t
 	st, err := StatsOf(db)
 	require.NoError(t, err)
 	assert.EqualValues(t, 1, st.Calls, "of groups")
+	applog.Wait()
 	assert.Empty(t, log.String())
 	_, err = Handle(db, Each(func(context.Context, *sql.Tx, int) (int, error) { return 0, nil }))
 	assert.ErrorContains(t, err, "Hook reads the context")

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"sync"
 
+	"github.com/groupcommit/groupcommit/internal/applog"
 	"github.com/groupcommit/groupcommit/internal/unwrap"
 )
 
@@ -82,10 +83,10 @@ func warnOfNone(conn driver.Conn, from driver.Connector) {
 	}
 	const general = "groupcommit: groups take the general way of any driver, which is slower: "
 	if imported {
-		slog.Warn(general+"the wrapper around the driver's connections does not show them; put it around groupcommit's driver instead, or give its connections the method Raw() driver.Conn",
+		applog.Write(slog.LevelWarn, general+"the wrapper around the driver's connections does not show them; put it around groupcommit's driver instead, or give its connections the method Raw() driver.Conn",
 			"wrapper", fmt.Sprintf("%T", conn))
 	} else {
-		slog.Warn(general+"the driver's own engine is not imported", "driver", fmt.Sprintf("%T", conn), "import", adapter)
+		applog.Write(slog.LevelWarn, general+"the driver's own engine is not imported", "driver", fmt.Sprintf("%T", conn), "import", adapter)
 	}
 }
 

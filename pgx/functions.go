@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/groupcommit/groupcommit/internal/applog"
 )
 
 // A function may set something for its transaction (set_config(…, true), SET LOCAL, a temporary table that is dropped ON
@@ -84,7 +86,7 @@ func (f *functions) whyApiece(ctx context.Context, w *wire, schema int64) (strin
 	fresh.at, fresh.schema = now, schema
 	f.latest.Store(fresh)
 	if fresh.why != "" && f.warned.CompareAndSwap(false, true) {
-		slog.Warn("groupcommit/pgx: each call has a transaction of its own, because of functions of the database; groupcommit_mode=transaction says that it does not matter",
+		applog.Write(slog.LevelWarn, "groupcommit/pgx: each call has a transaction of its own, because of functions of the database; groupcommit_mode=transaction says that it does not matter",
 			"database", w.pg.Config().Database, "why", fresh.why)
 	}
 	return fresh.why, nil

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/internal/applog"
 	"github.com/groupcommit/groupcommit/internal/pgtest"
 	"github.com/stretchr/testify/require"
 )
@@ -58,6 +59,7 @@ func TestWhatAFunctionSetsForItsTransactionReachesNoNeighbour(t *testing.T) {
 			require.Equal(t, groupcommit.Autocommit, st.Mode)
 			require.Equal(t, "functions that set something for their transaction: public.author, public.tally", st.Why)
 			r.good(r.together(signed(5, "bob"), signed(6, nil)))
+			applog.Wait()
 			require.Equal(t, 1, strings.Count(log.String(), "level=WARN"), log.String())
 			require.Contains(t, log.String(), "public.author, public.tally")
 		})
@@ -72,6 +74,7 @@ func TestAProgramThatAsksForTransactionsGetsThem(t *testing.T) {
 	require.Equal(t, "1", r.value("SELECT count(DISTINCT xmin::text) FROM log"))
 	require.Equal(t, groupcommit.Transaction, r.stats().Mode)
 	require.Equal(t, "option Mode", r.stats().Why)
+	applog.Wait()
 	require.Empty(t, log.String())
 }
 

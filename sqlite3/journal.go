@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/groupcommit/groupcommit/internal/applog"
 	"github.com/mattn/go-sqlite3"
 )
 
@@ -51,6 +52,6 @@ var warned sync.Map // of the databases that were warned of
 
 func warnUnprotected(file string) {
 	if _, known := warned.LoadOrStore(file, true); !known {
-		slog.Warn("groupcommit/sqlite3: with journal_mode=OFF nothing can be rolled back; each call has a transaction of its own, and none shares a commit", "database", file)
+		applog.Write(slog.LevelWarn, "groupcommit/sqlite3: with journal_mode=OFF nothing can be rolled back; each call has a transaction of its own, and none shares a commit", "database", file)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/groupcommit/groupcommit/internal/applog"
 	mattn "github.com/mattn/go-sqlite3"
 	"github.com/stretchr/testify/require"
 )
@@ -54,6 +55,7 @@ func TestWhereNothingCanBeRolledBackNothingIsGrouped(t *testing.T) {
 	}
 	require.Equal(t, order, texts(db, "SELECT k FROM a ORDER BY rowid LIMIT 29"), "each in its turn")
 	require.Equal(t, []string{"ok"}, texts(db, "PRAGMA integrity_check"))
+	applog.Wait()
 	require.Equal(t, 1, strings.Count(log.String(), "journal_mode=OFF"), "it is said once: %s", log)
 }
 

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/groupcommit/groupcommit"
+	"github.com/groupcommit/groupcommit/internal/applog"
 	"github.com/groupcommit/groupcommit/internal/bounded"
 	mattn "github.com/mattn/go-sqlite3"
 	"github.com/stretchr/testify/require"
@@ -105,6 +106,7 @@ func TestTheEngineIsFoundBehindAWrapperAndIsLoggedWhereItIsNot(t *testing.T) {
 			db := openDB(t, grouped, dsnOf(t, ""), "CREATE TABLE t (a)", "INSERT INTO t VALUES (1)")
 			require.Equal(t, 1, count(t, db, "SELECT count(*) FROM t"))
 		}
+		applog.Wait()
 		hiding.WriteString(log.String())
 		log.Reset()
 		require.Equal(t, 1, strings.Count(hiding.String(), "wrapper=sqlite3_test."+name), hiding.String())

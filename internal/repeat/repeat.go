@@ -7,6 +7,8 @@ import (
 	"runtime/debug"
 	"sync"
 	"time"
+
+	"github.com/groupcommit/groupcommit/internal/applog"
 )
 
 // A Repeater repeats a task beside the groups, for as long as a database is open.
@@ -64,7 +66,7 @@ func (r *Repeater) run() {
 func (r *Repeater) doGuarded() (rest time.Duration) {
 	defer func() {
 		if v := recover(); v != nil {
-			slog.Error("groupcommit: work beside the program's calls has panicked", "panic", v, "stack", string(debug.Stack()))
+			applog.Write(slog.LevelError, "groupcommit: work beside the program's calls has panicked", "panic", v, "stack", string(debug.Stack()))
 		}
 	}()
 	return r.do(r.ctx)

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/groupcommit/groupcommit/internal/applog"
 	"github.com/stretchr/testify/require"
 )
 
@@ -62,6 +63,7 @@ func TestWhatPanicsIsDoneAgain(t *testing.T) {
 		r.Stop()
 		require.Equal(t, 2, n)
 	})
+	applog.Wait()
 	require.Contains(t, logged.String(), "panic=hook")
 }
 
