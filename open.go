@@ -2,9 +2,12 @@ package groupcommit
 
 import (
 	"database/sql"
+	"database/sql/driver"
 	"fmt"
 	"math"
 	"slices"
+
+	"github.com/groupcommit/groupcommit/internal/unwrap"
 )
 
 const (
@@ -16,7 +19,8 @@ const (
 // it does no I/O: a server that cannot be reached is an error of the first use, or of db.Ping.
 //
 // name is a driver's that is registered, the plain one's or ours: with package sqlite3 imported, "sqlite3" and
-// "sqlite3-groupcommit" are the same here. Another driver is wrapped as [Register] would, but is not registered. Options override those
+// "sqlite3-groupcommit" are the same here. Another driver is wrapped as [Register] would, but is not registered; it is an error if it is
+// itself a wrapper around one of ours. Options override those
 // that our driver was registered with, and options in dsn override both.
 //
 // The pool is set up for many goroutines: it has as many connections as there are callers, which cost no I/O, and keeps
@@ -67,8 +71,12 @@ func driverOf(name, dsn string) (*Driver, error) {
 		return nil, err
 	}
 	defer db.Close()
-	if d, ok := db.Driver().(*Driver); ok {
-		return d, nil
+	d := db.Driver()
+	if ours, ok := d.(*Driver); ok {
+		return ours, nil
 	}
-	return newDriver(db.Driver(), defaults), nil
+	if _, ok := unwrap.Find(d, func(d driver.Driver) bool { _, ours := d.(*Driver); return ours }); ok {
+		return nil, fmt.Errorf("driver %T is a wrapper around one of groupcommit's, which would be wrapped again; a driver without the wrapper is needed, or sql.Open and options of Register", d)
+	}
+	return newDriver(d, defaults), nil
 }

@@ -83,8 +83,17 @@ func TestThePlainDriverDoesNotSeeOurOptionsInOpen(t *testing.T) {
 	assert.Equal(t, 7, limitsOf(t, db).maxLen)
 }
 
+// A traced driver wraps another, as a tracer does.
+type traced struct{ of driver.Driver }
+
+func (d traced) Open(dsn string) (driver.Conn, error) { return d.of.Open(dsn) }
+
 func TestOpenRefusesWhatIsWrong(t *testing.T) {
 	name := newFake().register(t)
+	db, err := sql.Open(name, "x")
+	require.NoError(t, err)
+	defer db.Close()
+	sql.Register("traced "+name, traced{db.Driver()})
 	for what, test := range map[string]struct {
 		name, dsn string
 		opts      []Option
@@ -93,6 +102,9 @@ func TestOpenRefusesWhatIsWrong(t *testing.T) {
 		"driver": {"nobody", "x", nil, `groupcommit: Open "nobody": sql: unknown driver "nobody" (forgotten import?)`},
 		"value": {name, "x", []Option{MaxLen(0)},
 			`groupcommit: Open "` + name + `": groupcommit: option MaxLen: "0" is not allowed; a whole number from 1 to 2147483647 is`},
+		"wrapper": {"traced " + name, "x", nil,
+			`groupcommit: Open "traced ` + name + `": driver groupcommit.traced is a wrapper around one of groupcommit's, which would be wrapped again; ` +
+				`a driver without the wrapper is needed, or sql.Open and options of Register`},
 		"nil": {name, "x", []Option{nil}, `groupcommit: Open "` + name + `": groupcommit: option 1 of 1 is nil`},
 		"name": {name, "x?groupcommit_maxlen=0", nil,
 			`groupcommit: Open "` + name + `": groupcommit: option groupcommit_maxlen: "0" is not allowed; a whole number from 1 to 2147483647 is`},
