@@ -75,6 +75,17 @@ func (s Stats) MeanGroup() float64 {
 	return float64(s.Calls-s.Withdrawn-int64(s.Queued)) / float64(s.Groups)
 }
 
+// Closed are the reasons that close a group, and how many groups each has closed: Drained, Full and so on.
+func (s *Stats) Closed() iter.Seq2[Reason, int64] {
+	return func(yield func(Reason, int64) bool) {
+		for i, n := range [...]int64{Drained: s.Drained, Full: s.Full, FullBytes: s.FullBytes, Halved: s.Halved, Spread: s.Spread} {
+			if !yield(Reason(i), n) {
+				return
+			}
+		}
+	}
+}
+
 // A Histogram has counts of values by their size, in buckets of which the largest value is at most a quarter larger than the
 // others. No bucket has values on both sides of a power of two. It is a snapshot.
 type Histogram struct{ h histogram.Histogram }

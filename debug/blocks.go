@@ -3,7 +3,6 @@ package debug
 import (
 	"cmp"
 	"maps"
-	"math"
 	"slices"
 	"strconv"
 
@@ -26,7 +25,7 @@ func blocksOf(s *groupcommit.Stats) []block {
 	learned := block{ID: "learned", Title: "What was learned", Note: s.Why, Figures: []figure{
 		plain("a group pays once", duration(s.Once)),
 		plain("each call adds", duration(s.Each)),
-		plain("groups side by side", lanes(s.Lanes)),
+		plain("groups side by side", count(int64(s.Lanes))),
 		plain("mode", s.Mode.String()),
 	}}
 	if s.Shared+s.Synced > 0 {
@@ -54,13 +53,6 @@ func blocksOf(s *groupcommit.Stats) []block {
 		}},
 		poolOf(s),
 	}
-}
-
-func lanes(n int) string {
-	if n >= math.MaxInt32 {
-		return "no limit"
-	}
-	return count(int64(n))
 }
 
 func poolOf(s *groupcommit.Stats) block {
@@ -110,23 +102,19 @@ func commandsOf(s *groupcommit.Stats) []block {
 }
 
 // The reasons that close a group, and what they say.
-var reasons = []struct {
-	of    groupcommit.Reason
-	about string
-}{
-	{groupcommit.Drained, "it took all that was queued"},
-	{groupcommit.Full, "it reached MaxLen"},
-	{groupcommit.FullBytes, "it reached MaxBytes"},
-	{groupcommit.Halved, "it left half of the callers to the next one"},
-	{groupcommit.Spread, "it left calls to those beside it"},
+var reasons = [...]string{
+	groupcommit.Drained:   "it took all that was queued",
+	groupcommit.Full:      "it reached MaxLen",
+	groupcommit.FullBytes: "it reached MaxBytes",
+	groupcommit.Halved:    "it left half of the callers to the next one",
+	groupcommit.Spread:    "it left calls to those beside it",
 }
 
 func closedTable(s *groupcommit.Stats) table {
 	t := table{ID: "closed", Title: "Why groups were closed", Empty: "No group has run yet.", Columns: []string{"Reason", "Groups", "Share"}}
-	for i, n := range []int64{s.Drained, s.Full, s.FullBytes, s.Halved, s.Spread} {
+	for r, n := range s.Closed() {
 		if n > 0 {
-			r := reasons[i]
-			t.Rows = append(t.Rows, row{Key: r.of.String(), Label: r.of.String(), About: r.about, Cells: []string{count(n), share(n, s.Groups)}, Count: n})
+			t.Rows = append(t.Rows, row{Key: r.String(), Label: r.String(), About: reasons[r], Cells: []string{count(n), share(n, s.Groups)}, Count: n})
 		}
 	}
 	return t

@@ -85,15 +85,14 @@ func statsOf(s *groupcommit.Stats) stats {
 	v := stats{
 		Calls: s.Calls, Withdrawn: s.Withdrawn, Queued: s.Queued, Oldest: s.Oldest.Seconds(),
 		Groups: s.Groups, Alone: s.Alone, MaxGroup: s.MaxGroup, Reruns: s.Reruns, Late: s.Late,
-		Closed: map[string]int64{
-			groupcommit.Drained.String(): s.Drained, groupcommit.Full.String(): s.Full, groupcommit.FullBytes.String(): s.FullBytes,
-			groupcommit.Halved.String(): s.Halved, groupcommit.Spread.String(): s.Spread,
-		},
-		Lanes: s.Lanes, Once: s.Once.Seconds(), Each: s.Each.Seconds(), Mode: s.Mode.String(), Why: s.Why,
+		Closed: make(map[string]int64), Lanes: s.Lanes, Once: s.Once.Seconds(), Each: s.Each.Seconds(), Mode: s.Mode.String(), Why: s.Why,
 		Shared: s.Shared, Synced: s.Synced, SyncWhy: s.SyncWhy,
 		Sizes: histogramOf(&s.Sizes, 1), Waits: histogramOf(&s.Waits, time.Second),
 		Commits: histogramOf(&s.Commits, time.Second), Latencies: histogramOf(&s.Latencies, time.Second),
 		Apart: labelled(s.Apart), ends: endsOf(&s.Ends), Pool: poolOf(&s.Leased),
+	}
+	for reason, n := range s.Closed() {
+		v.Closed[reason.String()] = n
 	}
 	for kind, c := range s.Commands {
 		if v.Commands == nil {

@@ -26,10 +26,7 @@ func newGroups(desc describe) groups {
 }
 
 func (m *groups) send(out to, s *groupcommit.Stats) {
-	for reason, n := range map[groupcommit.Reason]int64{
-		groupcommit.Drained: s.Drained, groupcommit.Full: s.Full, groupcommit.FullBytes: s.FullBytes,
-		groupcommit.Halved: s.Halved, groupcommit.Spread: s.Spread,
-	} {
+	for reason, n := range s.Closed() {
 		out.counter(m.groups, n, reason.String())
 	}
 	out.histogram(m.size, &s.Sizes, ones)
