@@ -43,7 +43,7 @@ type config struct {
 func run(ctx context.Context, c config, out io.Writer) (err error) {
 	listener, err := net.Listen("tcp", c.addr)
 	if err != nil {
-		return badUse{err}
+		return err
 	}
 	defer listener.Close()
 	dir, err := os.MkdirTemp("", "dashboard")
@@ -93,9 +93,6 @@ func ended(err error) error {
 	return err
 }
 
-// badUse is an error of who calls the program: it exits with 2.
-type badUse struct{ error }
-
 // parse reads a command line. ok is false after --help.
 func parse(args []string, out io.Writer) (c config, ok bool, err error) {
 	c = config{addr: "127.0.0.1:8080", callers: 64}
@@ -123,9 +120,9 @@ func parse(args []string, out io.Writer) (c config, ok bool, err error) {
 		flags.PrintDefaults()
 		return c, false, nil
 	case err != nil:
-		return c, false, badUse{err}
+		return c, false, err
 	case flags.NArg() > 0:
-		return c, false, badUse{fmt.Errorf("unexpected argument %q; only the flags --addr, --callers and --for are allowed", flags.Arg(0))}
+		return c, false, fmt.Errorf("unexpected argument %q; only the flags --addr, --callers and --for are allowed", flags.Arg(0))
 	}
 	return c, true, nil
 }
@@ -158,9 +155,6 @@ func main() {
 	defer stop()
 	if err := start(ctx, os.Args[1:], os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "dashboard:", err)
-		if errors.As(err, &badUse{}) {
-			os.Exit(2)
-		}
-		os.Exit(1)
+		os.Exit(2)
 	}
 }

@@ -121,6 +121,16 @@ func TestBadUseIsOneLineAndExitsWith2(t *testing.T) {
 	}
 }
 
+func TestWithoutAFolderItEndsInOneLine(t *testing.T) {
+	p, temporary := program(t, "--addr=127.0.0.1:0", "--for=1ms")
+	require.NoError(t, os.Remove(temporary))
+	complaints, err := p.CombinedOutput()
+	var exit *exec.ExitError
+	require.ErrorAs(t, err, &exit)
+	assert.Equal(t, 2, exit.ExitCode())
+	assert.Regexp(t, `^dashboard: [^\n]*: no such file or directory\n$`, string(complaints))
+}
+
 func TestHelpNamesTheFlags(t *testing.T) {
 	var out bytes.Buffer
 	require.NoError(t, start(context.Background(), []string{"--help"}, &out))
