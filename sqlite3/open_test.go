@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 
@@ -50,10 +51,14 @@ func TestAnOpenedDatabaseInMemoryStays(t *testing.T) {
 func TestAnOpenedDatabaseDividesItsCallsByPartition(t *testing.T) {
 	type tenant struct{}
 	var mixed []string
+	inserted := 0
 	db, err := groupcommit.Open("sqlite3", dsnOf(t, ""),
 		groupcommit.Partition(func(ctx context.Context) any { return ctx.Value(tenant{}) }),
 		groupcommit.OnGroup(func(g groupcommit.GroupInfo) {
 			for _, c := range g.Calls {
+				if strings.HasPrefix(c.Query, "INSERT") {
+					inserted++
+				}
 				if c.Query != g.Calls[0].Query {
 					mixed = append(mixed, c.Query)
 				}
@@ -61,12 +66,24 @@ func TestAnOpenedDatabaseDividesItsCallsByPartition(t *testing.T) {
 		}))
 	require.NoError(t, err)
 	exec(t, db, "CREATE TABLE t (v)")
+	before, err := groupcommit.StatsOf(db)
+	require.NoError(t, err)
+	release := hold(t, db)
 	var all sync.WaitGroup
 	for i := range 100 {
 		ctx := context.WithValue(background, tenant{}, i%2)
 		all.Go(func() { db.ExecContext(ctx, fmt.Sprintf("INSERT INTO t (v) VALUES (%d)", i%2)) })
 	}
+	bounded.Until(t, "all wait", func() bool {
+		s, err := groupcommit.StatsOf(db)
+		return err == nil && s.Calls-before.Calls == 100
+	})
+	release()
 	bounded.Wait(t, "all have inserted", all.Wait)
+	s, err := groupcommit.StatsOf(db)
+	require.NoError(t, err)
+	require.Greater(t, s.MaxGroup, 10)
 	require.NoError(t, db.Close())
 	require.Empty(t, mixed)
+	require.Equal(t, 100, inserted)
 }
