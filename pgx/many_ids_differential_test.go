@@ -4,17 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"runtime"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 
 	"github.com/groupcommit/groupcommit"
-	"github.com/groupcommit/groupcommit/engine"
 	"github.com/groupcommit/groupcommit/internal/difftest"
-	"github.com/groupcommit/groupcommit/internal/pgtest"
-	"github.com/groupcommit/groupcommit/pgx"
 	"github.com/stretchr/testify/require"
 )
 
@@ -35,48 +30,22 @@ type idStep struct {
 
 // The plain driver has the ids in a map.
 func TestDifferentialAProgramCannotTellManyRowsWithIDs(t *testing.T) {
-	var groups atomic.Int64
-	var engines []engine.Engine
-	dsn := []pgtest.DSNOption{pgtest.Param("groupcommit_mode", "transaction"), pgtest.Param("synchronous_commit", "off")}
-	benches := make(chan diffBench, runtime.GOMAXPROCS(0))
-	for i := range cap(benches) {
-		engines = append(engines, pgx.AlwaysMany([][]int{{3, 2}, {10, 4}}[i%2]...))
-		benches <- newBench(t, dsn, groupcommit.WithEngine(engines[i]), groupcommit.ManyRows(true), groupcommit.LockTimeout(0), groupcommit.Promises())
-	}
-	difftest.Test[idProgram]{
-		Usual: 8,
-		Tries: 2,
-		New:   newIDProgram,
-		Run: func(p idProgram) (string, error) {
-			b := <-benches
-			defer func() { benches <- b }()
+	_, many := manyTest[idProgram]{
+		usual: 8,
+		opts:  []groupcommit.Option{groupcommit.Promises()},
+		new:   newIDProgram,
+		both: func(p idProgram, b diffBench) (plain, ours []string, err error) {
 			b.ours.exec(b.ours.db, "DELETE FROM log WHERE k = -1") // makes the table
 			b.ours.exec(b.ours.plain, "DELETE FROM public.groupcommit_promises WHERE id <> ''")
 			b.ours.forget()
-			plain, err := p.on(b.plain, &byHand{r: b.plain})
-			if err != nil {
-				return "", err
+			if plain, err = p.on(b.plain, &byHand{r: b.plain}); err == nil {
+				ours, err = p.on(b.ours, ledgered{b.ours})
 			}
-			ours, err := p.on(b.ours, ledgered{b.ours})
-			if err != nil {
-				return "", err
-			}
-			for i := range plain {
-				if plain[i] != ours[i] {
-					return fmt.Sprintf("answer %d\nplain: %s\nours:  %s", i, plain[i], ours[i]), nil
-				}
-			}
-			groups.Add(int64(len(p.steps)))
-			return "", nil
+			return plain, ours, err
 		},
-		Less: idProgram.less,
-		Show: func(p idProgram) string { return fmt.Sprintf("%#v", p) },
-	}.All(t)
-	var many int64
-	for _, e := range engines {
-		many += pgx.ManyGroups(e)
-	}
-	t.Logf("%d groups, %d of them with statements of many rows", groups.Load(), many)
+		steps: func(p idProgram) int { return len(p.steps) },
+		less:  idProgram.less,
+	}.run(t)
 	require.Positive(t, many)
 }
 
