@@ -143,7 +143,9 @@ func (f *fake) stored() []string {
 }
 
 func (f *fake) Open(dsn string) (driver.Conn, error) {
+	f.mu.Lock()
 	f.opened = dsn
+	f.mu.Unlock()
 	return f.Connect(context.Background())
 }
 

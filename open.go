@@ -33,7 +33,6 @@ func Open(name, dsn string, opts ...Option) (*sql.DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("groupcommit: Open %q: %w", name, err)
 	}
-	db.SetMaxIdleConns(math.MaxInt32)
 	return db, nil
 }
 
@@ -53,7 +52,12 @@ func open(name, dsn string, opts []Option) (*sql.DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	return sql.OpenDB(c), nil
+	db := sql.OpenDB(c)
+	db.SetMaxIdleConns(math.MaxInt32)
+	below := c.(*Connector).db.Pool
+	below.Learn(db)
+	below.Kept() // without that each of the first callers opens a connection of its own, and no other may use it
+	return db, nil
 }
 
 // driverOf returns our driver of a registered name. database/sql gives a driver away only with a database, so one is opened, which does

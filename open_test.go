@@ -5,8 +5,10 @@ import (
 	"database/sql/driver"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 
+	"github.com/groupcommit/groupcommit/internal/bounded"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -81,6 +83,31 @@ func TestThePlainDriverDoesNotSeeOurOptionsInOpen(t *testing.T) {
 	db, err := Open(plain, "x?groupcommit_maxlen=7&y=1")
 	require.NoError(t, err)
 	assert.Equal(t, 7, limitsOf(t, db).maxLen)
+}
+
+func TestTheFirstCallersOfAnOpenedDatabaseShareItsConnections(t *testing.T) {
+	f := newFake()
+	db, err := Open(f.register(t), "x", Physical(4))
+	require.NoError(t, err)
+	defer db.Close()
+	var all sync.WaitGroup
+	release := make(chan struct{})
+	for range 50 {
+		all.Go(func() {
+			c, err := db.Conn(t.Context())
+			if assert.NoError(t, err) {
+				defer c.Close()
+				<-release // and so each has a connection of the program's pool
+				rows, err := c.QueryContext(t.Context(), "SELECT 1")
+				assert.NoError(t, err)
+				assert.NoError(t, rows.Close())
+			}
+		})
+	}
+	bounded.Until(t, "all have a connection", func() bool { return db.Stats().InUse == 50 })
+	close(release)
+	bounded.Wait(t, "all have read", all.Wait)
+	require.LessOrEqual(t, f.count("open"), 4)
 }
 
 // A traced driver wraps another, as a tracer does.
