@@ -33,6 +33,7 @@ var hardCases = slices.Concat(statementCases, lockCases, poolCases, readCases, o
 type hard struct {
 	server *cluster
 	pace   pace
+	most   int // callers of a workload, and connections of a pool, for tests; 0: as many as it has
 }
 
 // A hardResult is what a case came to. Its fields keep their names in the JSON.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/groupcommit/groupcommit/internal/pgtest"
@@ -28,8 +29,21 @@ type workload struct {
 
 var bothPools = []int{16, 64}
 
+// atMost is the workload with so many callers, and as many connections, at most.
+func (p workload) atMost(n int) workload {
+	if n > 0 {
+		p.callers = min(p.callers, n*max(1, p.databases))
+		p.pools = slices.Clone(p.pools)
+		for i := range p.pools {
+			p.pools[i] = min(p.pools[i], n)
+		}
+	}
+	return p
+}
+
 // duel measures the workload.
 func (p workload) duel(ctx context.Context, h *hard) (d duel, err error) {
+	p = p.atMost(h.most)
 	dsn := h.server.dsn
 	if p.trip > 0 {
 		w, err := h.server.way(p.trip)

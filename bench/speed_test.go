@@ -150,7 +150,7 @@ func TestEverySideOnSQLiteIsChecked(t *testing.T) {
 
 func TestEverySideOnPostgreSQLIsChecked(t *testing.T) {
 	c := shared(t)
-	checked(t, c, postgresHeats(16))
+	checked(t, c, postgresHeats(3)) // each connection is a process of the server
 	assert.NotContains(t, strings.Join(tables(t, c.dsn), " "), "bench")
 }
 

@@ -21,7 +21,7 @@ func TestTwoProgramsWithTheSameIDsExecuteEachOnceAtEveryLevelOfIsolation(t *test
 				r := setUpOn(t, pgtest.DSN(t), []pgtest.DSNOption{isolated}, groupcommit.Promises(), groupcommit.Mode(mode))
 				r.exec(r.db, "DELETE FROM log") // makes the ledger
 				other := promising(r, pgtest.With(r.dsn, isolated), groupcommit.Mode(mode))
-				const n = 40
+				const n = 16
 				calls := ids(logs(n))
 				r.exec(r.plain, "INSERT INTO rows (k) VALUES (7), (8)")
 				calls[7].call, calls[8].call = insert(7), insert(8) // rejected

@@ -39,12 +39,8 @@ func (s *Server) query(text string) (string, error) {
 	return "", session.exec(text)
 }
 
-// A session is one connection to a server, for a minute at most. It goes by the socket where there is one.
-type session struct {
-	db     *sql.DB
-	ctx    context.Context
-	cancel context.CancelFunc
-}
+// A session is one connection to a server, whose statements take a minute at most. It goes by the socket where there is one.
+type session struct{ db *sql.DB }
 
 func (s *Server) session(database string) (*session, error) {
 	opts := []DSNOption{Database(database), Param("default_query_exec_mode", "simple_protocol")}
@@ -56,17 +52,15 @@ func (s *Server) session(database string) (*session, error) {
 		return nil, fmt.Errorf("pgtest: %w", err)
 	}
 	db.SetMaxOpenConns(1)
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	return &session{db, ctx, cancel}, nil
+	return &session{db}, nil
 }
 
-func (s *session) close() {
-	s.cancel()
-	s.db.Close()
-}
+func (s *session) close() { s.db.Close() }
 
 func (s *session) exec(text string) error {
-	if _, err := s.db.ExecContext(s.ctx, text); err != nil {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if _, err := s.db.ExecContext(ctx, text); err != nil {
 		return fmt.Errorf("pgtest: %.200s: %w", text, err)
 	}
 	return nil
@@ -74,8 +68,10 @@ func (s *session) exec(text string) error {
 
 // text is the one value of a query, "" for NULL.
 func (s *session) text(query string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
 	var value sql.NullString
-	if err := s.db.QueryRowContext(s.ctx, query).Scan(&value); err != nil {
+	if err := s.db.QueryRowContext(ctx, query).Scan(&value); err != nil {
 		return "", fmt.Errorf("pgtest: %.200s: %w", query, err)
 	}
 	return value.String, nil

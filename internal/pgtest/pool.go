@@ -1,8 +1,10 @@
 package pgtest
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"runtime/pprof"
 	"strings"
 	"sync"
 	"time"
@@ -25,7 +27,8 @@ type pool struct {
 	server *Server
 
 	mu   sync.Mutex
-	free []string // databases that are as new; guarded by mu
+	free []string   // databases that are as new; guarded by mu
+	idle []*session // in the server's own database; guarded by mu
 
 	once   sync.Once // guards what follows, which is written once
 	err    error
@@ -77,13 +80,16 @@ func (p *pool) give(name string) error {
 	return nil
 }
 
+// mostIdle is how many sessions a pool keeps. A new one costs the server as much as emptying a database.
+const mostIdle = 4
+
 // rename ends the connections to a database and gives it another name.
-func (p *pool) rename(from, to string) error {
-	s, err := p.server.session(p.server.address.database)
+func (p *pool) rename(from, to string) (err error) {
+	s, err := p.session()
 	if err != nil {
 		return err
 	}
-	defer s.close()
+	defer func() { p.release(s, err == nil) }()
 	for {
 		// ALTER DATABASE waits for them too, but looks ten times a second only.
 		others, err := s.text("SELECT nullif(count(pg_terminate_backend(pid)), 0)::text FROM pg_stat_activity WHERE datname = '" + from + "'")
@@ -96,6 +102,34 @@ func (p *pool) rename(from, to string) error {
 		time.Sleep(time.Millisecond)
 	}
 	return s.exec("ALTER DATABASE " + quote(from) + " RENAME TO " + quote(to))
+}
+
+// session is one in the server's own database, which release takes back.
+func (p *pool) session() (s *session, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if n := len(p.idle); n > 0 {
+		s, p.idle = p.idle[n-1], p.idle[:n-1]
+		return s, nil
+	}
+	done := make(chan struct{})
+	go func() { // the session has a goroutine, which stays and is not the test's: it has not its labels
+		defer close(done)
+		pprof.SetGoroutineLabels(context.Background())
+		s, err = p.server.session(p.server.address.database)
+	}()
+	<-done
+	return s, err
+}
+
+func (p *pool) release(s *session, good bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if good && len(p.idle) < mostIdle {
+		p.idle = append(p.idle, s)
+	} else {
+		s.close()
+	}
 }
 
 // renew makes a database as new. Its error says in what it differs from a new one.
