@@ -136,7 +136,9 @@
 //
 // [StatsOf] has the counters of a database: sizes, waits, errors by class, commands by kind. Package expvars publishes them, and packages prom
 // and otel, each a module of its own, have Prometheus and OpenTelemetry collect them. Package debug shows them live, on a page. [BacklogOf] counts the durable commands
-// of all processes. [Explain] says why a call joins no group.
+// of all processes. [Explain] says why a call joins no group. What a program should know unasked is in the log of package log/slog, by its
+// default logger, each warning once: that a hook keeps calls from groups, say. A line is written in a goroutine of its own, so that a handler may
+// use the database.
 //
 // # Drivers
 //
