@@ -122,7 +122,7 @@ func TestOfManyCallsThatWaitForOneLockOnlyAFewKeepTheirGroupWaiting(t *testing.T
 func TestATextThatWasInADeadlockGoesByThePipeline(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.DSN(t)
-	r := setUpOn(t, dsn, []pgtest.DSNOption{pgtest.Param("deadlock_timeout", "50ms")}, groupcommit.LockTimeout(0))
+	r := setUpOn(t, dsn, []pgtest.DSNOption{pgtest.Param("deadlock_timeout", "2s")}, groupcommit.LockTimeout(0))
 	r.seed(9)
 	r.good(r.together(touch(7), touch(8)))
 	require.Equal(t, "1", r.value("SELECT count(DISTINCT xmin::text) FROM rows WHERE k IN (7, 8)"), "they share a transaction")
@@ -130,7 +130,7 @@ func TestATextThatWasInADeadlockGoesByThePipeline(t *testing.T) {
 	stranger, err := r.plain.Begin()
 	require.NoError(t, err)
 	defer stranger.Rollback()
-	_, err = stranger.Exec("SET LOCAL deadlock_timeout = '1h'")
+	_, err = stranger.Exec("SET LOCAL deadlock_timeout = '1h'") // the server looks once, and must look at the group when both wait
 	require.NoError(t, err)
 	_, err = stranger.Exec("UPDATE rows SET v = v WHERE k = 2")
 	require.NoError(t, err)

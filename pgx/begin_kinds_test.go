@@ -223,13 +223,17 @@ var names = regexp.MustCompile(`stmtcache_[0-9a-f]+|stmt_[0-9a-f]+`)
 
 var everyMode = flag.Bool("modes", false, "try what takes long in every mode of pgx, and not only in those that differ most")
 
+// unlikeModes are these modes of pgx, or all of them.
+func unlikeModes(these ...string) []string {
+	if *everyMode {
+		return execModes
+	}
+	return these
+}
+
 func TestEveryKindOfFirstStatementAnswersAsThePlainDrivers(t *testing.T) {
 	t.Parallel()
-	modes := []string{"cache_statement", "exec"}
-	if *everyMode {
-		modes = append(modes, "cache_describe", "describe_exec", "simple_protocol")
-	}
-	for _, mode := range modes {
+	for _, mode := range unlikeModes("cache_statement", "exec") {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
 			r := setUpOn(t, pgtest.DSN(t), []pgtest.DSNOption{pgtest.Param("default_query_exec_mode", mode), pgtest.Param("statement_timeout", "1500")})

@@ -83,7 +83,7 @@ func transact(t require.TestingT, db *sql.DB, opts *sql.TxOptions, f func(*sql.T
 
 func TestBeginTravelsWithTheFirstStatement(t *testing.T) {
 	t.Parallel()
-	for _, exec := range []string{"cache_statement", "cache_describe", "describe_exec", "exec", "simple_protocol"} {
+	for _, exec := range unlikeModes("cache_statement", "exec", "simple_protocol") {
 		for name, s := range starts {
 			t.Run(exec+"/"+name, func(t *testing.T) {
 				r, c := counted(t, []pgtest.DSNOption{pgtest.Param("default_query_exec_mode", exec)})

@@ -54,7 +54,7 @@ func TestALastExchangeThatIsCutAtAnyByteIsAnsweredTruly(t *testing.T) {
 	k := 0
 	for _, reads := range []bool{false, true} {
 		for _, known := range []bool{false, true} {
-			step := 7
+			step := 11
 			if !reads {
 				step = 23 // a byte of a text is like its neighbours
 			}

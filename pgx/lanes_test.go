@@ -20,6 +20,7 @@ func TestACallHasOneRowOrAnErrorWhateverRunsBesideIt(t *testing.T) {
 	t.Parallel()
 	bothModes(t, func(t *testing.T, mode groupcommit.Option) {
 		r := setUp(t, mode, sideBySide, groupcommit.LockTimeout(50*time.Millisecond))
+		r.db.SetMaxIdleConns(keptIdle)
 		r.exec(r.plain, "INSERT INTO rows SELECT i, '' FROM generate_series(0, 9) i")
 		var next atomic.Int64
 		var mu sync.Mutex

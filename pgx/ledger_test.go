@@ -304,7 +304,8 @@ func TestALoneCallWhoseContextEndsAtItsCommitIsToldThatItMayHaveRun(t *testing.T
 }
 
 func TestALoneCallWithAnIDThatCannotFindOutIsOfUnknownOutcome(t *testing.T) {
-	r, p := promised(t, groupcommit.MaxTime(200*time.Millisecond))
+	t.Parallel()
+	r, p := promised(t, groupcommit.MaxTime(time.Second))
 	p.OnClient(func(m proxy.Message) proxy.Action {
 		if m.Commit {
 			p.Refuse(true)
@@ -320,14 +321,15 @@ func TestALoneCallWithAnIDThatCannotFindOutIsOfUnknownOutcome(t *testing.T) {
 }
 
 func TestWhatCannotBeResolvedIsFoundOutByItsClaim(t *testing.T) {
-	r, p := promised(t, groupcommit.MaxTime(200*time.Millisecond))
+	t.Parallel()
+	r, p := promised(t, groupcommit.MaxTime(time.Second))
 	r.noSpare()
 	release := r.beginNamed(ids(logs(10))...)
 	var once atomic.Bool
 	p.OnClient(func(m proxy.Message) proxy.Action {
 		if m.Commit && once.CompareAndSwap(false, true) {
 			p.Refuse(true)
-			time.AfterFunc(500*time.Millisecond, func() { p.Refuse(false) })
+			time.AfterFunc(1500*time.Millisecond, func() { p.Refuse(false) })
 			return proxy.CutAfterForward
 		}
 		return proxy.Pass
@@ -667,8 +669,9 @@ func TestARoleThatMayOnlyUseTheLedgerCanHaveIDs(t *testing.T) {
 }
 
 func TestACallWithAnIDThatTakesAllTheTimeCostsOnlyItself(t *testing.T) {
-	r := ledgerRig(t, groupcommit.MaxTime(300*time.Millisecond))
-	slow := call{"INSERT INTO log (k) SELECT $1 FROM pg_sleep(1)", []any{1}}
+	t.Parallel()
+	r := ledgerRig(t, groupcommit.MaxTime(time.Second))
+	slow := call{"INSERT INTO log (k) SELECT $1 FROM pg_sleep(3)", []any{1}}
 	require.Equal(t, all(done, 4), r.named(named{"a", logged(0)}, named{"b", slow}, named{"c", logged(2)}, named{"", logged(3)}))
 	r.once(4)
 	require.Equal(t, "3", r.promises("true"))

@@ -31,7 +31,7 @@ type idStep struct {
 // The plain driver has the ids in a map.
 func TestDifferentialAProgramCannotTellManyRowsWithIDs(t *testing.T) {
 	_, many := manyTest[idProgram]{
-		usual: 8,
+		usual: 5,
 		opts:  []groupcommit.Option{groupcommit.Promises()},
 		new:   newIDProgram,
 		both: func(p idProgram, b diffBench) (plain, ours []string, err error) {

@@ -21,7 +21,7 @@ func TestBehindAPoolerAnswersAreThePlainDriversAndStrangersKeepTheirSessions(t *
 	t.Parallel()
 	for _, pool := range []string{"session", "transaction"} {
 		via := pgtest.Bouncer(t, pgtest.Shared(t), pool)
-		for _, exec := range execModes {
+		for _, exec := range unlikeModes("cache_statement", "exec", "simple_protocol") {
 			t.Run(pool+"/"+exec, func(t *testing.T) {
 				param := pgtest.Param("default_query_exec_mode", exec)
 				plain := behindPooler(t, "pgx", via, param)

@@ -31,6 +31,7 @@ type load struct {
 
 func (r *rig) load(callers int) *load {
 	l := &load{rig: r, stop: make(chan struct{})}
+	r.db.SetMaxIdleConns(keptIdle)
 	for range callers {
 		l.done.Go(func() {
 			for {

@@ -86,7 +86,8 @@ func TestACallThatEndsItsConnectionInTheSimpleProtocolEndsNoOther(t *testing.T) 
 }
 
 func TestACallThatTakesAllOfItsGroupsTimeInTheSimpleProtocolEndsNoOther(t *testing.T) {
-	r := simply(t, nil, groupcommit.LockTimeout(0), groupcommit.MaxTime(300*time.Millisecond))
+	t.Parallel()
+	r := simply(t, nil, groupcommit.LockTimeout(0), groupcommit.MaxTime(2*time.Second))
 	r.seed(2)
 	tx, err := r.plain.Begin()
 	require.NoError(t, err)

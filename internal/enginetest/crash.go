@@ -130,6 +130,7 @@ func CommandProcess(t *testing.T) {
 	db, err := sql.Open(os.Getenv(crashDriver), dsn)
 	require.NoError(t, err)
 	defer db.Close()
+	db.SetMaxIdleConns(100) // each new connection may be a process of a server
 	insert := func(ctx context.Context, tx *sql.Tx, table string, n int) error {
 		_, err := tx.ExecContext(ctx, fmt.Sprintf(os.Getenv("GROUPCOMMIT_TEST_COMMAND_INSERT"), table), n)
 		return err

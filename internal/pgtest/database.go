@@ -2,9 +2,10 @@ package pgtest
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // NewDatabase makes an empty database and returns its DSN as a URL. It takes a tenth to a third of a second, for the
@@ -33,46 +34,50 @@ func (s *Server) query(text string) (string, error) {
 		return "", err
 	}
 	defer session.close()
-	if strings.HasPrefix(text, "SELECT") {
-		return session.text(text)
-	}
-	return "", session.exec(text)
+	return session.text(text)
 }
 
-// A session is one connection to a server, whose statements take a minute at most. It goes by the socket where there is one.
-type session struct{ db *sql.DB }
+// A session is one connection to a server, whose statements take a minute at most. It goes by the socket where there is one, and
+// by the simple protocol. It has no goroutine, so that a test that counts them may have one kept.
+type session struct{ conn *pgconn.PgConn }
 
 func (s *Server) session(database string) (*session, error) {
-	opts := []DSNOption{Database(database), Param("default_query_exec_mode", "simple_protocol")}
+	opts := []DSNOption{Database(database)}
 	if socket := s.Socket(); socket != "" {
 		opts = append(opts, Via(socket))
 	}
-	db, err := sql.Open("pgx", s.DSN(opts...))
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	conn, err := pgconn.Connect(ctx, s.DSN(opts...))
 	if err != nil {
 		return nil, fmt.Errorf("pgtest: %w", err)
 	}
-	db.SetMaxOpenConns(1)
-	return &session{db}, nil
+	return &session{conn}, nil
 }
 
-func (s *session) close() { s.db.Close() }
-
-func (s *session) exec(text string) error {
+func (s *session) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	if _, err := s.db.ExecContext(ctx, text); err != nil {
-		return fmt.Errorf("pgtest: %.200s: %w", text, err)
-	}
-	return nil
+	s.conn.Close(ctx)
 }
 
-// text is the one value of a query, "" for NULL.
+func (s *session) exec(text string) error {
+	_, err := s.text(text)
+	return err
+}
+
+// text is the first value of a query, "" for NULL and where there is none.
 func (s *session) text(query string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	var value sql.NullString
-	if err := s.db.QueryRowContext(ctx, query).Scan(&value); err != nil {
+	results, err := s.conn.Exec(ctx, query).ReadAll()
+	if err != nil {
 		return "", fmt.Errorf("pgtest: %.200s: %w", query, err)
 	}
-	return value.String, nil
+	for _, r := range results {
+		if len(r.Rows) > 0 {
+			return string(r.Rows[0][0]), nil
+		}
+	}
+	return "", nil
 }

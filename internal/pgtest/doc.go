@@ -31,8 +31,8 @@
 //
 // # The driver
 //
-// The package imports the standard library only. Its statements (CREATE DATABASE and the like) go
-// through the database/sql driver named "pgx", which the program has to import: github.com/jackc/pgx/v5/stdlib.
+// The package's own statements (CREATE DATABASE and the like) go through pgconn of jackc/pgx. A DSN is for whatever driver the
+// program imports.
 //
 // Package proxy, beside this one, puts faults between a client and a server.
 package pgtest

@@ -1,10 +1,8 @@
 package pgtest
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"runtime/pprof"
 	"strings"
 	"sync"
 	"time"
@@ -105,21 +103,15 @@ func (p *pool) rename(from, to string) (err error) {
 }
 
 // session is one in the server's own database, which release takes back.
-func (p *pool) session() (s *session, err error) {
+func (p *pool) session() (*session, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if n := len(p.idle); n > 0 {
-		s, p.idle = p.idle[n-1], p.idle[:n-1]
+		s := p.idle[n-1]
+		p.idle = p.idle[:n-1]
 		return s, nil
 	}
-	done := make(chan struct{})
-	go func() { // the session has a goroutine, which stays and is not the test's: it has not its labels
-		defer close(done)
-		pprof.SetGoroutineLabels(context.Background())
-		s, err = p.server.session(p.server.address.database)
-	}()
-	<-done
-	return s, err
+	return p.server.session(p.server.address.database)
 }
 
 func (p *pool) release(s *session, good bool) {
