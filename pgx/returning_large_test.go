@@ -236,7 +236,6 @@ func TestAServerThatSendsManyRowsWhileALargeGroupIsWrittenIsHeard(t *testing.T) 
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
 			r := largeRig(t, mode)
-			// Two of a text: a third one that is as slow could take the text out of the group.
 			const before = "INSERT INTO rows (k) VALUES ($2) RETURNING repeat('x', $1)"
 			const behind = "INSERT INTO rows (k) VALUES ($2) RETURNING repeat('y', $1)"
 			steps := []step{query(before, 9_000_000, 10), query(before, 9_000_000, 11)}

@@ -78,7 +78,7 @@ func (p *pool) give(name string) error {
 	return nil
 }
 
-// mostIdle is how many sessions a pool keeps. A new one costs the server as much as emptying a database.
+// mostIdle is how many sessions a pool keeps. Each new one costs the server a process.
 const mostIdle = 4
 
 // rename ends the connections to a database and gives it another name.
