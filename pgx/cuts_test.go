@@ -24,7 +24,7 @@ func TestALossOfTheConnectionAtAnyMessageOfAGroupIsAnsweredTruly(t *testing.T) {
 		"transaction": {groupcommit.Transaction, false, false}, "autocommit": {groupcommit.Autocommit, false, false}, "ids": {groupcommit.Transaction, true, false},
 		"many rows": {groupcommit.Transaction, false, true}, "many rows with ids": {groupcommit.Transaction, true, true},
 	} {
-		for side, messages := range map[string]int{"client": 75, "server": 60} {
+		for _, side := range []string{"client", "server"} {
 			t.Run(name+"/"+side, func(t *testing.T) {
 				t.Parallel()
 				opts := []groupcommit.Option{groupcommit.Mode(way.mode), groupcommit.Promises(), groupcommit.Writers(1)}
@@ -34,8 +34,8 @@ func TestALossOfTheConnectionAtAnyMessageOfAGroupIsAnsweredTruly(t *testing.T) {
 				}
 				r, p := proxied(t, opts...)
 				r.forgets = false
-				next, lost := 0, 0
-				for at := range messages {
+				next := 0
+				lost := r.atEveryMessage(func(at int) bool {
 					var calls []named
 					for range 4 {
 						next++
@@ -53,18 +53,32 @@ func TestALossOfTheConnectionAtAnyMessageOfAGroupIsAnsweredTruly(t *testing.T) {
 					got := release()
 					p.OnClient(nil)
 					p.OnServer(nil)
-					if cut.Load() {
-						lost++
-					}
 					r.true(calls, got)
-				}
+					return cut.Load()
+				})
 				require.Greater(t, lost, 10)
-				require.Less(t, lost, messages, "the last one comes behind the group")
 				r.noneTwice()
 				require.Equal(t, way.many, pgx.ManyGroups(e) > 10)
 			})
 		}
 	}
+}
+
+// atEveryMessage cuts a group at its first message, another one at its second, and so on until the message comes behind the groups.
+// It returns how many were cut. cut says whether its group was.
+func (r *rig) atEveryMessage(cut func(at int) bool) (cuts int) {
+	r.Helper()
+	behind := 0
+	for at := 0; behind < 4; at++ { // some groups have a new text, and with it more messages
+		require.Less(r, at, 200, "the group has no end")
+		if cut(at) {
+			cuts++
+			behind = 0
+		} else {
+			behind++
+		}
+	}
+	return cuts
 }
 
 // cutMessage cuts a connection at one message of one side.

@@ -94,6 +94,9 @@ func (c codedTable) tell(t *testing.T, cached bool) {
 		c := c
 		if strings.Contains(c.before, "tenant") {
 			role := strings.ReplaceAll("tenant_"+r.value("SELECT current_database()"), "-", "_")
+			if r == plain {
+				role += "_plain"
+			}
 			c.before = strings.ReplaceAll(c.before, "tenant", role)
 			r.Cleanup(func() { r.plain.Exec("DROP OWNED BY " + role); r.plain.Exec("DROP ROLE " + role) })
 		}
@@ -129,7 +132,8 @@ func (c codedTable) tell(t *testing.T, cached bool) {
 		}
 		return got
 	})
-	ours := setUpOn(t, pgtest.DSN(t), []pgtest.DSNOption{pgtest.Param("groupcommit_mode", "transaction"), path}, alwaysMany(), groupcommit.ManyRows(true))
+	plain.exec(plain.plain, "DROP SCHEMA public CASCADE; DROP SCHEMA IF EXISTS program CASCADE; CREATE SCHEMA public")
+	ours := setUpOn(t, plain.dsn, []pgtest.DSNOption{pgtest.Param("groupcommit_mode", "transaction"), path}, alwaysMany(), groupcommit.ManyRows(true))
 	ours.plain = ours.open("pgx", pgtest.With(ours.dsn, path))
 	require.Equal(t, want, story(ours, func(calls []call) []answer { return ours.together(calls...) }))
 	used := ours.usedMany(codedText)

@@ -22,7 +22,7 @@
 // # What a throwaway server is
 //
 // It is as durable as a real one: fsync and synchronous_commit are on. Only the server that tests share does not sync: it
-// does not outlive the tests. A throwaway server listens on a unix socket in its folder
+// does not outlive the tests, and its files are in memory where there is room. A throwaway server listens on a unix socket in its folder
 // (trusted: the folder is closed to others) and on a free port of 127.0.0.1 (with a random password, which the DSN
 // holds). When the tests run as root it runs as user postgres or nobody, because the server refuses root.
 //

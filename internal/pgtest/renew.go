@@ -21,7 +21,7 @@ END $$`
 const public = "SELECT concat_ws(' ', nspowner::regrole, nspacl, obj_description(oid)) FROM pg_namespace WHERE nspname = 'public'"
 
 // makeCensus asks for the query that counts the rows of all catalogs, and how many of them are of transaction BORN or
-// younger. Of the catalogs that all databases share it takes what is about this one.
+// younger, by their age: to compare numbers is much cheaper than to read them from texts. Of the catalogs that all databases share it takes what is about this one.
 //
 // Two things may differ: a session that has had temporary tables leaves an empty schema, and ANALYZE, which runs by
 // itself, leaves statistics.
@@ -29,7 +29,7 @@ const makeCensus = `
 SELECT $$
 	WITH this AS (SELECT * FROM pg_database WHERE datname = current_database()),
 	counts (name, n, young) AS ($$ || string_agg(format(
-		'SELECT %L, count(*), count(*) FILTER (WHERE xmin::text::bigint >= BORN) FROM pg_catalog.%I WHERE %s', relname, relname,
+		'SELECT %L, count(*), count(*) FILTER (WHERE age(xmin) <= age(''BORN''::xid)) FROM pg_catalog.%I WHERE %s', relname, relname,
 		CASE relname WHEN 'pg_namespace' THEN $$nspname !~ '^pg_(toast_)?temp_'$$ ELSE 'true' END), '
 		UNION ALL ') || $$
 		UNION ALL SELECT 'settings', count(*), 0 FROM pg_db_role_setting, this WHERE setdatabase = this.oid

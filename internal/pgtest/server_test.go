@@ -29,6 +29,13 @@ func TestOnlyTheSharedServerDoesNotSync(t *testing.T) {
 	settings(t, own(t), map[string]string{"fsync": "off", "synchronous_commit": "on", "max_connections": "1000"})
 }
 
+func TestTheSharedServerIsInMemoryWhereThereIsRoom(t *testing.T) {
+	s := own(t)
+	if dir := memory(); dir != "" && filepath.Dir(s.dir) != dir {
+		t.Errorf("it is in %s and not in %s", s.dir, dir)
+	}
+}
+
 func settings(t *testing.T, s *Server, all map[string]string) {
 	t.Helper()
 	db := open(t, s.DSN())

@@ -68,7 +68,11 @@ func Shared(t TB) *Server {
 		if dsn := os.Getenv(EnvServer); dsn != "" {
 			shared.server, shared.err = use(dsn)
 		} else {
-			shared.server, shared.err = Start(shared.options)
+			o := shared.options
+			if o.Dir == "" && o.Settings["fsync"] == "off" {
+				o.Dir = memory()
+			}
+			shared.server, shared.err = Start(o)
 		}
 		shared.pool.server = shared.server
 	})
