@@ -238,6 +238,10 @@ func TestEveryKindOfFirstStatementAnswersAsThePlainDrivers(t *testing.T) {
 			t.Parallel()
 			r := setUpOn(t, pgtest.DSN(t), []pgtest.DSNOption{pgtest.Param("default_query_exec_mode", mode), pgtest.Param("statement_timeout", "1500")})
 			plainDSN := pgtest.With(r.dsn, pgtest.Param("default_query_exec_mode", mode), pgtest.Param("statement_timeout", "1500"))
+			rounds := 2
+			if !strings.HasPrefix(mode, "cache") {
+				rounds = 1 // no text is ever known
+			}
 			for _, first := range kinds {
 				if mode == "simple_protocol" && strings.HasPrefix(first.name, "copy") {
 					continue
@@ -246,7 +250,7 @@ func TestEveryKindOfFirstStatementAnswersAsThePlainDrivers(t *testing.T) {
 					story := func(db *sql.DB) (got []string) {
 						db.SetMaxOpenConns(1)
 						r.exec(r.plain, "DELETE FROM log; DELETE FROM rows; INSERT INTO rows VALUES (100, 'x')")
-						for round := range 2 { // the text is new, and known
+						for round := range rounds { // the text is new, and known
 							for _, ending := range []string{"commit", "rollback"} {
 								tx, err := db.BeginTx(background, &sql.TxOptions{Isolation: levels[round]})
 								if err != nil {
