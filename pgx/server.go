@@ -35,12 +35,13 @@ func (l life) lasts() string {
 		return "false"
 	}
 	return "(extract(epoch FROM pg_postmaster_start_time())::text = " + quote(l.started) +
-		" AND EXISTS (SELECT FROM pg_stat_activity WHERE " + ownProcess + " AND pid = ANY(" + quote(l.processes) + ")))"
+		" AND EXISTS (SELECT FROM " + ownProcesses + " AND pid = ANY(" + quote(l.processes) + ")))"
 }
 
-// ownProcess is the condition for the checkpointer and its like, as far as every role may see them. They live as long as the
-// life does.
-const ownProcess = "datid IS NULL AND usesysid IS NULL"
+// ownProcesses are the checkpointer and its like, as far as every role may see them. They live as long as the life does. The function
+// is what pg_stat_activity reads. The view also looks for the names of databases and roles, which takes a new session as long as all
+// else that it is asked.
+const ownProcesses = "pg_stat_get_activity(NULL) WHERE datid IS NULL AND usesysid IS NULL"
 
 // learnServer asks the server at the other end of a connection.
 func (w *wire) learnServer(ctx context.Context, settings engine.Settings) (*server, error) {
@@ -56,8 +57,8 @@ func (w *wire) learnServer(ctx context.Context, settings engine.Settings) (*serv
 	}
 	v.isolation, v.syncCommit, v.pid, v.flushes = string(row[1]), string(row[2]), string(row[3]), string(row[4]) == "true"
 	row, err = w.ask(ctx, `SELECT extract(epoch FROM pg_postmaster_start_time())::text,
-		(SELECT coalesce(array_agg(pid)::text, '{}') FROM pg_stat_activity WHERE `+ownProcess+`),
-		(SELECT coalesce(max(`+micros("backend_start")+`)::text, '') FROM pg_stat_activity WHERE pid = pg_backend_pid())`)
+		(SELECT coalesce(array_agg(pid)::text, '{}') FROM `+ownProcesses+`),
+		(SELECT coalesce(max(`+micros("backend_start")+`)::text, '') FROM pg_stat_get_activity(pg_backend_pid()))`)
 	switch {
 	case err == nil:
 		v.life.started, v.life.processes, v.born = string(row[0]), string(row[1]), string(row[2])
