@@ -104,7 +104,7 @@ func (q *Queue[T]) anticipate() {
 			}
 		}
 		waited := now.at.Sub(p.at)
-		if now.n >= target || waited >= window || now.at.Sub(last.at) >= yieldIdle || spins == yieldSpins {
+		if now.n >= target || waited >= window || now.at.Sub(last.at) >= yieldIdle || spins == q.spins {
 			all := now.n >= target
 			if spins == 0 && waited >= window && p.present == 0 && now.n <= 1 { // the leader alone, who came when the time was over
 				last.n, all = 0, false

@@ -61,6 +61,7 @@ type Queue[T any] struct {
 	linger  bool          // a leader watches filled
 
 	pace   pace      // mu guards it, too
+	spins  int       // how often a leader yields at the most
 	rounds sync.Pool // of *round[T]: the slices that groups were in
 }
 
@@ -83,7 +84,7 @@ func New[T any](r Runner[T], l Limits[T]) *Queue[T] {
 	if l.MaxDelay > 0 {
 		l.Lanes = 1 // groups that are to be full do not share their members
 	}
-	return &Queue[T]{runner: r, limits: l, filled: make(chan struct{}, 1), breadth: newBreadth(l.Lanes, l.Singly)}
+	return &Queue[T]{runner: r, limits: l, filled: make(chan struct{}, 1), spins: yieldSpins, breadth: newBreadth(l.Lanes, l.Singly)}
 }
 
 // Do has a group run a member, and returns when the member has its answer. Meanwhile its caller leads when it is its turn,
