@@ -25,7 +25,8 @@ const sector = 512
 //   - of each sector of both files, what was synced or what was written, by chance.
 //
 // It is taken in the moment of an acknowledgement, before another sync can make up for what that one lacked. While it is taken no
-// sync begins or is answered, and nothing is acknowledged.
+// sync begins or is answered, and nothing is acknowledged. It is any of the next acknowledgements, as many as there are writers: where
+// they share a sync, the first is mostly that of the one that began it, and what would be lost is the last ones'.
 type imager struct {
 	disk   disk.Disk
 	known  *ledger
@@ -49,6 +50,7 @@ func (i *imager) take(ctx context.Context) error {
 		var want map[int64]bool
 		taken := make(chan error, 1)
 		i.known.mu.Lock()
+		i.known.before = rand.IntN(writers)
 		i.known.image = func() {
 			taken <- i.disk.Locked(func() error {
 				want = maps.Clone(i.known.rows)

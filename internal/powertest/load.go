@@ -27,6 +27,7 @@ type ledger struct {
 	rows    map[int64]bool // whether the row has to be there; what is not known is not in it
 	changes int
 	image   func() // that is wanted; nil: none
+	before  int    // acknowledgements before the one in which it is taken
 }
 
 // doubt is said before a change: until it is acknowledged, nothing is known of the row.
@@ -46,7 +47,11 @@ func (a *ledger) acknowledged(add, remove, forget int64) {
 		a.changes++
 	}
 	delete(a.rows, forget)
-	if take := a.image; take != nil {
+	switch take := a.image; {
+	case take == nil:
+	case a.before > 0:
+		a.before--
+	default:
 		a.image = nil
 		take()
 	}
