@@ -3,6 +3,7 @@ package pgtest
 import (
 	"context"
 	"database/sql"
+	"fmt"
 	"os"
 	"testing"
 	"time"
@@ -16,7 +17,22 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv(envVictim); dir != "" {
 		victim(dir)
 	}
-	os.Exit(Run(m))
+	unsynced.Settings["max_prepared_transactions"] = "2" // a test leaves one
+	os.Exit(Run(withUsual{m}))
+}
+
+// withUsual closes the server of usual when the tests have run.
+type withUsual struct{ *testing.M }
+
+func (w withUsual) Run() int {
+	code := w.M.Run()
+	if usualServer.server != nil {
+		if err := usualServer.server.Close(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = max(code, 1)
+		}
+	}
+	return code
 }
 
 // open connects to a DSN until the test ends.

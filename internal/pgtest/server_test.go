@@ -5,8 +5,45 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 )
+
+// usual is a server with no options, which all tests may stop and leave running.
+func usual(t *testing.T) *Server {
+	t.Helper()
+	if os.Getenv(EnvServer) != "" {
+		t.Skip(ErrExternal)
+	}
+	usualServer.once.Do(func() { usualServer.server, usualServer.err = Start(Options{}) })
+	s, err := usualServer.server, usualServer.err
+	if err != nil {
+		refuse(t, err)
+	}
+	must(t, s.Start())
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the server's log ends:\n%s", s.Log())
+		}
+	})
+	return s
+}
+
+// usualServer is started by the first test that wants it, and closed by TestMain.
+var usualServer struct {
+	once   sync.Once
+	server *Server // nil where no test wanted it; written in once
+	err    error
+}
+
+// closes closes a server and looks for what is left of it. Those of this package's tests run, are stopped or are killed
+// by then.
+func closes(t *testing.T, s *Server) {
+	t.Helper()
+	must(t, s.Close())
+	leavesNothing(t, s.dir)
+	must(t, s.Close())
+}
 
 // own is the shared server, if it is a throwaway one.
 func own(t *testing.T) *Server {
@@ -19,7 +56,7 @@ func own(t *testing.T) *Server {
 }
 
 func TestServerIsAsDurableAsARealOne(t *testing.T) {
-	settings(t, New(t, Options{}), map[string]string{
+	settings(t, usual(t), map[string]string{
 		"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on", "max_connections": "300",
 		"server_encoding": "UTF8",
 	})
@@ -46,7 +83,7 @@ func settings(t *testing.T, s *Server, all map[string]string) {
 	}
 }
 
-func TestSettingsAreTheCallers(t *testing.T) {
+func TestSettingsAreTheCallersAndAStoppedServerLeavesNothing(t *testing.T) {
 	s := New(t, Options{MaxConnections: 20, Settings: map[string]string{
 		"fsync": "off", "application_name": "it's me", "shared_buffers": "16MB"}})
 	db := open(t, s.DSN(Param("application_name", "")))
@@ -61,6 +98,8 @@ func TestSettingsAreTheCallers(t *testing.T) {
 	if b, err := os.ReadFile(filepath.Join(s.data(), "postgresql.conf")); err != nil || !strings.Contains(string(b), "'it''s me'") {
 		t.Errorf("a quote is not doubled in postgresql.conf (%v)", err)
 	}
+	must(t, s.Stop(Fast))
+	closes(t, s)
 }
 
 func TestAllFourWaysIn(t *testing.T) {
@@ -85,9 +124,11 @@ func TestTCPWantsThePassword(t *testing.T) {
 }
 
 func TestStopAndStartKeepWhatWasCommitted(t *testing.T) {
-	s := New(t, Options{})
+	s := usual(t)
 	db := open(t, s.DSN())
 	do(t, db, "CREATE TABLE t (how text)")
+	const recovery = "automatic recovery in progress"
+	before := strings.Count(s.Log(), recovery)
 	for how, stop := range map[string]func() error{
 		"smart":     func() error { db.SetMaxIdleConns(0); return s.Stop(Smart) },
 		"fast":      func() error { return s.Stop(Fast) },
@@ -108,13 +149,14 @@ func TestStopAndStartKeepWhatWasCommitted(t *testing.T) {
 			t.Errorf("%s: the row is there %s times", how, got)
 		}
 	}
-	if log := s.Log(); !strings.Contains(log, "automatic recovery in progress") {
-		t.Errorf("no recovery in the log:\n%s", log)
+	do(t, db, "DROP TABLE t")
+	if log := s.Log(); strings.Count(log, recovery) != before+2 {
+		t.Errorf("not two recoveries more than the %d before in the log:\n%s", before, log)
 	}
 }
 
 func TestRestartUnderOpenTransactions(t *testing.T) {
-	s := New(t, Options{})
+	s := usual(t)
 	db := open(t, s.DSN())
 	do(t, db, "CREATE TABLE t (i int)")
 	for _, mode := range []Mode{Fast, Immediate} {
@@ -130,6 +172,7 @@ func TestRestartUnderOpenTransactions(t *testing.T) {
 	if got := ask(t, db, "SELECT count(*)::text FROM t"); got != "0" {
 		t.Errorf("%s rows of transactions that were not committed", got)
 	}
+	do(t, db, "DROP TABLE t")
 }
 
 func TestStopModeMustExist(t *testing.T) {
@@ -138,40 +181,19 @@ func TestStopModeMustExist(t *testing.T) {
 	}
 }
 
-func TestCloseLeavesNothing(t *testing.T) {
-	for name, before := range map[string]func(*Server) error{
-		"running": func(s *Server) error { return nil },
-		"stopped": func(s *Server) error { return s.Stop(Fast) },
-		"killed":  (*Server).Kill,
-	} {
-		t.Run(name, func(t *testing.T) {
-			s := New(t, Options{})
-			must(t, before(s))
-			must(t, s.Close())
-			leavesNothing(t, s.dir)
-			must(t, s.Close())
-		})
-	}
-}
-
 func TestATakenPortIsNoFailure(t *testing.T) {
-	if os.Getenv(EnvServer) != "" {
-		t.Skip(ErrExternal)
-	}
+	s := usual(t)
+	must(t, s.Stop(Fast))
 	taken, err := net.Listen("tcp", net.JoinHostPort(loopback, "0"))
 	must(t, err)
 	defer taken.Close()
 	offers := 0
-	s, err := start(Options{}, func() (int, error) {
+	must(t, s.startOn(func() (int, error) {
 		if offers++; offers == 1 {
 			return taken.Addr().(*net.TCPAddr).Port, nil
 		}
 		return freePort()
-	})
-	if err != nil {
-		refuse(t, err)
-	}
-	defer s.Close()
+	}))
 	if offers != 2 {
 		t.Errorf("%d ports tried", offers)
 	}

@@ -1,6 +1,7 @@
 package pgtest
 
 import (
+	"database/sql"
 	"testing"
 
 	"github.com/groupcommit/groupcommit/internal/bounded"
@@ -15,23 +16,21 @@ func TestAStandbyFollowsAndTakesOver(t *testing.T) {
 		t.Fatalf("the standby is in recovery: %s", got)
 	}
 	do(t, db, "CREATE TABLE t (i int)")
-	do(t, db, "INSERT INTO t VALUES (42)") // acknowledged only when the standby has it
+	t.Run("without its synchronous standby a primary waits", func(t *testing.T) { waits(t, primary, standby, db) })
 
+	do(t, db, "INSERT INTO t VALUES (42)") // acknowledged only when the standby has it
 	must(t, primary.Kill())
 	must(t, standby.Promote())
-	if got := ask(t, replica, "SELECT i::text FROM t"); got != "42" {
+	if got := ask(t, replica, "SELECT string_agg(i::text, ' ' ORDER BY i) FROM t"); got != "1 2 42" {
 		t.Errorf("the standby has %s", got)
 	}
 	do(t, replica, "INSERT INTO t VALUES (43)")
+	t.Run("a killed server leaves nothing", func(t *testing.T) { closes(t, primary) })
+	t.Run("a running server leaves nothing", func(t *testing.T) { closes(t, standby) })
 }
 
-func TestWithoutItsSynchronousStandbyAPrimaryWaits(t *testing.T) {
-	primary := New(t, Options{})
-	standby := NewStandby(t, primary, Options{})
-	must(t, primary.Synchronize(standby))
-	db := open(t, primary.DSN())
-	do(t, db, "CREATE TABLE t (i int)")
-
+// waits has a commit of the primary wait for its standby, and ends with a standby that is synchronous again.
+func waits(t *testing.T, primary, standby *Server, db *sql.DB) {
 	must(t, standby.Stop(Immediate))
 	answered := make(chan error, 1)
 	go func() {
@@ -53,4 +52,6 @@ func TestWithoutItsSynchronousStandbyAPrimaryWaits(t *testing.T) {
 	must(t, standby.Stop(Fast))
 	must(t, primary.Synchronize())
 	do(t, db, "INSERT INTO t VALUES (2)")
+	must(t, standby.Start())
+	must(t, primary.Synchronize(standby))
 }

@@ -15,7 +15,7 @@ func TestEachDSNIsAFreshDatabase(t *testing.T) {
 }
 
 func TestParallelTestsShareTheServer(t *testing.T) {
-	for i := range 8 {
+	for i := range 4 {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			t.Parallel()
 			do(t, open(t, DSN(t)), "CREATE TABLE t (i int)")

@@ -26,6 +26,7 @@ func victim(dir string) {
 }
 
 func TestAKilledTestProcessLeavesNoServer(t *testing.T) {
+	t.Parallel()
 	for when, reached := range map[string]string{
 		"while initdb runs":       "pgtest*/data/global",
 		"while the server starts": "pgtest*/log",
