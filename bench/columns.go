@@ -78,6 +78,9 @@ func plainSide(c gridCase, pool int) side {
 // gridPools are the sizes of the plain driver's pool of which the best one counts.
 var gridPools = map[string][]int{sqliteDriver: {1, 4, 16}, pgxDriver: {16, 64, 128}}
 
+// gridPoolCallers are those by which the best one is found.
+var gridPoolCallers = 256
+
 // run is a side in a case.
 func (c gridCase) run(name string, s side, pool int) run {
 	r := run{name: name, side: s, users: unbounded, goroutines: c.callers, shape: c.load.shape, summed: true, timed: true}

@@ -236,7 +236,7 @@ func (r *compareRun) poolFor(ctx context.Context, l *lab, c gridCase) (int, erro
 	}
 	many := c
 	if !c.load.fixed {
-		many.callers = 256
+		many.callers = gridPoolCallers
 	}
 	many.failing, many.open, many.sync = 0, 0, 0
 	room := unbounded

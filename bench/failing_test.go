@@ -14,9 +14,9 @@ import (
 
 // small is a failing run that takes no time.
 func small(r run) run {
-	r.users, r.goroutines, r.synchronous = 200, 8, "off"
+	r.users, r.goroutines, r.synchronous = 100, 4, "off"
 	if r.driver == pgxDriver || r.conns > 0 {
-		r.conns = min(r.conns, 4)
+		r.conns = min(r.conns, 2)
 	}
 	return r
 }
@@ -27,9 +27,9 @@ func TestEveryKindOfFailureIsTheDriversOwnErrorOnBothSides(t *testing.T) {
 		for _, r := range []run{small(line.plain), small(line.ours)} {
 			res, err := l.alone(context.Background(), r)
 			require.NoError(t, err, r.name)
-			want := 200
+			want := 100
 			if line.kind != "none" {
-				want = 190
+				want = 95
 			}
 			assert.Equal(t, want, res.Rows, r.name)
 		}
@@ -49,7 +49,7 @@ func TestEveryKindOfFailureOfPostgreSQLToo(t *testing.T) {
 		for _, r := range []run{small(line.plain), small(line.ours)} {
 			res, err := l.alone(context.Background(), r)
 			require.NoError(t, err, r.name)
-			assert.GreaterOrEqual(t, res.Rows, 190, r.name)
+			assert.GreaterOrEqual(t, res.Rows, 95, r.name)
 		}
 	}
 }

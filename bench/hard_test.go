@@ -29,7 +29,7 @@ var aGlance = pace{slice: 10 * time.Millisecond, slices: 1}
 
 func TestEveryHardCaseIsMeasuredAndLeavesNothing(t *testing.T) {
 	c := shared(t)
-	h := &hard{server: c, pace: aGlance, most: 4} // each connection is a process of the server
+	h := &hard{server: c, pace: aGlance, most: 2} // each connection is a process of the server
 	like := []string{                             // others that are measured, but for a number
 		"64 callers, 4 ms statements", "64 callers, 20 ms statements, only the name swapped", "10 innocents beside 350 callers who wait for a locked row",
 		"256 goroutines that read, 20 ms pauses", "PostgreSQL, SELECT by key, 64 goroutines", "SQLite, SELECT by key, no writers, 64 goroutines",

@@ -65,8 +65,10 @@ func (c *clock) take() *hdrhistogram.Histogram {
 	for i := range c.parts {
 		p := &c.parts[i]
 		p.mu.Lock()
-		all.Merge(p.took)
-		p.took.Reset()
+		if p.took.TotalCount() > 0 { // one of few callers has nothing in most parts
+			all.Merge(p.took)
+			p.took.Reset()
+		}
 		p.mu.Unlock()
 	}
 	return all

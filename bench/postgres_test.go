@@ -76,7 +76,9 @@ func tables(t *testing.T, dsn string) (names []string) {
 }
 
 func TestWithoutADSNAThrowawayClusterServes(t *testing.T) {
-	pgtest.New(t, pgtest.Options{}) // skips where there is none
+	if pgtest.Shared(t).External() { // Shared skips where there is no PostgreSQL
+		t.Skip(pgtest.ErrExternal)
+	}
 	code, out, errs := runProgram(t, "--driver", "pgx", "--users", "100", "--batch", "--verbose")
 	assert.Zero(t, code, errs)
 	assert.Contains(t, out, "a throwaway cluster in ")

@@ -92,9 +92,9 @@ func TestProcessorTimeThatIsNotKnownIsSaidSo(t *testing.T) {
 
 // tiny is a run of the mode speed that takes no time.
 func tiny(r run) run {
-	r.users, r.goroutines, r.known, r.conns = 230, min(r.goroutines, 16), min(r.known, 230), min(r.conns, 4)
+	r.users, r.goroutines, r.known, r.conns = 130, min(r.goroutines, 4), min(r.known, 130), min(r.conns, 2)
 	if r.known > 0 {
-		r.users = 100 // of those that are known
+		r.users = 60 // of those that are known
 	}
 	if r.synchronous != "" {
 		r.synchronous = "off"

@@ -1,9 +1,13 @@
 package main
 
 import (
+	"bytes"
+	"context"
+	"io"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/groupcommit/groupcommit/internal/pgtest"
 	"github.com/stretchr/testify/assert"
@@ -42,9 +46,11 @@ func TestAPhaseThatSettlesLateIsNotReached(t *testing.T) {
 
 func TestEverySceneIsPlayedOnOneDatabaseAndItsRowsAreCounted(t *testing.T) {
 	dsn := pgtest.DSN(t)
-	code, out, errs := runProgram(t, "switch", "--dsn", dsn, "--phase", "100ms", "--json", "-")
-	require.Zero(t, code, errs)
-	phases := decodedList(t, []byte(out), "phases")
+	var told, out bytes.Buffer
+	r := &switchRun{dsn: dsn, json: "-", phase: 20 * time.Millisecond, only: "all"} // the shortest that a user may choose is 100 ms
+	require.NoError(t, r.measure(context.Background(), &told, &out, io.Discard))
+	phases := decodedList(t, out.Bytes(), "phases")
+	errs := told.String()
 	require.Len(t, phases, 9)
 	for i, p := range phases {
 		assert.Equal(t, scenes[i/3].name, p["scene"])
