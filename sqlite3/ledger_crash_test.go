@@ -18,7 +18,7 @@ import (
 
 const (
 	promiseDSN = "GROUPCOMMIT_TEST_PROMISE_DSN"
-	promiseIDs = 3000
+	promiseIDs = 1200
 )
 
 // TestEveryIDHasOneRowAndOneOutcomeWhateverCrashes kills a process that calls with a fixed set of ids, half of them of queries, again and again,
