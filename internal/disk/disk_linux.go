@@ -64,15 +64,50 @@ func (d Disk) Fdatasync(f *os.File) error {
 
 func (d Disk) keep(f *os.File, name string) error {
 	part := filepath.Join(d.Shadow, name+".part")
-	out, err := os.Create(part)
+	content, err := whole(f)
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(out, io.NewSectionReader(f, 0, 1<<62))
-	if err = errors.Join(err, out.Close()); err != nil {
+	if err := os.WriteFile(part, content, 0o600); err != nil {
 		return err
 	}
 	return os.Rename(part, filepath.Join(d.Shadow, name))
+}
+
+// whole is what a file has, of the length that it has at one moment. A file system truncates a file at once: no power failure leaves a
+// part of what was cut off, as a reader may see it.
+func whole(f *os.File) ([]byte, error) {
+	for {
+		before, err := f.Stat()
+		if err != nil {
+			return nil, err
+		}
+		content := make([]byte, before.Size())
+		n, err := f.ReadAt(content, 0)
+		if err != nil && err != io.EOF {
+			return nil, err
+		}
+		after, err := f.Stat()
+		if err != nil {
+			return nil, err
+		}
+		if n == len(content) && after.Size() >= before.Size() {
+			return content, nil
+		}
+	}
+}
+
+// Written is what a file of the folder has, synced or not; nil if there is none. It is called within Locked.
+func (d Disk) Written(name string) ([]byte, error) {
+	f, err := os.Open(filepath.Join(d.Folder, name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return whole(f)
 }
 
 // Locked does something while no sync changes the shadow.

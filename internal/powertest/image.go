@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"math/rand/v2"
 	"os"
@@ -80,8 +79,8 @@ func (i *imager) copy(kind int, to string) error {
 			return err
 		}
 		if kind == 2 || kind == 1 && name == file {
-			written, err := os.ReadFile(filepath.Join(i.disk.Folder, name))
-			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			written, err := i.disk.Written(name)
+			if err != nil {
 				return err
 			}
 			if kind == 2 {

@@ -32,19 +32,37 @@ static int within(int fd, const char *folder, char name[NAME_MAX + 1]) {
 	return strcmp(path, folder) == 0;
 }
 
+static off_t length(int fd) {
+	struct stat st;
+	if (fstat(fd, &st) != 0)
+		abort();
+	return st.st_size;
+}
+
+// copy copies as much as the file has when it begins. If the file is truncated meanwhile, it begins anew: a file system truncates at
+// once.
 static void copy(int from, const char *to) {
 	char buf[1 << 16];
-	off_t at = 0;
-	ssize_t n;
+	off_t at, end;
 	int out = open(to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	if (out < 0)
 		abort();
-	while ((n = pread(from, buf, sizeof buf, at)) > 0) {
-		if (pwrite(out, buf, n, at) != n)
+	do {
+		if (ftruncate(out, 0) != 0)
 			abort();
-		at += n;
-	}
-	if (n < 0 || close(out) != 0)
+		end = length(from);
+		for (at = 0; at < end;) {
+			ssize_t n = pread(from, buf, end - at < (off_t)sizeof buf ? end - at : (off_t)sizeof buf, at);
+			if (n < 0)
+				abort();
+			if (n == 0)
+				break;
+			if (pwrite(out, buf, n, at) != n)
+				abort();
+			at += n;
+		}
+	} while (at < end || length(from) < end);
+	if (close(out) != 0)
 		abort();
 }
 
