@@ -10,6 +10,7 @@ import (
 
 	"github.com/groupcommit/groupcommit/durable"
 	"github.com/groupcommit/groupcommit/engine"
+	"github.com/groupcommit/groupcommit/internal/deadline"
 	"github.com/groupcommit/groupcommit/internal/fingerprint"
 	"github.com/groupcommit/groupcommit/internal/flight"
 	"github.com/groupcommit/groupcommit/internal/tally"
@@ -173,7 +174,7 @@ const keptRowBytes = 1 << 10
 func (d *database) complete(f *flight.Flight[engine.Answer], out *engine.Answer, ctx context.Context, own bool) {
 	keep := flight.Shared
 	switch {
-	case own, out.Panicked, out.Err == engine.ErrUnanswered, errors.Is(out.Err, driver.ErrBadConn), out.Err != nil && ctx.Err() != nil:
+	case own, out.Panicked, out.Err == engine.ErrUnanswered, errors.Is(out.Err, driver.ErrBadConn), out.Err != nil && deadline.Over(ctx):
 		keep = flight.Own
 	case out.Result.RowBytes() > keptRowBytes: // a later call finds them in the ledger
 	case out.Err == nil && !out.Result.Replayed: // how long the ledger will keep a replay is not known

@@ -6,6 +6,7 @@ import (
 
 	"github.com/groupcommit/groupcommit/durable"
 	"github.com/groupcommit/groupcommit/engine"
+	"github.com/groupcommit/groupcommit/internal/deadline"
 	"github.com/groupcommit/groupcommit/internal/physical"
 	"github.com/groupcommit/groupcommit/internal/turn"
 )
@@ -55,7 +56,7 @@ func (d *database) ready(ctx context.Context) (*engine.Traits, error) {
 
 func (d *database) openFor(ctx context.Context, o *opening) (t *engine.Traits, err error) {
 	defer func() { // also after a panic in a hook of the user's
-		o.err, o.left = err, ctx.Err() != nil
+		o.err, o.left = err, deadline.Over(ctx)
 		d.mu.Lock()
 		d.opening = nil
 		d.mu.Unlock()

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -68,6 +69,46 @@ func TestAContextThatEndsAtTheFirstUseIsItsOwnCallersOnly(t *testing.T) {
 		}
 		g.word <- nil
 		assert.NoError(t, <-stays)
+	})
+}
+
+// untold is a context whose deadline is past, and which has not been told yet.
+type untold struct{ context.Context }
+
+func (untold) Deadline() (time.Time, bool) { return time.Now(), true }
+
+// timely is a fake whose network knows of deadlines before their contexts do, and says so when it is asked.
+type timely struct {
+	*fake
+	asked chan struct{}
+}
+
+func (c timely) Connect(ctx context.Context) (driver.Conn, error) {
+	if at, ok := ctx.Deadline(); ok && !time.Now().Before(at) { // a group's is a minute away
+		<-c.asked
+		return nil, errors.New("i/o timeout")
+	}
+	return c.fake.Connect(ctx)
+}
+
+func TestADeadlineThatIsPastAtTheFirstUseIsItsOwnCallersOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := timely{newFake(), make(chan struct{})}
+		connector, err := NewConnector(c)
+		require.NoError(t, err)
+		db := c.watched(t, sql.OpenDB(connector))
+		for range 50 {
+			insert(untold{t.Context()}, db)
+		}
+		stays := insert(t.Context(), db)
+		for opens := true; opens; synctest.Wait() {
+			select {
+			case c.asked <- struct{}{}:
+			default:
+				opens = false
+			}
+		}
+		assert.NoError(t, <-stays, "another opens the database for it, or it does itself")
 	})
 }
 

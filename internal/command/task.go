@@ -7,6 +7,7 @@ import (
 
 	"github.com/groupcommit/groupcommit/durable"
 	"github.com/groupcommit/groupcommit/engine"
+	"github.com/groupcommit/groupcommit/internal/deadline"
 	"github.com/groupcommit/groupcommit/internal/flight"
 	"github.com/groupcommit/groupcommit/internal/group"
 	"github.com/groupcommit/groupcommit/internal/record"
@@ -180,7 +181,7 @@ func (t *Task) share(out engine.Answer) {
 // keep says for which callers the outcome is. It is for none that come later: the database has it in a form that no other
 // caller can change.
 func (t *Task) keep() flight.Keep {
-	if t.err != nil && (t.err == engine.ErrUnanswered || errors.Is(t.err, driver.ErrBadConn) || t.slot.Context().Err() != nil) {
+	if t.err != nil && (t.err == engine.ErrUnanswered || errors.Is(t.err, driver.ErrBadConn) || deadline.Over(t.slot.Context())) {
 		return flight.Own
 	}
 	return flight.Shared
