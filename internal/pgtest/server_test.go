@@ -15,7 +15,7 @@ func usual(t *testing.T) *Server {
 	if os.Getenv(EnvServer) != "" {
 		t.Skip(ErrExternal)
 	}
-	usualServer.once.Do(func() { usualServer.server, usualServer.err = Start(Options{}) })
+	usualServer.once.Do(func() { usualServer.server, usualServer.err = Start(removable(Options{})) })
 	s, err := usualServer.server, usualServer.err
 	if err != nil {
 		refuse(t, err)
@@ -63,7 +63,7 @@ func TestServerIsAsDurableAsARealOne(t *testing.T) {
 }
 
 func TestOnlyTheSharedServerDoesNotSync(t *testing.T) {
-	settings(t, own(t), map[string]string{"fsync": "off", "synchronous_commit": "on", "max_connections": "1000"})
+	settings(t, own(t), map[string]string{"fsync": "off", "synchronous_commit": "on", "max_connections": "1000", "dynamic_shared_memory_type": "mmap"})
 }
 
 func TestTheSharedServerIsInMemoryWhereThereIsRoom(t *testing.T) {

@@ -3,6 +3,7 @@ package pgtest
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"regexp"
 	"strconv"
@@ -68,7 +69,7 @@ func Shared(t TB) *Server {
 		if dsn := os.Getenv(EnvServer); dsn != "" {
 			shared.server, shared.err = use(dsn)
 		} else {
-			o := shared.options
+			o := removable(shared.options)
 			if o.Dir == "" && o.Settings["fsync"] == "off" {
 				o.Dir = memory()
 			}
@@ -151,6 +152,14 @@ func databaseName(test string) string {
 	return fmt.Sprintf("%.32s_%d_%x_%d", test, os.Getpid(), time.Now().UnixMicro()&0xffffff, databases.Add(1))
 }
 
+// removable has a server keep shared memory in its folder. A test may kill it, and what it has elsewhere would then stay.
+func removable(o Options) Options {
+	settings := map[string]string{"dynamic_shared_memory_type": "mmap"}
+	maps.Copy(settings, o.Settings)
+	o.Settings = settings
+	return o
+}
+
 // New starts a server for one test, which may stop it, kill it and configure it, and closes it when the test ends; if
 // the test failed, it shows the server's log. With GROUPCOMMIT_TEST_PG set the test is skipped, also in CI: the user who
 // sets it chose so. Where there is no PostgreSQL, the test is skipped, or fails with CI=true.
@@ -159,7 +168,7 @@ func New(t TB, o Options) *Server {
 	if os.Getenv(EnvServer) != "" {
 		t.Skipf("%v", ErrExternal)
 	}
-	s, err := Start(o)
+	s, err := Start(removable(o))
 	if err != nil {
 		refuse(t, err)
 	}
@@ -170,7 +179,7 @@ func New(t TB, o Options) *Server {
 // NewStandby is StartStandby for one test.
 func NewStandby(t TB, primary *Server, o Options) *Server {
 	t.Helper()
-	s, err := StartStandby(primary, o)
+	s, err := StartStandby(primary, removable(o))
 	if err != nil {
 		refuse(t, err)
 	}
