@@ -10,12 +10,18 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestASyncOfGoCodeIsKeptInTheShadowOrFails(t *testing.T) {
+// made is a disk in a folder of the test's, without a shim.
+func made(t *testing.T) Disk {
 	folder, err := filepath.EvalSymlinks(t.TempDir())
 	require.NoError(t, err)
 	d := Disk{Folder: filepath.Join(folder, "disk"), Shadow: filepath.Join(folder, "shadow"), Fails: filepath.Join(folder, "fails")}
 	require.NoError(t, os.Mkdir(d.Folder, 0o700))
 	require.NoError(t, os.Mkdir(d.Shadow, 0o700))
+	return d
+}
+
+func TestASyncOfGoCodeIsKeptInTheShadowOrFails(t *testing.T) {
+	d := made(t)
 	f, err := os.Create(filepath.Join(d.Folder, "a"))
 	require.NoError(t, err)
 	defer f.Close()

@@ -2,10 +2,8 @@ package disk
 
 import (
 	"bytes"
-	"errors"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"sync"
@@ -16,11 +14,7 @@ import (
 
 // A part of what was cut off is nothing that a power failure leaves.
 func TestAFileThatIsTruncatedDuringItsSyncIsKeptWithAllThatItHadOrNothing(t *testing.T) {
-	folder, err := filepath.EvalSymlinks(t.TempDir())
-	require.NoError(t, err)
-	d := Disk{Folder: filepath.Join(folder, "disk"), Shadow: filepath.Join(folder, "shadow")}
-	require.NoError(t, os.Mkdir(d.Folder, 0o700))
-	require.NoError(t, os.Mkdir(d.Shadow, 0o700))
+	d := made(t)
 	name := filepath.Join(d.Folder, "a")
 	all := bytes.Repeat([]byte("x"), 8<<20)
 	for way, toDisk := range map[string]func() error{
@@ -32,7 +26,7 @@ func TestAFileThatIsTruncatedDuringItsSyncIsKeptWithAllThatItHadOrNothing(t *tes
 			defer f.Close()
 			return d.Fdatasync(f)
 		},
-		"of libc": libcSync(t, &d, folder, name),
+		"of libc": libcSync(t, d, name),
 	} {
 		t.Run(way, func(t *testing.T) {
 			if toDisk == nil {
@@ -56,24 +50,5 @@ func TestAFileThatIsTruncatedDuringItsSyncIsKeptWithAllThatItHadOrNothing(t *tes
 				require.Contains(t, []int{0, len(all)}, len(kept))
 			}
 		})
-	}
-}
-
-// libcSync is sync(1) on a file; nil where there is none.
-func libcSync(t *testing.T, d *Disk, folder, name string) func() error {
-	shim, err := Build(folder)
-	if errors.Is(err, ErrUnsupported) {
-		return nil
-	}
-	require.NoError(t, err)
-	d.Shim = shim
-	program, err := exec.LookPath("sync")
-	if err != nil {
-		return nil
-	}
-	return func() error {
-		cmd := exec.Command(program, name)
-		cmd.Env = d.Env()
-		return cmd.Run()
 	}
 }

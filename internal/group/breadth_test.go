@@ -84,7 +84,7 @@ func (m *model) queue(lanes int, singly bool) *Queue[modelCall] {
 	return m.limited(Limits[modelCall]{MaxLen: 1000, Lanes: lanes, Singly: singly})
 }
 
-// limited is a queue whose leaders do not yield a thousand times in vain: in a story each time lets run nearly all that can run.
+// limited is a queue whose leaders do not yield thousands of times in vain: in a story each time lets run nearly all that can run.
 func (m *model) limited(l Limits[modelCall]) *Queue[modelCall] {
 	l.MaxBytes, l.MaxQueue = 1<<30, 10000
 	q := New(m, l)

@@ -21,7 +21,8 @@ END $$`
 const public = "SELECT concat_ws(' ', nspowner::regrole, nspacl, obj_description(oid)) FROM pg_namespace WHERE nspname = 'public'"
 
 // makeCensus asks for the query that counts the rows of all catalogs, and how many of them are of transaction BORN or
-// younger, by their age: to compare numbers is much cheaper than to read them from texts. Of the catalogs that all databases share it takes what is about this one.
+// younger, by their age: numbers are compared, and not read from texts. Of the catalogs that all databases share it takes what
+// is about this one.
 //
 // Two things may differ: a session that has had temporary tables leaves an empty schema, and ANALYZE, which runs by
 // itself, leaves statistics.
