@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -34,21 +35,32 @@ func TestAFileThatIsTruncatedDuringItsSyncIsKeptWithAllThatItHadOrNothing(t *tes
 			}
 			for range 20 {
 				require.NoError(t, os.WriteFile(name, all, 0o600))
+				var over atomic.Bool
 				var both sync.WaitGroup
 				both.Go(func() {
-					for range rand.IntN(2000) {
+					for !over.Load() && !isThere(filepath.Join(d.Shadow, "a.part")) { // the copy has not begun
+						runtime.Gosched()
+					}
+					for range rand.IntN(200) {
 						runtime.Gosched()
 					}
 					if err := os.Truncate(name, 0); err != nil {
 						t.Error(err)
 					}
 				})
-				require.NoError(t, toDisk())
+				err := toDisk()
+				over.Store(true)
 				both.Wait()
+				require.NoError(t, err)
 				kept, err := d.Synced("a")
 				require.NoError(t, err)
 				require.Contains(t, []int{0, len(all)}, len(kept))
 			}
 		})
 	}
+}
+
+func isThere(name string) bool {
+	_, err := os.Stat(name)
+	return err == nil
 }
