@@ -19,6 +19,8 @@ type walSync struct {
 	fdatasync func(*os.File) error
 	wal       *os.File
 
+	one sync.Mutex // held during a sync
+
 	mu      sync.Mutex
 	running chan struct{} // closed when the sync that runs is over
 }
@@ -35,7 +37,13 @@ func (w *walSync) open(file string) (*sql.DB, error) {
 	return db, err
 }
 
-func (w *walSync) sync() error { return w.fdatasync(w.wal) }
+// sync syncs for one caller at a time: many that wait for the made disk would sync for the one whose acknowledgement is looked at, before
+// the image has its turn.
+func (w *walSync) sync() error {
+	w.one.Lock()
+	defer w.one.Unlock()
+	return w.fdatasync(w.wal)
+}
 
 // joined is the mistake that a shared sync must not make: a caller is content with a sync that began before its commit.
 func (w *walSync) joined() error {
