@@ -13,16 +13,16 @@ import (
 // it could be. So a new leader yields for a moment to the callers that were just told: those that come back at once are in
 // its group. That is anticipation.
 //
-// The moment is worth while if it is shorter than what it saves, which is one commit. So it is bounded by what a commit
-// takes, measured. It is bounded by number, too: as many as were told, times the part of them that has been coming back,
-// learned. It ends as soon as that many are there.
+// The moment is worth while if it is shorter than what it saves, which is what a group pays once: its commit, and the way to a
+// server and back. So it is bounded by that, measured. It is bounded by number, too: as many as were told, times the part of them
+// that has been coming back, learned. It ends as soon as that many are there.
 //
 // Where there are so many callers that their return takes longer than the moment, two cohorts are the better way: the one
 // comes back while the other is being run. Then a group is half of the callers, and leaves the others to the next one.
 //
 // Rejected: a timer. The shortest sleep is longer than most callers need to come back.
 type pace struct {
-	commit   time.Duration // of a group, moving average
+	once     time.Duration // what a group pays, moving average
 	comeback time.Duration // between one caller's return and the next one's, moving average
 	returns  float64       // the part of the callers that come back in time, moving average
 	told     int           // callers, by the last group
@@ -32,27 +32,27 @@ type pace struct {
 }
 
 const (
-	yieldMost   = 2 * time.Millisecond   // at most, however long a commit takes
+	yieldMost   = 2 * time.Millisecond   // at most, however much a group pays once
 	yieldIdle   = 200 * time.Microsecond // nor for longer after the last arrival
 	yieldSpins  = 1 << 14                // nor more often: in a bubble of testing/synctest the clock stands still
 	yieldEnough = 8                      // returns to learn a rate from
 	yieldAgain  = 32                     // every so many groups, all callers that were told are waited for
 )
 
-func (p *pace) committed(took time.Duration) {
-	if p.commit == 0 {
-		p.commit, p.returns = took, 1
+func (p *pace) paid(once time.Duration) {
+	if p.once == 0 {
+		p.once, p.returns = once, 1
 	}
-	p.commit += (min(took, 2*p.commit) - p.commit) / 8 // so that one checkpoint counts little
+	p.once += (min(once, 2*p.once) - p.once) / 8 // so that one checkpoint counts little
 }
 
-func (p *pace) concluded(told, present int) {
-	p.told, p.present, p.at = told, present, time.Now()
+func (p *pace) concluded(now time.Time, told, present int) {
+	p.told, p.present, p.at = told, present, now
 	p.groups++
 }
 
 // window is for how long callers may be waited for.
-func (p *pace) window() time.Duration { return min(p.commit, yieldMost) }
+func (p *pace) window() time.Duration { return min(p.once, yieldMost) }
 
 // again says that it is time to try again whether what was learned still holds.
 func (p *pace) again() bool { return p.groups%yieldAgain == 0 }

@@ -14,13 +14,30 @@ import (
 
 func TestOneSlowCommitSaysNothingOfTheOthers(t *testing.T) {
 	var p pace
-	p.committed(time.Millisecond)
-	p.committed(time.Minute) // a checkpoint, say
+	p.paid(time.Millisecond)
+	p.paid(time.Minute) // a checkpoint, say
 	assert.Less(t, p.window(), 1200*time.Microsecond)
 	for range 50 {
-		p.committed(10 * time.Millisecond)
+		p.paid(10 * time.Millisecond)
 	}
 	assert.Equal(t, yieldMost, p.window(), "but many do")
+}
+
+// The answers to a group's members and to its commit may arrive together. What waiting for one more member saves is the way, too.
+func TestTheWayToAServerIsPaidOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil)
+		w.busy()
+		as := w.doAll("a b")
+		w.script.onRun = func(items []*item) Report {
+			w.script.runAll(items)
+			time.Sleep(time.Millisecond)
+			return Report{Commit: 5 * time.Microsecond, Members: 100 * time.Microsecond}
+		}
+		w.release()
+		allOK(t, as)
+		assert.Equal(t, 900*time.Microsecond, w.pace.window())
+	})
 }
 
 func TestACommitOfWhichNothingIsKnownTeachesNothing(t *testing.T) {
@@ -37,11 +54,11 @@ func TestACommitOfWhichNothingIsKnownTeachesNothing(t *testing.T) {
 			}
 			w.release()
 			allOK(t, as)
-			assert.Equal(t, time.Millisecond, w.pace.commit)
+			assert.Equal(t, time.Millisecond, w.pace.once)
 		}
 		w.script.onRun = func([]*item) Report { return Report{Commit: time.Minute} }
 		w.do(t.Context(), "")
-		assert.Equal(t, time.Millisecond, w.pace.commit, "nor does a member alone")
+		assert.Equal(t, time.Millisecond, w.pace.once, "nor does a member alone")
 	})
 }
 
@@ -119,7 +136,7 @@ func TestAnticipationDoesNotMakeALoneCallerWait(t *testing.T) {
 func TestACallerThatComesWhenTheTimeIsOverIsNoReturn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil)
-		w.pace = pace{commit: time.Millisecond, returns: 1, told: 1, at: time.Now(), groups: 1}
+		w.pace = pace{once: time.Millisecond, returns: 1, told: 1, at: time.Now(), groups: 1}
 		for range 10 {
 			time.Sleep(time.Second)
 			_, err := w.run(t.Context(), "lone")
@@ -130,7 +147,7 @@ func TestACallerThatComesWhenTheTimeIsOverIsNoReturn(t *testing.T) {
 }
 
 func TestCallersWhoseReturnTakesLongerThanACommitStayTwoCohorts(t *testing.T) {
-	p := pace{commit: time.Millisecond, returns: 1, told: 60, present: 40, groups: 1}
+	p := pace{once: time.Millisecond, returns: 1, told: 60, present: 40, groups: 1}
 	for _, story := range []struct {
 		comeback time.Duration
 		share    int
@@ -154,7 +171,7 @@ func TestCallersWhoseReturnTakesLongerThanACommitStayTwoCohorts(t *testing.T) {
 		w := newWorld(t, func(l *Limits[item]) { l.OnGroup = func(g Info[item]) { reasons = append(reasons, g.Reason) } })
 		w.busy()
 		as := w.doAll("a b c d e f")
-		w.pace = pace{commit: time.Millisecond, comeback: time.Second, returns: 0}
+		w.pace = pace{once: time.Millisecond, comeback: time.Second, returns: 0}
 		w.release()
 		allOK(t, as)
 		assert.Equal(t, []string{"group a b c", "group d e", "alone f"}, w.script.ran())
