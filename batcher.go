@@ -74,6 +74,9 @@ func (b *batcher) Overtime() time.Duration {
 	return 0
 }
 
+// Room is how many connections there may be.
+func (b *batcher) Room() int { return b.of.Pool.Room() }
+
 // Run runs one group, or one call as the plain driver does.
 func (b *batcher) Run(execs []*exec) (r group.Report) {
 	if len(execs) == 1 {

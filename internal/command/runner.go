@@ -198,6 +198,9 @@ func (r *Runner) Patience() (time.Duration, error) {
 // Overtime implements [group.Runner]: batches come one after the other.
 func (r *Runner) Overtime() time.Duration { return 0 }
 
+// Room is for one group: the queue has one lane.
+func (r *Runner) Room() int { return 1 }
+
 // Run implements [group.Runner].
 func (r *Runner) Run(batch []*Task) group.Report {
 	reset(batch)

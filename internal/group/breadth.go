@@ -15,7 +15,8 @@ import "time"
 // A trial of more lanes is kept if members take clearly less time; a trial of fewer is kept if they take no more. A trial that
 // paid is followed at once by a larger step. One that did not costs the members that took part in it. So the next trial waits
 // until it costs one part in a hundred of the time. If members suddenly take much more time, or much less, the program does
-// something else: both directions are tried at once.
+// something else: both directions are tried at once. Where what is under way takes long in the lanes that there are, steps would,
+// too: then the first trial has a lane for each member.
 //
 // Rejected: a lane more whenever a member has waited for as long as a lone one takes. On a busy server each lane makes the
 // others slower, and the waiting justifies itself: short statements stay spread at a tenth of the rate of one lane.
@@ -24,14 +25,15 @@ import "time"
 //
 // The queue's mutex guards it.
 type breadth struct {
-	most   int  // lanes; at least 1
-	singly bool // with more than one lane each member runs by itself: then one lane and as many as members are all that there is
-	width  int  // lanes of now
+	most   int        // lanes; at least 1
+	room   func() int // for how many groups there is room now
+	singly bool       // with more than one lane each member runs by itself: then one lane and as many as members are all that there is
+	width  int        // lanes of now
 	phase  phase
 	home   int // lanes before the trial; 0 if there is none
 	away   int // lanes of the trial
 
-	each    float64 // what a member took its group when it was dear last
+	each    float64 // what a member takes its group, if that is much beside what it saves; or else 0
 	dear    int     // groups in a row at home whose members cost more than they save; below 0 as many are still to be of the trial before
 	usual   float64 // how long a member takes at home, moving average, in ns; 0 before the first slice
 	load    float64 // members under way meanwhile
@@ -61,8 +63,9 @@ const (
 
 // A slice is one measurement.
 type slice struct {
+	since   time.Time // the slice before was over; groups of that time tell nothing of this one
 	groups  int       // that are over; the first of each lane may be of the time before
-	from    time.Time // when the first ones were over
+	from    presence  // when the first ones were over
 	counted int       // groups since then
 	members int       // of these
 	load    float64   // members under way, summed over these groups
@@ -88,60 +91,78 @@ const (
 	same = 1.2
 	// stepMost bounds the growth of steps.
 	stepMost = 8
-	// trialShare is the part of the time that the first trial may take that did not pay, and trialLeast the part after many;
+	// trialShare is the part of the time that the first trial may take that did not pay, fullShare the part where there are all lanes
+	// already, which is no slower than the plain driver, and trialLeast the part after many;
 	// lossShare is the part of the members' time that a trial may cost.
 	trialShare = 1.0 / 20
+	fullShare  = 1.0 / 50
 	trialLeast = 1.0 / 400
 	lossShare  = 1.0 / 100
+	// longest is the longest time without a trial: what was learned by accident does not stay for ever.
+	longest = 2 * time.Minute
 )
 
-func newBreadth(most int, singly bool) breadth {
-	return breadth{most: max(1, most), singly: singly, width: 1, up: true, wider: 2, fewer: 2}
+func newBreadth(most int, singly bool, room func() int) breadth {
+	return breadth{most: max(1, most), room: room, singly: singly, width: 1, up: true, wider: 2, fewer: 2}
 }
 
 // lanes is how many groups may run at the same time.
 func (b *breadth) lanes() int { return b.width }
+
+// bound is the most lanes of now. A lane without room would only keep its members from a group that has some.
+func (b *breadth) bound() int { return max(1, min(b.most, b.room())) }
 
 // share is how many of so many members a group should take, when as many are under way in other lanes.
 func (b *breadth) share(waiting, elsewhere int) int {
 	return (waiting + elsewhere + b.width - 1) / b.width
 }
 
-// observe notes a group that is over. load is the number of members under way, its own among them. mayWiden says that more
-// lanes may be tried. dear is what each member takes its group, if that is more than it saves, or 0.
-func (b *breadth) observe(now time.Time, members, load int, mayWiden bool, dear float64) {
+// over is a group that is over.
+type over struct {
+	began, ended time.Time
+	members      int
+	presence             // its own members among them
+	each         float64 // what each member takes its group, if that is much beside what it saves; or else 0
+	dear         bool    // there is no doubt of it
+}
+
+// observe notes a group that is over. mayWiden says that more lanes may be tried.
+func (b *breadth) observe(g over, mayWiden bool) {
 	if b.most == 1 {
 		return
 	}
-	if dear > 0 {
-		b.each = dear
-	}
-	if members > 1 && b.dears(dear > 0) && b.leap(float64(load), dear) {
+	now := g.ended
+	b.each = g.each
+	if g.members > 1 && b.dears(g.dear) && b.leap(now, float64(g.n)) {
 		return
 	}
 	s := &b.slice
-	if s.groups++; s.groups <= b.width {
-		s.from = now
+	if s.groups++; s.groups <= b.width || s.counted == 0 && g.began.Before(s.since) {
+		s.from = g.presence
 		return
 	}
 	s.counted++
-	s.members += members
-	s.load += float64(load)
-	lasted := now.Sub(s.from)
+	s.members += g.members
+	s.load += float64(g.n)
+	lasted := g.some - s.from.some
 	mean := s.load / float64(s.counted)
 	long := lasted >= sliceMost
 	enough := lasted >= sliceLeast && s.counted >= sliceGroups*b.width && s.members >= sliceMembers && float64(s.members) >= 2*mean
 	if !enough && (!long || s.counted < 2*b.width) {
 		return
 	}
-	each := mean * float64(lasted) / float64(s.members)
-	b.slice = slice{}
+	each := (g.sum - s.from.sum) / float64(s.members)
+	b.slice = slice{since: now}
+	if n := b.bound(); b.width > n {
+		b.width, b.phase, b.home, b.usual = n, atHome, 0, 0
+		return
+	}
 	switch b.phase {
 	case atHome:
 		b.settle(now, each, mean)
 		if (b.steady || long) && !now.Before(b.next) {
 			b.try(mean, mayWiden)
-			if long && b.phase == opening {
+			if long && b.phase == opening && b.away < b.home { // no connection is opened
 				b.phase = trying
 			}
 		}
@@ -150,7 +171,7 @@ func (b *breadth) observe(now time.Time, members, load int, mayWiden bool, dear 
 	case trying:
 		b.judge(now, each, mean, lasted)
 	case checking:
-		b.check(now, each, mean, lasted, dear > 0)
+		b.check(now, each, mean, lasted, g.dear)
 	}
 }
 
@@ -170,17 +191,17 @@ func (b *breadth) dears(is bool) bool {
 
 // leap begins a trial of as many lanes as there are members, as soon as members have become dear. Home is what it would be by
 // what each member takes.
-func (b *breadth) leap(load, each float64) bool {
-	to := min(b.most, int(load+0.5))
-	b.here = load * each / float64(b.width)
-	if to <= b.width || b.here < other*b.usual {
+func (b *breadth) leap(now time.Time, load float64) bool {
+	to := b.all(load)
+	b.here = b.together(load)
+	if to == b.width || b.here < other*b.usual {
 		return false
 	}
 	if b.usual == 0 {
 		b.usual = b.here
 	}
 	b.load, b.up, b.leapt = load, true, true
-	b.home, b.away, b.width, b.phase, b.slice = b.width, to, to, opening, slice{}
+	b.home, b.away, b.width, b.phase, b.slice = b.width, to, to, opening, slice{since: now}
 	return true
 }
 
@@ -211,9 +232,11 @@ func (b *breadth) hurry(now time.Time) {
 
 // judge ends a trial. If the number of callers has changed meanwhile it has told nothing.
 func (b *breadth) judge(now time.Time, each, load float64, lasted time.Duration) {
-	b.there = each
+	if b.there = each; !alike(b.load, load, other) {
+		b.there = b.here
+	}
 	switch {
-	case !alike(b.load, load, other) || !b.pays(b.here):
+	case !b.pays(b.here):
 		b.width = b.home
 		b.reject(now, lasted)
 	case each < plain*b.here && !b.leapt:
@@ -246,11 +269,11 @@ func (b *breadth) accept(now time.Time, load float64, lasted time.Duration) {
 	b.phase, b.home = atHome, 0
 	b.usual, b.load, b.failed, b.next = b.there, load, 0, now
 	if b.up && b.to(load) == b.width { // the other direction has just been left
-		wait := float64(2*lasted) / trialShare
+		wait := float64(2*lasted) / fullShare
 		if b.singly { // one lane again: its groups take what all members take together
 			wait = max(wait, sliceGroups*load*b.each/lossShare)
 		}
-		b.next = now.Add(time.Duration(wait))
+		b.next = now.Add(time.Duration(min(wait, float64(longest))))
 	}
 	b.steady = true
 	b.stride()
@@ -261,13 +284,16 @@ func (b *breadth) reject(now time.Time, lasted time.Duration) {
 	b.failed++
 	b.stride()
 	b.up = !b.up
+	if b.up && b.there > same*b.here && b.to(b.load) == b.width { // a larger step is worse still, and there is no other direction
+		b.failed, b.up = 2, false
+	}
 	if b.failed < 2 {
 		b.next = now
 		return
 	}
 	part := max(trialLeast, trialShare/float64(b.failed*b.failed))
 	wait := max(1/part, (b.there/b.here-1)/lossShare)
-	b.next = now.Add(time.Duration(wait * float64(2*lasted)))
+	b.next = now.Add(time.Duration(min(wait*float64(2*lasted), float64(longest))))
 }
 
 // stride makes the next step in the direction of the last trial a larger one: what has paid may pay more, and what has not may
@@ -302,17 +328,23 @@ func (b *breadth) try(load float64, mayWiden bool) {
 func (b *breadth) to(load float64) int {
 	used := min(float64(b.width), load)
 	switch {
-	case b.singly && b.up:
-		return max(b.width, min(b.most, int(load+0.5)))
+	case b.up && (b.singly || b.failed == 0 && b.together(load) > float64(sliceMost)):
+		return b.all(load)
 	case b.singly:
 		return 1
 	case b.up && load > float64(b.width)+0.5:
-		return min(b.width*b.wider, b.most, int(load+0.5))
+		return min(b.width*b.wider, b.bound(), int(load+0.5))
 	case !b.up && used >= 2:
 		return max(1, int(used)/b.fewer)
 	}
 	return b.width
 }
+
+// all is a lane for each member.
+func (b *breadth) all(load float64) int { return max(b.width, min(b.bound(), int(load+0.5))) }
+
+// together is how long so many members take the lanes of now by what each takes its group.
+func (b *breadth) together(load float64) float64 { return load * b.each / float64(b.width) }
 
 // alike reports that neither is larger than the other by more than a factor.
 func alike(a, b, by float64) bool { return a <= b*by && b <= a*by }

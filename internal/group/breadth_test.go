@@ -18,6 +18,7 @@ import (
 // has so many cores.
 type model struct {
 	cores chan struct{}
+	conns chan struct{} // taken by the groups that are run; nil: as many as there are groups
 	mu    sync.Mutex
 	load  load
 }
@@ -55,6 +56,10 @@ func (m *model) becomes(l load) {
 }
 
 func (m *model) run(members int) (r Report) {
+	if m.conns != nil {
+		m.conns <- struct{}{}
+		defer func() { <-m.conns }()
+	}
 	l := m.now()
 	time.Sleep(l.trip)
 	m.use(l.power)
@@ -77,9 +82,15 @@ func (m *model) Enter(context.Context, time.Time) error { return nil }
 func (m *model) Leave()                                 {}
 func (m *model) Patience() (time.Duration, error)       { return 0, nil }
 func (m *model) Overtime() time.Duration                { return 100 * time.Millisecond }
-func (m *model) Run(members []*modelCall) Report        { return m.run(len(members)) }
-func (m *model) End(*modelCall) End                     { return Answered }
-func (m *model) RunPutOff(*modelCall)                   {}
+func (m *model) Room() int {
+	if m.conns == nil {
+		return math.MaxInt
+	}
+	return cap(m.conns)
+}
+func (m *model) Run(members []*modelCall) Report { return m.run(len(members)) }
+func (m *model) End(*modelCall) End              { return Answered }
+func (m *model) RunPutOff(*modelCall)            {}
 func (m *model) queue(lanes int, singly bool) *Queue[modelCall] {
 	return m.limited(Limits[modelCall]{MaxLen: 1000, Lanes: lanes, Singly: singly})
 }
@@ -147,7 +158,7 @@ func (m *model) plain(pool int) func(*modelCall) {
 // rate is what a model reaches when it has had time to learn. The time that is measured is long beside a trial of other lanes, and
 // beside what all callers together wait for: either may begin or end with it.
 func rate(callers int, call func(*modelCall)) float64 {
-	return rates(callers, []time.Duration{2 * time.Second, time.Second}, call)[1]
+	return rates(callers, []time.Duration{2 * time.Second, 2 * time.Second}, call)[1]
 }
 
 // rateOf is rate, with less time where members wait for nothing: slices are short then, and a second of the made clock has most events to
@@ -161,9 +172,17 @@ func (m *model) rateOf(callers int, call func(*modelCall)) float64 {
 
 var long = flag.Bool("long", false, "let the models of short members run three times as long")
 
+// between is a model to which there are so many connections.
+func (m *model) between(conns int) *model {
+	m.conns = make(chan struct{}, conns)
+	return m
+}
+
 // plainRate is what the plain driver reaches, which has nothing to learn. It is measured for so long that one wave of calls more or
 // less is 2 % at the most. Where there are few cores, a wave takes the power that all of its calls take together.
-func plainRate(m *model, callers int) float64 {
+func plainRate(m *model, callers int) float64 { return plainRateOf(m, callers, pool) }
+
+func plainRateOf(m *model, callers, pool int) float64 {
 	l := m.now()
 	long := max(600*time.Millisecond/time.Duration(cap(m.cores)), 50*(l.trip+l.memberWaits))
 	return rates(callers, []time.Duration{long / 3, long}, m.plain(pool))[1]
@@ -203,6 +222,70 @@ func TestAQueueIsNoSlowerThanThePlainDriver(t *testing.T) {
 	}
 	t.Logf("%.3f on the mean", mean(logs))
 	assert.GreaterOrEqual(t, mean(logs), 1.35)
+}
+
+// Where members take long, or all of them together do, a queue has not to try one number of lanes after the other.
+func TestAQueueIsNoSlowerThanThePlainDriverSoonWhereMembersTakeLong(t *testing.T) {
+	const ms = time.Millisecond
+	for _, of := range []struct {
+		pool, callers int
+		load          load
+		least         float64
+	}{
+		{64, 256, a(ms, 5*ms), 1.5}, {64, 1024, a(ms, 5*ms), 3}, {64, 256, a(5*ms, 5*ms), 1.3}, {64, 1024, a(5*ms, 5*ms), 1.6},
+		{16, 256, a(ms, 5*ms), 3}, {16, 1024, a(ms, 5*ms), 3}, {16, 256, a(5*ms, 5*ms), 1.6}, {16, 1024, a(5*ms, 5*ms), 1.6},
+		{64, 64, a(5*ms, 5*ms), 0.95}, {64, 64, a(20*ms, 0), 0.95}, {16, 1024, a(20*ms, ms), 0.95},
+	} {
+		t.Run(fmt.Sprintf("%d connections, %d callers, a way of %v, members wait %v", of.pool, of.callers, of.load.trip, of.load.memberWaits), func(t *testing.T) {
+			story(t, func(t *testing.T) {
+				m := newModel(2, of.load)
+				plain := plainRateOf(m, of.callers, of.pool)
+				q := m.between(of.pool).queue(1000, false)
+				got := rates(of.callers, []time.Duration{time.Second, time.Second}, m.grouped(q))[1] / plain
+				t.Logf("%.2f of the plain driver in the second second, %d lanes", got, q.Stats().Lanes)
+				assert.GreaterOrEqual(t, got, of.least)
+			})
+		})
+	}
+}
+
+// A lane without a connection would make groups of the others smaller, and no call faster.
+func TestThereAreNoMoreLanesThanThereIsRoomFor(t *testing.T) {
+	story(t, func(t *testing.T) {
+		m := newModel(2, a(20*time.Millisecond, 0)).between(8)
+		q := m.queue(1000, false)
+		time.AfterFunc(2*time.Second, func() {
+			q.mu.Lock()
+			defer q.mu.Unlock()
+			assert.Equal(t, 8, q.breadth.width)
+			q.breadth.room = func() int { return 2 }
+		})
+		rates(64, []time.Duration{4 * time.Second}, m.grouped(q))
+		assert.LessOrEqual(t, q.Stats().Lanes, 2)
+	})
+}
+
+// A program that pauses has no slow members.
+func TestATimeWithoutMembersDoesNotCount(t *testing.T) {
+	b := newBreadth(64, false, func() int { return 64 })
+	var p presence
+	now := time.Now()
+	group := func() {
+		p.change(now, 10)
+		began := now
+		now = now.Add(10 * time.Millisecond)
+		p.change(now, 0)
+		b.observe(over{began: began, ended: now, members: 10, presence: p}, false)
+		p.change(now, -10)
+	}
+	for i := range 100 {
+		if i%7 == 0 {
+			now = now.Add(time.Hour)
+		}
+		group()
+	}
+	assert.InDelta(t, 10*time.Millisecond, b.usual, 1)
+	assert.Equal(t, 1, b.lanes())
 }
 
 // mean is the geometric mean of what has these logarithms.

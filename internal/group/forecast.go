@@ -42,8 +42,8 @@ func (f *forecast) most() int {
 	return max(fewest, n)
 }
 
-// cheap is the part of what a group pays once below which a member is cheap, and costFew is how many groups tell. The first ones
-// prepare statements.
+// cheap is the part of what a group pays once below which a member is cheap, and costFew is how many groups leave no doubt. The first
+// ones prepare statements.
 const (
 	cheap   = 1.0 / 8
 	costFew = 4
@@ -52,16 +52,17 @@ const (
 // dearFew is how many groups in a row must have had dear members. A machine that stutters holds up one or two.
 const dearFew = 3
 
-// dear returns what each member takes its group, if that is much beside what it saves; or else 0.
-func (f *forecast) dear() float64 {
-	each := f.each
-	for _, e := range f.last {
+// dear returns what each member takes its group, if that is much beside what it saves; or else 0. sure says that there is no doubt
+// of it.
+func (f *forecast) dear() (each float64, sure bool) {
+	each = f.each
+	for _, e := range f.last[:min(f.groups, dearFew)] {
 		each = min(each, e)
 	}
-	if each > f.best || each > cheap*f.best && f.groups >= costFew {
-		return each
+	if each <= cheap*f.best {
+		return 0, false
 	}
-	return 0
+	return each, each > f.best || f.groups >= costFew
 }
 
 // of returns how long a group of so many may take; first is the answer before the first group.

@@ -138,21 +138,17 @@ func (q *Queue[T]) account(r *round[T]) {
 		q.pace.paid(r.once())
 	}
 	q.late.ran(now, len(r.slots), r.took, r.report.Members)
-	dear, mayWiden := q.dear()
-	q.breadth.observe(now, len(r.slots), q.present, mayWiden, dear)
+	q.present.change(now, 0)
+	each, dear := q.late.dear()
+	// Where members are to run by themselves in several lanes, as with the driver of a database of which nothing is known, more lanes
+	// are tried only if members are dear: a database inside the process, whose members are cheap, may refuse to work beside itself.
+	mayWiden := dear || !q.limits.Singly
+	q.breadth.observe(over{began: r.start, ended: now, members: len(r.slots), presence: q.present, each: each, dear: dear}, mayWiden)
 	q.remove(r) // what OnGroup takes is no lateness
 	q.mu.Unlock()
 	if q.limits.OnGroup != nil {
 		q.limits.OnGroup(Info[T]{Members: r.members, Reason: r.reason, Reruns: r.report.Reruns, Waited: oldest, Took: r.took, slots: r.slots})
 	}
-}
-
-// dear returns what each member takes its group if members are dear, or else 0. mayWiden says that more lanes may be tried. Where
-// members are to run by themselves then, as with the driver of a database of which nothing is known, that is tried only if
-// members are dear: a database inside the process, whose members are cheap, may refuse to work beside itself.
-func (q *Queue[T]) dear() (each float64, mayWiden bool) {
-	each = q.late.dear()
-	return each, each > 0 || !q.limits.Singly
 }
 
 // conclude hands on the lead and tells the members, the one beside the other: the next group may run while this one's
@@ -163,12 +159,13 @@ func (q *Queue[T]) conclude(own *Slot[T], r *round[T]) {
 		q.dequeue(own)
 		q.withdrawn(own, nil)
 	}
+	now := time.Now()
 	if !r.late {
-		q.pace.concluded(time.Now(), len(r.slots), q.size())
+		q.pace.concluded(now, len(r.slots), q.size())
 		q.leaders--
 	}
 	q.remove(r)
-	q.present -= len(r.slots)
+	q.present.change(now, -len(r.slots))
 	next := q.next()
 	q.mu.Unlock()
 	q.wake(next)

@@ -364,7 +364,7 @@ func TestALeaderWhoseTurnPanicsLeavesRoom(t *testing.T) {
 		w.script.onEnter = nil
 		_, err := w.run(t.Context(), "b")
 		require.NoError(t, err)
-		assert.Zero(t, w.present)
+		assert.Zero(t, w.present.n)
 		assert.Zero(t, w.size())
 	})
 }

@@ -85,7 +85,7 @@ func (q *Queue[T]) anticipate() {
 	p, abreast := q.pace, q.breadth.lanes() > 1
 	share := p.share()
 	if abreast {
-		share, _ = q.share(q.present - q.inGroups)
+		share, _ = q.share(q.present.n - q.inGroups)
 	}
 	q.mu.Unlock()
 	expected, window := p.expected(), p.window()

@@ -43,7 +43,7 @@ type Queue[T any] struct {
 	leaders  int     // that lead, or have been told to; not those whose group is late
 	told     list[T] // of these, the ones that have not claimed their group yet
 	inGroups int     // members of groups that are being run, but of late ones
-	present  int     // members that were accepted, and are neither told nor withdrawn
+	present  presence
 	running  []*round[T]
 	late     forecast
 	dog      *time.Timer // it looks for late groups; nil before there was need
@@ -84,7 +84,7 @@ func New[T any](r Runner[T], l Limits[T]) *Queue[T] {
 	if l.MaxDelay > 0 {
 		l.Lanes = 1 // groups that are to be full do not share their members
 	}
-	return &Queue[T]{runner: r, limits: l, filled: make(chan struct{}, 1), spins: yieldSpins, breadth: newBreadth(l.Lanes, l.Singly)}
+	return &Queue[T]{runner: r, limits: l, filled: make(chan struct{}, 1), spins: yieldSpins, breadth: newBreadth(l.Lanes, l.Singly, r.Room)}
 }
 
 // Do has a group run a member, and returns when the member has its answer. Meanwhile its caller leads when it is its turn,
@@ -145,7 +145,7 @@ func (q *Queue[T]) admit(s *Slot[T], accepted bool) (lead, waits bool, err error
 	}
 	q.active.Add(1)
 	q.stats.Members++
-	q.present++
+	q.present.change(s.since, +1)
 	if q.crowded() {
 		s.state = backlog
 		if s.wake == nil {
@@ -248,7 +248,7 @@ func (q *Queue[T]) withdrawn(s *Slot[T], err error) {
 	s.state = withdrawn
 	s.err = err
 	q.stats.Withdrawn++
-	q.present--
+	q.present.change(time.Now(), -1)
 }
 
 // Reserve takes away room in the queue for n members, or gives it back if n is negative. A runner reserves it for members

@@ -22,6 +22,9 @@ type Runner[T any] interface {
 	// that runs alone may keep it. 0 says that a group keeps it for as long as it takes.
 	Overtime() time.Duration
 
+	// Room is for how many groups there is room at present, beside each other. The queue asks now and then, while it is locked.
+	Room() int
+
 	// Run runs the members as one group, in their order. One member is run alone, in its own caller's goroutine if it has
 	// one. Run answers each member whose End is Answered. It is the first to see the members claimed: if it may panic, or a
 	// member may call runtime.Goexit, it first gives all of them the answer that they have in that case. The slice is the

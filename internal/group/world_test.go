@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"runtime"
 	"strings"
 	"sync"
@@ -75,6 +76,8 @@ func (s *script) setWait(patience time.Duration) {
 }
 
 func (s *script) Overtime() time.Duration { return s.over }
+
+func (s *script) Room() int { return math.MaxInt }
 
 func (s *script) Run(items []*item) Report {
 	what := "group"

@@ -43,6 +43,20 @@ func (p *Pool) bound() int {
 	return n
 }
 
+// Room is how many connections there may be at present, at least 1: by Most, by what the server has refused, and by what the
+// program has set for its pool.
+func (p *Pool) Room() int {
+	n := unbounded
+	if db := p.program.Load(); db != nil {
+		if set := db.Stats().MaxOpenConnections; set > 0 {
+			n = set
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return max(1, min(n, p.bound()))
+}
+
 // refused reports that an opening that has failed was refused for lack of room, and that there are connections to wait for.
 // A borrower gets the driver's error if there are none.
 func (p *Pool) refused(err error) bool {

@@ -2,6 +2,7 @@ package physical
 
 import (
 	"context"
+	"database/sql"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -84,6 +85,34 @@ func TestARefusalIsTakenForTrueForAWhile(t *testing.T) {
 		for _, l := range more {
 			l.GiveBack(false)
 		}
+	})
+}
+
+func TestThereIsRoomForWhatTheProgramAndTheServerAllow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		room := roomFor(3)
+		s := limited(room)
+		assert.Equal(t, 7, s.pool(t, 7).Room())
+		p := s.seated(t, 10)
+		assert.Equal(t, unbounded, p.Room())
+		db := sql.OpenDB(s)
+		defer db.Close()
+		p.Learn(db)
+		assert.Equal(t, unbounded, p.Room())
+		db.SetMaxOpenConns(5)
+		assert.Equal(t, 5, p.Room())
+		var holders []Lease
+		for range 3 {
+			holders = append(holders, take(t, p, false))
+		}
+		waiting := borrowing(p, t.Context(), Use{})
+		assert.Equal(t, 3, p.Room())
+		for _, l := range holders {
+			l.GiveBack(false)
+		}
+		waiting.giveBack()
+		time.Sleep(2 * tryAgain)
+		assert.Equal(t, 5, p.Room(), "a refusal is forgotten")
 	})
 }
 
