@@ -5,14 +5,15 @@ import "time"
 // An experience is what is known of one statement text. memory guards it.
 //
 //	in groups ── three samples in a row cost more than a group saves ──→ apart
-//	apart     ── two in a row cost less than half of that ─────────────→ in groups
+//	apart     ── those of three trials cost less than half of that ────→ in groups
 //	in groups ── a call waits for a lock in a transaction ─────────────→ in the autocommit pipeline, for a while
 //	in the pipeline ── a call waits for a lock there, too ─────────────→ apart, and then in the pipeline again
 //
 // Between the half and the whole both ways cost about the same, and a text stays where it is.
 //
 // A text that is apart is tried again: a few of its calls go into the queue at once. The first may lead and so run alone; the
-// others are a group, whose gaps are samples. The trials come the seldomer the longer nothing changes.
+// others are a group, whose gaps are samples. The trials come the seldomer the longer nothing changes. One that finds the text
+// short is repeated at once: its answers may have come together, because the machine had something else to do.
 type experience struct {
 	failing float64       // the part of its calls that fail, moving average
 	cost    time.Duration // of one more call in a group, moving average; 0: not known
@@ -29,6 +30,7 @@ type experience struct {
 	asked  int           // calls since the last trial
 	letIn  int           // calls of the trial that are still to go into the queue
 	tries  int           // calls of the trial that are still to go into a group
+	heard  int           // samples of the trial
 
 	many manyExperience
 
@@ -45,11 +47,10 @@ type experience struct {
 const (
 	// enoughSlow is how many samples in a row make a text slow: one may be the machine's fault, and the next one still.
 	enoughSlow = 3
-	// enoughShort samples bring it back. That is what one trial has, and a mistake costs only three slow calls.
-	enoughShort = 2
-
 	// trialCalls go into the queue for a trial: one that leads, and two that are a group.
 	trialCalls = 3
+	// enoughShort samples in a row bring it back: those of three trials.
+	enoughShort = 3 * (trialCalls - 1)
 	// trialShare: at most one call in so many is in a trial. Such a call takes three times as long as others, so that with
 	// one in 200 the slowest hundredth is hardly another.
 	trialShare = 200
@@ -80,6 +81,7 @@ func (e *experience) note(d, once time.Duration, now time.Time) {
 	default: // slowly: it may have waited for a lock, or for the machine
 		e.cost += (min(d, 2*e.cost) - e.cost) / 8
 	}
+	e.heard++
 	if e.apart && 2*d < once || !e.apart && d > once {
 		e.streak++
 	} else {
@@ -112,15 +114,17 @@ func (e *experience) rejoin(now time.Time) {
 // mayTry reports that a call of a text that is apart may go into the queue, for a trial.
 func (e *experience) mayTry(now time.Time) bool {
 	e.asked++
+	again := e.streak > 0 && e.heard >= trialCalls-1
 	switch {
 	case e.letIn > 0:
 		e.letIn--
 		return true
-	case now.Before(e.next) || e.asked < trialCalls*trialShare:
+	case !again && (now.Before(e.next) || e.asked < trialCalls*trialShare):
 		return false
+	case !again:
+		e.pause = min(2*e.pause, pauseMost)
 	}
-	e.pause = min(2*e.pause, pauseMost)
-	e.next, e.asked, e.letIn, e.tries = now.Add(e.pause), 0, trialCalls-1, trialCalls
+	e.next, e.asked, e.letIn, e.tries, e.heard = now.Add(e.pause), 0, trialCalls-1, trialCalls, 0
 	return true
 }
 

@@ -153,11 +153,42 @@ func TestTheGapsOfATrialBringATextBackWhateverItsLoneCallsTake(t *testing.T) {
 	m.sample("x", someTime, slow, slow, slow)
 	later := someTime.Add(time.Second)
 	require.Equal(t, trialCalls, m.tries("x", 2*trialCalls*trialShare-1, later))
-	require.Equal(t, roadGroup, m.roadAt("x", later))
-	require.True(t, m.sample("x", later, short), "one may be by chance")
-	require.Equal(t, roadGroup, m.roadAt("x", later))
-	require.False(t, m.sample("x", later, short))
+	m.trial(t, "x", later, short, short)
+	require.True(t, m.isApart("x"), "one trial may be by chance")
+	for range 2 {
+		require.Equal(t, trialCalls, m.tries("x", 2*trialCalls, later), "the next one follows at once")
+		m.trial(t, "x", later, short, short)
+	}
 	require.False(t, m.apartAt("x", later))
+}
+
+// trial is the group of a trial that has been let in.
+func (m *memory) trial(t *testing.T, query string, now time.Time, each ...time.Duration) {
+	for _, d := range each {
+		require.Equal(t, roadGroup, m.roadAt(query, now))
+		m.sample(query, now, d)
+	}
+}
+
+// A client that is busy reads the answers of a group late, and all at once.
+func TestATrialWhoseAnswersCameTogetherBringsNoTextBack(t *testing.T) {
+	m, now := learned(), someTime
+	m.sample("x", now, slow, slow, slow)
+	trials := 0
+	for now.Before(someTime.Add(time.Minute)) {
+		now = now.Add(time.Millisecond)
+		if m.tries("x", 1, now) == 0 {
+			continue
+		}
+		require.Equal(t, trialCalls-1, m.tries("x", 2*trialCalls, now))
+		if trials++; trials%3 == 0 {
+			m.trial(t, "x", now, slow, slow)
+		} else {
+			m.trial(t, "x", now, 0, 0)
+		}
+		require.True(t, m.isApart("x"))
+	}
+	require.Greater(t, trials, 100)
 }
 
 func TestWhereEveryTextIsNewTheyAreLearnedTogether(t *testing.T) {

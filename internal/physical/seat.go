@@ -23,6 +23,17 @@ type seats struct {
 	n           int
 	most        int // that n has been
 	leaving     int // of these, the ones whose virtual connection is being closed
+	keeping     int // of these, the ones with a connection that may be taken away
+}
+
+// keep notes the connection of a seat that may be taken away; nil if it has none any more.
+func (s *seats) keep(of *Seat, c *Conn) {
+	if of.kept != nil {
+		s.keeping--
+	}
+	if of.kept = c; c != nil {
+		s.keeping++
+	}
 }
 
 // kept is how many connections may be idle or in use because of the seats.
@@ -67,6 +78,7 @@ func (p *Pool) Leave(s *Seat) {
 	} else {
 		s.next.prev = s.prev
 	}
+	all.keep(s, nil)
 	*s = Seat{}
 	all.leaving++
 	victims := p.takeFor(s, oldest)
@@ -112,7 +124,7 @@ func (p *Pool) Keep(s *Seat, l Lease) (may bool) {
 	if p.most == 0 || p.single || l.lent != nil || l.stand != nil || s.born.IsZero() {
 		return false
 	}
-	s.kept = l.Conn
+	p.seats.keep(s, l.Conn)
 	p.serve()
 	return true
 }
@@ -122,18 +134,18 @@ func (p *Pool) StillKept(s *Seat) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	still := s.kept != nil
-	s.kept = nil
+	p.seats.keep(s, nil)
 	return still
 }
 
 // takeKept takes away a connection that is kept, that of the oldest seat first, if there are not enough for all.
 func (p *Pool) takeKept(u Use) *Conn {
-	if p.open < p.most || u.Seat != nil && p.seats.n <= p.most {
+	if p.seats.keeping == 0 || p.open < p.most || u.Seat != nil && p.seats.n <= p.most {
 		return nil
 	}
 	for s := p.seats.first; s != nil; s = s.next {
 		if c := s.kept; c != nil {
-			s.kept = nil
+			p.seats.keep(s, nil)
 			p.counted.MaxIdleClosed++
 			return c
 		}
