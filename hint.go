@@ -1,6 +1,7 @@
 package groupcommit
 
 import (
+	"database/sql"
 	"fmt"
 	"log/slog"
 	"sync/atomic"
@@ -26,21 +27,23 @@ func (g *groups) countLone() {
 	if g.hint.lone.Add(1)%hintAfter != 0 || g.hint.told.Load() {
 		return
 	}
-	s := g.all.queue.Stats()
+	db := g.Pool.Program()
+	var pool sql.DBStats
+	if db != nil {
+		pool = db.Stats()
+	}
+	if db != nil && pool.MaxOpenConnections != 1 || db == nil && g.Pool.MostSeats() > 1 {
+		return
+	}
+	s := g.all.queue.Stats()                                              // after what costs less
 	if s.Alone < hintAfter/2 || (s.Groups-s.Alone)*hintShare > s.Groups { // others may have been a partition's
 		return
 	}
 	level, why := slog.LevelDebug, "the program's pool has had one connection at a time: SetMaxOpenConns(1), or one goroutine writes"
-	if db := g.Pool.Program(); db != nil {
-		pool := db.Stats()
-		if pool.MaxOpenConnections != 1 {
-			return
-		}
+	if db != nil {
 		if why = "SetMaxOpenConns(1)"; pool.WaitCount*2 > s.Groups {
 			level = slog.LevelInfo
 		}
-	} else if g.Pool.MostSeats() > 1 {
-		return
 	}
 	if g.hint.told.CompareAndSwap(false, true) {
 		applog.Write(level, fmt.Sprintf("groupcommit: %d of %d writes came alone", s.Alone, s.Members), "because", why)
