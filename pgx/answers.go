@@ -31,7 +31,9 @@ type answers struct {
 	commit     time.Duration // from the last result to the end of COMMIT
 
 	started  time.Time     // when the transaction was sent; zero if what it pays once is not to be known
+	written  time.Time     // when all of it was written; zero if COMMIT was not in it
 	headTook time.Duration // from the sending to the answer that says that the requests' turn has come
+	way      time.Duration // to the server and back: from the end of the writing to that answer
 	taken    int           // requests whose time has been taken
 	stopped  bool          // the rest has been cancelled, because its text is too slow
 
@@ -111,7 +113,10 @@ func (a *answers) readHead() error {
 	}
 	a.wire.failed = false
 	row, err := a.watch.named(a.p)
-	a.headTook = time.Since(a.started)
+	now := time.Now()
+	if a.headTook = now.Sub(a.started); !a.written.IsZero() {
+		a.way = now.Sub(a.written)
+	}
 	if err == nil {
 		a.controlled(nil)
 		a.named, a.token.xid = true, string(row[0])
@@ -164,7 +169,7 @@ func (a *answers) heard(i int, last time.Time) (now time.Time) {
 
 // committed is the outcome of a transaction that the server has committed.
 func (a *answers) committed(ctx context.Context, hit bool) engine.Outcome {
-	out := a.confirmed(ctx, a.commit, a.members, hit)
+	out := a.confirmed(ctx, a.commit+a.way, a.members, hit)
 	if !a.started.IsZero() {
 		a.memory.paid(a.commit + a.headTook)
 		a.memory.tripped(a.headTook)

@@ -93,6 +93,9 @@ func (a *answers) sendCommit() error {
 	}
 	a.sendControl(a.p, nameOfCommit, textOfCommit)
 	err := a.p.Sync()
+	if !a.held {
+		a.written = time.Now()
+	}
 	a.committing = err == nil || !pgconn.SafeToRetry(err)
 	return err
 }

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/groupcommit/groupcommit"
 	"github.com/groupcommit/groupcommit/internal/pgtest"
@@ -120,6 +121,46 @@ func TestManyRowsCostIDsNoRoundTripMore(t *testing.T) {
 	ofNamed(ids(inserts(0, 10))...)
 	require.Equal(t, 2, ofNamed(ids(inserts(0, 110))[10:]...))
 	require.Equal(t, 11, r.usedMany(insert(0).query))
+}
+
+// A farConn is a connection whose answers come after a while, and then all at once.
+type farConn struct {
+	net.Conn
+	asked atomic.Bool // it was written to since it was read
+}
+
+const far = 20 * time.Millisecond
+
+func (c *farConn) Write(b []byte) (int, error) {
+	c.asked.Store(true)
+	return c.Conn.Write(b)
+}
+
+func (c *farConn) Read(b []byte) (int, error) {
+	if c.asked.Swap(false) {
+		time.Sleep(far)
+	}
+	return c.Conn.Read(b)
+}
+
+// For as long as the way to the server and back, waiting for another caller pays.
+func TestAGroupPaysTheWayToTheServerWithItsCommit(t *testing.T) {
+	t.Parallel()
+	r := setUpOn(t, pgtest.DSN(t), nil)
+	config, err := pgx.ParseConfig(r.dsn)
+	require.NoError(t, err)
+	config.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := new(net.Dialer).DialContext(ctx, network, addr)
+		return &farConn{Conn: conn}, err
+	}
+	connector, err := groupcommit.NewConnector(stdlib.GetConnector(*config), groupcommit.OnGroup(r.observe), groupcommit.Mode(groupcommit.Transaction), groupcommit.Writers(1))
+	require.NoError(t, err)
+	r.db = sql.OpenDB(connector)
+	defer r.db.Close()
+	r.good(r.together(logs(3)...))
+	commits := r.stats().Commits
+	require.EqualValues(t, 1, commits.Count())
+	require.Greater(t, time.Duration(commits.Sum()), far*9/10)
 }
 
 func TestAGroupTakesOneRoundTripAndOneMoreForTextsThatAreNew(t *testing.T) {

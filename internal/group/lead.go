@@ -26,14 +26,6 @@ func (q *Queue[T]) round() *round[T] {
 	return &round[T]{at: -1}
 }
 
-// once is what the group has paid once, as far as it is known.
-func (r *round[T]) once() time.Duration {
-	if r.report.Members == 0 {
-		return r.report.Commit
-	}
-	return max(r.report.Commit, r.took-r.report.Members)
-}
-
 // free takes a round back. Its members are no longer the queue's.
 func (q *Queue[T]) free(r *round[T]) {
 	clear(r.slots)
@@ -135,7 +127,7 @@ func (q *Queue[T]) account(r *round[T]) {
 		q.stats.Latencies.Add(int64(now.Sub(s.since)))
 	}
 	if n := len(r.slots); n > 1 && r.report.Commit > 0 {
-		q.pace.paid(r.once())
+		q.pace.paid(r.report.Commit)
 	}
 	q.late.ran(now, len(r.slots), r.took, r.report.Members)
 	q.present.change(now, 0)

@@ -23,23 +23,6 @@ func TestOneSlowCommitSaysNothingOfTheOthers(t *testing.T) {
 	assert.Equal(t, yieldMost, p.window(), "but many do")
 }
 
-// The answers to a group's members and to its commit may arrive together. What waiting for one more member saves is the way, too.
-func TestTheWayToAServerIsPaidOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, nil)
-		w.busy()
-		as := w.doAll("a b")
-		w.script.onRun = func(items []*item) Report {
-			w.script.runAll(items)
-			time.Sleep(time.Millisecond)
-			return Report{Commit: 5 * time.Microsecond, Members: 100 * time.Microsecond}
-		}
-		w.release()
-		allOK(t, as)
-		assert.Equal(t, 900*time.Microsecond, w.pace.window())
-	})
-}
-
 func TestACommitOfWhichNothingIsKnownTeachesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil)

@@ -55,8 +55,8 @@ const (
 
 // A Report is what the queue learns of a group.
 type Report struct {
-	// Commit is how long the commit took. If it is 0, it is not known, and the queue does not learn from the group for how long
-	// waiting for one more member pays. The Commit of a group of one counts for nothing.
+	// Commit is what a group pays once: its commit, and the way to a server and back. Waiting for one more member saves it. If it
+	// is 0, it is not known, and the queue learns nothing from the group. The Commit of a group of one counts for nothing.
 	Commit time.Duration
 	// Members is what the members took together, without what the group paid once; 0 if it is not known.
 	Members time.Duration
