@@ -30,7 +30,7 @@ type experience struct {
 	asked  int           // calls since the last trial
 	letIn  int           // calls of the trial that are still to go into the queue
 	tries  int           // calls of the trial that are still to go into a group
-	heard  int           // samples of the trial
+	heard  int           // samples of the trial; while it is apart there are no others
 
 	many manyExperience
 
@@ -50,7 +50,9 @@ const (
 	// trialCalls go into the queue for a trial: one that leads, and two that are a group.
 	trialCalls = 3
 	// enoughShort samples in a row bring it back: those of three trials.
-	enoughShort = 3 * (trialCalls - 1)
+	enoughShort = 3 * trialSamples
+	// trialSamples are those of one trial.
+	trialSamples = trialCalls - 1
 	// trialShare: at most one call in so many is in a trial. Such a call takes three times as long as others, so that with
 	// one in 200 the slowest hundredth is hardly another.
 	trialShare = 200
@@ -73,6 +75,12 @@ const (
 
 // note notes a sample. once is what a group pays once, or at least what counts as that.
 func (e *experience) note(d, once time.Duration, now time.Time) {
+	if e.apart {
+		if e.heard == trialSamples { // of a group that had begun before
+			return
+		}
+		e.heard++
+	}
 	switch {
 	case e.cost == 0:
 		e.cost = max(d, 1)
@@ -81,7 +89,6 @@ func (e *experience) note(d, once time.Duration, now time.Time) {
 	default: // slowly: it may have waited for a lock, or for the machine
 		e.cost += (min(d, 2*e.cost) - e.cost) / 8
 	}
-	e.heard++
 	if e.apart && 2*d < once || !e.apart && d > once {
 		e.streak++
 	} else {
@@ -101,7 +108,7 @@ func (e *experience) part(now time.Time) {
 		e.pause = pauseFirst
 	}
 	e.apart, e.streak, e.since = true, 0, now
-	e.next, e.asked, e.letIn, e.tries = now.Add(e.pause), 0, 0, 0
+	e.next, e.asked, e.letIn, e.tries, e.heard = now.Add(e.pause), 0, 0, 0, trialSamples
 }
 
 func (e *experience) rejoin(now time.Time) {
@@ -114,7 +121,7 @@ func (e *experience) rejoin(now time.Time) {
 // mayTry reports that a call of a text that is apart may go into the queue, for a trial.
 func (e *experience) mayTry(now time.Time) bool {
 	e.asked++
-	again := e.streak > 0 && e.heard >= trialCalls-1
+	again := e.streak > 0 && e.heard == trialSamples
 	switch {
 	case e.letIn > 0:
 		e.letIn--
@@ -124,7 +131,7 @@ func (e *experience) mayTry(now time.Time) bool {
 	case !again:
 		e.pause = min(2*e.pause, pauseMost)
 	}
-	e.next, e.asked, e.letIn, e.tries, e.heard = now.Add(e.pause), 0, trialCalls-1, trialCalls, 0
+	e.next, e.asked, e.letIn, e.tries, e.heard = now.Add(e.pause), 0, trialSamples, trialCalls, 0
 	return true
 }
 
