@@ -35,8 +35,9 @@ func (g *groups) countLone() {
 	if db != nil && pool.MaxOpenConnections != 1 || db == nil && g.Pool.MostSeats() > 1 {
 		return
 	}
-	s := g.all.queue.Stats()                                              // after what costs less
-	if s.Alone < hintAfter/2 || (s.Groups-s.Alone)*hintShare > s.Groups { // others may have been a partition's
+	// The queue is asked last: that copies its histograms, under its lock. Other calls may have been a partition's.
+	s := g.all.queue.Stats()
+	if s.Alone < hintAfter/2 || (s.Groups-s.Alone)*hintShare > s.Groups {
 		return
 	}
 	level, why := slog.LevelDebug, "the program's pool has had one connection at a time: SetMaxOpenConns(1), or one goroutine writes"

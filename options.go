@@ -104,10 +104,11 @@ func MaxDelay(d time.Duration) SharedOption {
 }
 
 // Writers bounds how many groups may run at the same time, each on its own connection: from 1 to 1000. Without it the bound is
-// 1000 on PostgreSQL and on a database of which nothing is known, and the number of connections that the program's pool has
-// open is the bound. How many do run is learned, as far as that pays: [Stats].Lanes tells. A group that takes much longer than
-// was to be expected does not count. With more than one, the calls of one goroutine's [Go] may be executed in any order, and
-// groups may wait for each other's locks. A database that has one writer keeps one, whatever is set.
+// 1000 on PostgreSQL and on a database of which nothing is known. It is never more than the connections that there may be, by
+// [Physical], by SetMaxOpenConns and by what the server has refused lately. How many do run is learned, as far as that pays:
+// [Stats].Lanes tells. A group that takes much longer than was to be expected does not count. With more than one, the calls of
+// one goroutine's [Go] may be executed in any order, and groups may wait for each other's locks. A database that has one writer
+// keeps one, whatever is set.
 //
 // On a database of which nothing is known, calls that run at the same time are each by themselves, unless Writers is given.
 func Writers(n int) Option {
