@@ -37,7 +37,7 @@
 // caller as the plain driver's call, with no transaction around it.
 //
 // After a commit, the callers that were just answered often come back at once. If they have been coming back, the next leader
-// yields to them for a moment, which is shorter than a commit.
+// yields to them for a moment, which is shorter than a commit and the way to the server and back, and 2 ms at most.
 //
 // A group has at most [MaxLen] calls and [MaxBytes] bytes. [MaxQueue] bounds the calls that wait, and a further one waits for
 // room.

@@ -30,8 +30,9 @@ type Stats struct {
 	Halved    int64
 	Spread    int64
 
-	// Lanes is how many groups may run side by side at present, as far as that pays; with Partition, summed over the keys. 1 is
-	// where each group is best alone. As many as there are callers: each call runs by itself, as on the plain driver.
+	// Lanes is how many groups may run side by side at present, as far as that pays and there are connections; with Partition, summed
+	// over the keys. 1 is where each group is best alone. As many as there are callers: each call runs by itself, as on the plain
+	// driver.
 	Lanes int
 	// Once is what a group of several calls pays once, at its best: begin, commit, round trips. Each is what one more call adds.
 	// Both are moving averages, and 0 until a group has told. Where Each is large beside Once, groups save little.

@@ -53,7 +53,7 @@ const (
 	enoughShort = 3 * trialSamples
 	// trialSamples are those of one trial.
 	trialSamples = trialCalls - 1
-	// trialShare: at most one call in so many is in a trial. Such a call takes three times as long as others, so that with
+	// trialShare: at most one call in so many is in a trial, but for those that repeat one which has found the text short. Such a call takes three times as long as others, so that with
 	// one in 200 the slowest hundredth is hardly another.
 	trialShare = 200
 
@@ -121,7 +121,7 @@ func (e *experience) rejoin(now time.Time) {
 // mayTry reports that a call of a text that is apart may go into the queue, for a trial.
 func (e *experience) mayTry(now time.Time) bool {
 	e.asked++
-	again := e.streak > 0 && e.heard == trialSamples
+	again := e.streak >= trialSamples && e.heard == trialSamples
 	switch {
 	case e.letIn > 0:
 		e.letIn--

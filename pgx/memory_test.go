@@ -159,7 +159,7 @@ func TestTheGapsOfATrialBringATextBackWhateverItsLoneCallsTake(t *testing.T) {
 		require.Equal(t, trialCalls, m.tries("x", 2*trialCalls, later), "the next one follows at once")
 		m.trial(t, "x", later, short, short)
 	}
-	require.False(t, m.apartAt("x", later))
+	require.False(t, m.isApart("x"))
 }
 
 // trial is the group of a trial that has been let in.
@@ -198,6 +198,21 @@ func TestATrialWhoseAnswersCameTogetherBringsNoTextBack(t *testing.T) {
 		require.True(t, m.isApart("x"))
 	}
 	require.Greater(t, trials, 100)
+}
+
+// Where only the first answer is read late, the second comes with it.
+func TestATrialThatDoesNotFindTheTextShortIsNotRepeatedAtOnce(t *testing.T) {
+	m, now := learned(), someTime
+	m.sample("x", now, slow, slow, slow)
+	trials := 0
+	for now.Before(someTime.Add(time.Minute)) {
+		if now = now.Add(time.Millisecond); m.tries("x", 1, now) == 1 {
+			require.Equal(t, trialSamples, m.tries("x", trialSamples, now))
+			m.trial(t, "x", now, slow, 0)
+			trials++
+		}
+	}
+	require.LessOrEqual(t, trials, 62)
 }
 
 func TestWhereEveryTextIsNewTheyAreLearnedTogether(t *testing.T) {
@@ -281,7 +296,11 @@ func TestATextThatWaitsInThePipelineForTooLongIsApartAndComesBackToThePipeline(t
 	require.Equal(t, trialCalls, m.tries("x", 2*trialCalls*trialShare-1, now))
 	require.Equal(t, roadPipeline, m.roadAt("x", now))
 	m.sample("x", now, short, short)
-	require.False(t, m.apartAt("x", now))
+	for range 2 {
+		require.Equal(t, trialCalls, m.tries("x", trialCalls, now))
+		m.sample("x", now, short, short)
+	}
+	require.False(t, m.isApart("x"))
 	require.Equal(t, roadPipeline, m.roadAt("x", now))
 }
 

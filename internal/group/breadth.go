@@ -26,9 +26,10 @@ import "time"
 // The queue's mutex guards it.
 type breadth struct {
 	most   int        // lanes; at least 1
-	room   func() int // for how many groups there is room now
+	room   func() int // for how many groups there is room
 	singly bool       // with more than one lane each member runs by itself: then one lane and as many as members are all that there is
 	width  int        // lanes of now
+	bound  int        // the most lanes, by most and the room of now
 	phase  phase
 	home   int // lanes before the trial; 0 if there is none
 	away   int // lanes of the trial
@@ -47,6 +48,10 @@ type breadth struct {
 	strange int     // slices in a row that were unlike those before
 	failed  int     // trials in a row that did not pay
 	next    time.Time
+
+	full  int           // the bound that has held the lanes back; 0 if none has
+	grown time.Time     // from then on it is tried at once whether more room helps
+	pause time.Duration // until that is done again
 
 	slice slice
 }
@@ -98,8 +103,11 @@ const (
 	fullShare  = 1.0 / 50
 	trialLeast = 1.0 / 400
 	lossShare  = 1.0 / 100
-	// longest is the longest time without a trial: what was learned by accident does not stay for ever.
-	longest = 2 * time.Minute
+	// longest is the longest time without a trial.
+	longest = 24 * time.Hour
+	// roomFirst is how long it takes until more room is tried at once again, and roomMost when it has come and gone often.
+	roomFirst = time.Second
+	roomMost  = time.Minute
 )
 
 func newBreadth(most int, singly bool, room func() int) breadth {
@@ -109,8 +117,8 @@ func newBreadth(most int, singly bool, room func() int) breadth {
 // lanes is how many groups may run at the same time.
 func (b *breadth) lanes() int { return b.width }
 
-// bound is the most lanes of now. A lane without room would only keep its members from a group that has some.
-func (b *breadth) bound() int { return max(1, min(b.most, b.room())) }
+// ask asks for the room of now. A lane without room would only keep its members from a group that has some.
+func (b *breadth) ask() { b.bound = max(1, min(b.most, b.room())) }
 
 // share is how many of so many members a group should take, when as many are under way in other lanes.
 func (b *breadth) share(waiting, elsewhere int) int {
@@ -153,13 +161,14 @@ func (b *breadth) observe(g over, mayWiden bool) {
 	}
 	each := (g.sum - s.from.sum) / float64(s.members)
 	b.slice = slice{since: now}
-	if n := b.bound(); b.width > n {
-		b.width, b.phase, b.home, b.usual = n, atHome, 0, 0
+	if b.ask(); b.width > b.bound {
+		b.cut()
 		return
 	}
 	switch b.phase {
 	case atHome:
 		b.settle(now, each, mean)
+		b.grow(now, mean)
 		if (b.steady || long) && !now.Before(b.next) {
 			b.try(mean, mayWiden)
 			if long && b.phase == opening && b.away < b.home { // no connection is opened
@@ -192,6 +201,7 @@ func (b *breadth) dears(is bool) bool {
 // leap begins a trial of as many lanes as there are members, as soon as members have become dear. Home is what it would be by
 // what each member takes.
 func (b *breadth) leap(now time.Time, load float64) bool {
+	b.ask()
 	to := b.all(load)
 	b.here = b.together(load)
 	if to == b.width || b.here < other*b.usual {
@@ -203,6 +213,31 @@ func (b *breadth) leap(now time.Time, load float64) bool {
 	b.load, b.up, b.leapt = load, true, true
 	b.home, b.away, b.width, b.phase, b.slice = b.width, to, to, opening, slice{since: now}
 	return true
+}
+
+// cut ends the lanes for which there is no room any more.
+func (b *breadth) cut() {
+	b.width, b.full = b.bound, b.bound
+	if b.home > 0 { // of a trial, which has told nothing
+		b.width = min(b.width, b.home)
+	}
+	b.phase, b.home, b.usual = atHome, 0, 0
+}
+
+// grow has more lanes tried at once, if members could have used some for which there has been no room before. Room that comes and goes,
+// as with a server that refuses now and then, would otherwise cost a trial each time; so the pause grows.
+func (b *breadth) grow(now time.Time, load float64) {
+	switch {
+	case b.full > 0 && b.bound > b.full && load > float64(b.full)+0.5 && !now.Before(b.grown):
+		if now.Sub(b.grown) > roomMost {
+			b.pause = 0
+		}
+		b.pause = min(max(roomFirst, 2*b.pause), roomMost)
+		b.full, b.grown, b.up = 0, now.Add(b.pause), true
+		b.hurry(now)
+	case b.width == b.bound && load > float64(b.width)+0.5:
+		b.full = b.bound
+	}
 }
 
 // settle notes a slice at home.
@@ -333,7 +368,7 @@ func (b *breadth) to(load float64) int {
 	case b.singly:
 		return 1
 	case b.up && load > float64(b.width)+0.5:
-		return min(b.width*b.wider, b.bound(), int(load+0.5))
+		return min(b.width*b.wider, b.bound, int(load+0.5))
 	case !b.up && used >= 2:
 		return max(1, int(used)/b.fewer)
 	}
@@ -341,7 +376,7 @@ func (b *breadth) to(load float64) int {
 }
 
 // all is a lane for each member.
-func (b *breadth) all(load float64) int { return max(b.width, min(b.bound(), int(load+0.5))) }
+func (b *breadth) all(load float64) int { return max(b.width, min(b.bound, int(load+0.5))) }
 
 // together is how long so many members take the lanes of now by what each takes its group.
 func (b *breadth) together(load float64) float64 { return load * b.each / float64(b.width) }

@@ -254,15 +254,30 @@ func TestThereAreNoMoreLanesThanThereIsRoomFor(t *testing.T) {
 	story(t, func(t *testing.T) {
 		m := newModel(2, a(20*time.Millisecond, 0)).between(8)
 		q := m.queue(1000, false)
-		time.AfterFunc(2*time.Second, func() {
-			q.mu.Lock()
-			defer q.mu.Unlock()
-			assert.Equal(t, 8, q.breadth.width)
-			q.breadth.room = func() int { return 2 }
-		})
-		rates(64, []time.Duration{4 * time.Second}, m.grouped(q))
-		assert.LessOrEqual(t, q.Stats().Lanes, 2)
+		becomes := func(after time.Duration, before, room int) {
+			time.AfterFunc(after, func() {
+				q.mu.Lock()
+				defer q.mu.Unlock()
+				assert.Equal(t, before, q.breadth.width)
+				q.breadth.room = func() int { return room }
+			})
+		}
+		becomes(2*time.Second, 8, 2)
+		becomes(4*time.Second, 2, 8)
+		rates(64, []time.Duration{6 * time.Second}, m.grouped(q))
+		assert.Equal(t, 8, q.Stats().Lanes, "there is room again")
 	})
+}
+
+// Trials of other lanes cost a hundredth, also where one takes as long as some statements of seconds.
+func TestStatementsOfSecondsAreSeldomTriedInFewerLanes(t *testing.T) {
+	for _, singly := range []bool{false, true} {
+		story(t, func(t *testing.T) {
+			m := newModel(64, load{trip: time.Millisecond, commit: time.Millisecond, memberWaits: 5 * time.Second})
+			got := rates(64, []time.Duration{10 * time.Minute, time.Hour}, m.grouped(m.queue(pool, singly)))
+			assert.GreaterOrEqual(t, got[1]/plainRate(m, 64), 0.985, "singly: %v", singly)
+		})
+	}
 }
 
 // A program that pauses has no slow members.
@@ -285,7 +300,6 @@ func TestATimeWithoutMembersDoesNotCount(t *testing.T) {
 		group()
 	}
 	assert.InDelta(t, 10*time.Millisecond, b.usual, 1)
-	assert.Equal(t, 1, b.lanes())
 }
 
 // mean is the geometric mean of what has these logarithms.

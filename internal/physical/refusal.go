@@ -44,7 +44,7 @@ func (p *Pool) bound() int {
 }
 
 // Room is how many connections there may be at present, at least 1: by Most, by what the server has refused, and by what the
-// program has set for its pool.
+// program has set for its pool, if that is known.
 func (p *Pool) Room() int {
 	n := unbounded
 	if db := p.program.Load(); db != nil {

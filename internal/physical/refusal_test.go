@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 // limited is a server that has room for so many connections.
@@ -114,6 +115,43 @@ func TestThereIsRoomForWhatTheProgramAndTheServerAllow(t *testing.T) {
 		time.Sleep(2 * tryAgain)
 		assert.Equal(t, 5, p.Room(), "a refusal is forgotten")
 	})
+}
+
+func TestAPoolCountsTheSeatsThatKeepAConnection(t *testing.T) {
+	p := new(server).pool(t, 2)
+	p.Kept()
+	seats := sit(p, 3)
+	keeping := func() (n int) {
+		for s := p.seats.first; s != nil; s = s.next {
+			if s.kept != nil {
+				n++
+			}
+		}
+		require.Equal(t, n, p.seats.keeping)
+		return n
+	}
+	var leases []Lease
+	for _, s := range seats[:2] {
+		l, err := p.Borrow(t.Context(), Use{Seat: s})
+		require.NoError(t, err)
+		leases = append(leases, l)
+		require.True(t, p.Keep(s, l))
+	}
+	require.Equal(t, 2, keeping())
+	p.Keep(seats[1], leases[1])
+	require.Equal(t, 2, keeping())
+	l, err := p.Borrow(t.Context(), Use{Seat: seats[2]})
+	require.NoError(t, err)
+	require.Equal(t, 1, keeping(), "the oldest one's connection was taken away")
+	require.False(t, p.StillKept(seats[0]))
+	require.True(t, p.StillKept(seats[1]))
+	require.Zero(t, keeping())
+	require.True(t, p.Keep(seats[1], leases[1]))
+	p.Leave(seats[1])
+	p.Leave(seats[1])
+	require.Zero(t, keeping())
+	leases[1].GiveBack(false)
+	l.GiveBack(false)
 }
 
 // Those that have the connections may be waiting for those that wait.
