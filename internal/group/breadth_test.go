@@ -280,6 +280,19 @@ func TestStatementsOfSecondsAreSeldomTriedInFewerLanes(t *testing.T) {
 	}
 }
 
+// When a trial of more lanes is over, as many groups still end as there were lanes. They would make one lane look as fast as those.
+func TestGroupsOfTheLanesBeforeTellNothingOfThese(t *testing.T) {
+	b := newBreadth(64, false, func() int { return 64 })
+	since := time.Now()
+	b.slice = slice{since: since}
+	for range 4 {
+		b.observe(over{began: since.Add(-time.Millisecond), ended: since.Add(time.Millisecond), members: 16}, false)
+	}
+	assert.Zero(t, b.slice.counted)
+	b.observe(over{began: since.Add(time.Millisecond), ended: since.Add(2 * time.Millisecond), members: 16}, false)
+	assert.Equal(t, 1, b.slice.counted)
+}
+
 // A program that pauses has no slow members.
 func TestATimeWithoutMembersDoesNotCount(t *testing.T) {
 	b := newBreadth(64, false, func() int { return 64 })
