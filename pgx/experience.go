@@ -53,8 +53,8 @@ const (
 	enoughShort = 3 * trialSamples
 	// trialSamples are those of one trial.
 	trialSamples = trialCalls - 1
-	// trialShare: at most one call in so many is in a trial, but for those that repeat one which has found the text short. Such a call takes three times as long as others, so that with
-	// one in 200 the slowest hundredth is hardly another.
+	// trialShare: at most one call in so many is in a trial, but for those that repeat one which has found the text short. Such a call
+	// takes three times as long as others, so that with one in 200 the slowest hundredth is hardly another.
 	trialShare = 200
 
 	// A text that has changed is to be in its right place within two seconds: the longest pause, and as much again for the

@@ -61,7 +61,7 @@ type Queue[T any] struct {
 	linger  bool          // a leader watches filled
 
 	pace   pace      // mu guards it, too
-	spins  int       // how often a leader yields at the most
+	spins  int       // how often a leader yields at the most; yieldSpins, and less in models
 	rounds sync.Pool // of *round[T]: the slices that groups were in
 }
 
